@@ -1,0 +1,73 @@
+use fuser::Errno;
+use herring_swarm::{OpenError, ReadError};
+
+use crate::error::FsError;
+use crate::metrics;
+
+impl FsError {
+    /// What the reader's `errno` becomes.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::NoEntry => Errno::ENOENT,
+            Self::NotADirectory => Errno::ENOTDIR,
+            Self::IsADirectory => Errno::EISDIR,
+            Self::NameTooLong => Errno::ENAMETOOLONG,
+            Self::Forgotten(_) | Self::Gone => Errno::ESTALE,
+            Self::ListingsFull => Errno::ENFILE,
+            Self::Short { .. } => Errno::EIO,
+            Self::TimedOut { .. } => Errno::ETIMEDOUT,
+            Self::Open(error) => of_open(error),
+            Self::Read(error) => of_read(error),
+        }
+    }
+}
+
+fn of_open(error: &OpenError) -> Errno {
+    match error {
+        OpenError::NotFound { .. } => Errno::ENOENT,
+        OpenError::InvalidKey { .. } => Errno::EINVAL,
+        OpenError::Denied { .. } => Errno::EACCES,
+        OpenError::Unavailable { .. } | OpenError::Disk { .. } => Errno::EIO,
+    }
+}
+
+/// Overload is EBUSY: on EAGAIN, Python's raw files return `None` instead of raising, and ENOMEM sounds like the reader's own.
+fn of_read(error: &ReadError) -> Errno {
+    match error {
+        ReadError::Unavailable { .. } | ReadError::Disk { .. } => Errno::EIO,
+        ReadError::Changed { .. } => Errno::ESTALE,
+        ReadError::Overloaded { .. } => Errno::EBUSY,
+    }
+}
+
+/// The errno to answer with, after the failure was counted and logged. That something is not there is everyday life.
+pub(crate) fn report(op: &'static str, ino: u64, error: &FsError) -> Errno {
+    let errno = error.errno();
+    ::metrics::counter!(metrics::ERRORS, "op" => op, "errno" => errno.code().to_string()).increment(1);
+    if [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG].contains(&errno) {
+        tracing::debug!(op, ino, errno = errno.code(), %error, "refused");
+    } else {
+        tracing::warn!(op, ino, errno = errno.code(), %error, "a request of the mount failed");
+    }
+    errno
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_the_errno_that_says_what_to_do() {
+        let what = || "x".to_owned();
+        let tried = Default::default;
+        let open = |error: OpenError| FsError::from(error).errno();
+        assert_eq!(open(OpenError::NotFound { what: what(), tried: tried() }), Errno::ENOENT);
+        assert_eq!(open(OpenError::Denied { what: what(), detail: what() }), Errno::EACCES);
+        assert_eq!(open(OpenError::Unavailable { what: what(), tried: tried() }), Errno::EIO);
+        let read = |error: ReadError| FsError::from(error).errno();
+        assert_eq!(read(ReadError::Unavailable { what: what(), chunk: 0, tried: tried() }), Errno::EIO);
+        assert_eq!(read(ReadError::Changed { what: what() }), Errno::ESTALE);
+        assert_eq!(read(ReadError::Overloaded { what: what(), waited_ms: 1 }), Errno::EBUSY);
+        assert_eq!(FsError::TimedOut { seconds: 1 }.errno(), Errno::ETIMEDOUT);
+    }
+}

@@ -1,0 +1,24 @@
+//! The kernel's view: blobs and origins as read-only files below one directory.
+//!
+//! `fs.rs` is the filesystem: names, inodes, listings and reads, with no kernel in sight. `adapter.rs` translates the
+//! kernel's requests to it, `mount.rs` makes the mount and takes it away, `errno.rs` is the only place that knows which
+//! failure is which errno.
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `blobs/<64 hex digits>` | any blob of the swarm; the listing has those that this node knows |
+//! | `origins/<origin>/<key…>` | the origin's keys, read through the swarm |
+
+mod adapter;
+mod deletions;
+mod errno;
+mod error;
+mod fs;
+mod inodes;
+mod listing;
+pub mod metrics;
+mod mount;
+mod mountpoint;
+mod node;
+
+pub use mount::{Mount, MountConfig, MountError, UnmountError, Unmounted};

@@ -1,0 +1,136 @@
+use std::time::SystemTime;
+
+use herring_blob::{BlobId, ByteRange, ContentId, ObjectRef};
+use herring_swarm::{Content, Source};
+use tokio::sync::OnceCell;
+
+pub(crate) const ROOT: u64 = 1;
+pub(crate) const BLOBS: u64 = 2;
+pub(crate) const ORIGINS: u64 = 3;
+
+/// Everything that the tree can hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Root,
+    Blobs,
+    Origins,
+    /// A directory of an origin; the prefix is its key without a slash at the end, empty for the origin itself.
+    Prefix {
+        origin: String,
+        prefix: String,
+    },
+    Blob(BlobId),
+    Object(ObjectRef),
+}
+
+impl Place {
+    /// The inode number that this place has unless another place has the same one.
+    ///
+    /// It comes from the content's id, so it is the same in every mount of every node, and a new version of an object is
+    /// a new inode with a page cache of its own.
+    pub fn ino(&self) -> u64 {
+        let digest = match self {
+            Self::Root => return ROOT,
+            Self::Blobs => return BLOBS,
+            Self::Origins => return ORIGINS,
+            Self::Prefix { origin, prefix } => *BlobId::of(format!("{origin}/{prefix}").as_bytes()).as_bytes(),
+            Self::Blob(id) => *id.as_bytes(),
+            Self::Object(object) => *object.id().as_bytes(),
+        };
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(ORIGINS + 1)
+    }
+
+    pub fn is_directory(&self) -> bool {
+        self.content_id().is_none()
+    }
+
+    pub fn content_id(&self) -> Option<ContentId> {
+        match self {
+            Self::Blob(id) => Some((*id).into()),
+            Self::Object(object) => Some(object.id().into()),
+            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } => None,
+        }
+    }
+
+    /// The key of what is called `name` in this directory of an origin.
+    pub fn key(prefix: &str, name: &str) -> String {
+        if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+    }
+
+    /// The directory above; the root is above itself. Files are never asked.
+    pub fn parent(&self) -> Place {
+        match self {
+            Self::Prefix { prefix, .. } if prefix.is_empty() => Self::Origins,
+            Self::Prefix { origin, prefix } => {
+                let above = prefix.rsplit_once('/').map_or("", |(above, _)| above);
+                Self::Prefix { origin: origin.clone(), prefix: above.to_owned() }
+            }
+            _ => Self::Root,
+        }
+    }
+
+    /// Whether the name may come to mean something else: an origin's keys are looked up again and again, a blob is what it is.
+    pub fn may_change(&self) -> bool {
+        match self {
+            Self::Object(_) => true,
+            Self::Prefix { prefix, .. } => !prefix.is_empty(),
+            Self::Root | Self::Blobs | Self::Origins | Self::Blob(_) => false,
+        }
+    }
+}
+
+/// A file or directory. Immutable, but that a file is opened in the swarm when its first byte is wanted.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub ino: u64,
+    pub place: Place,
+    /// Bytes; 0 for a directory.
+    pub size: u64,
+    pub modified: SystemTime,
+    pub content: OnceCell<Content>,
+}
+
+impl Node {
+    pub fn new(place: Place, size: u64, modified: SystemTime) -> Self {
+        Self { ino: place.ino(), place, size, modified, content: OnceCell::new() }
+    }
+
+    pub fn opened(content: Content) -> Self {
+        let place = match content.source() {
+            Source::Blob(manifest) => Place::Blob(manifest.id()),
+            Source::Object(object) => Place::Object(object.clone()),
+        };
+        let ino = place.ino();
+        Self { ino, place, size: content.size(), modified: content.modified(), content: OnceCell::new_with(Some(content)) }
+    }
+
+    /// What a read of `len` bytes from `offset` can give.
+    pub fn range(&self, offset: u64, len: u32) -> ByteRange {
+        ByteRange::at(offset, len.into()).clamp_to(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(prefix: &str) -> Place {
+        Place::Prefix { origin: "o".into(), prefix: prefix.into() }
+    }
+
+    #[test]
+    fn parents_lead_to_the_root() {
+        assert_eq!(prefix("a/b").parent(), prefix("a"));
+        assert_eq!(prefix("a").parent(), prefix(""));
+        assert_eq!(prefix("").parent(), Place::Origins);
+        assert_eq!(Place::Origins.parent(), Place::Root);
+        assert_eq!(Place::Root.parent(), Place::Root);
+    }
+
+    #[test]
+    fn a_new_version_is_another_inode() {
+        let version = |version: &str| ObjectRef { origin: "o".into(), key: "k".into(), version: version.into(), size: 1 };
+        assert_ne!(Place::Object(version("1")).ino(), Place::Object(version("2")).ino());
+    }
+}

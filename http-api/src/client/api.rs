@@ -1,0 +1,229 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream;
+use herring_blob::{BlobId, ByteRange, Manifest};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use url::Url;
+
+use super::answer::Answer;
+use super::error::WireError;
+use super::link::SentBody;
+use super::route::{Route, Seat};
+use super::upload::Upload;
+use super::{ClientError, PeerConfig};
+use crate::ByteStream;
+use crate::types::{BlobInfo, Cluster, Explain, Owners, Stored};
+
+/// What a node tells in JSON or text. A terabyte in chunks of 4 MiB has a manifest of 17 MiB; its explanation is the longest.
+const BODY_LIMIT: usize = 256 << 20;
+
+/// Asks one node, by its public API. Clones share its connections, which are closed with the last clone.
+#[derive(Clone)]
+pub struct ApiClient {
+    base: Url,
+    route: Arc<Route>,
+    answer_timeout: Duration,
+}
+
+impl ApiClient {
+    /// For the node at `base`, such as `http://127.0.0.1:7070`. Nothing is dialled yet.
+    pub fn new(base: &str) -> Result<Self, ClientError> {
+        Self::with_config(base, &PeerConfig::patient())
+    }
+
+    pub fn with_config(base: &str, config: &PeerConfig) -> Result<Self, ClientError> {
+        let bad = |detail: &str| ClientError::BadUrl { url: base.to_owned(), detail: detail.to_owned() };
+        let example = "a node's URL looks like http://127.0.0.1:7070";
+        let url = Url::parse(base).map_err(|error| bad(&format!("{error}; {example}")))?;
+        match url.scheme() {
+            "http" => {}
+            "https" => return Err(bad("https is not spoken yet; use http")),
+            _ => return Err(bad(example)),
+        }
+        if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
+            return Err(bad("it must end behind host and port"));
+        }
+        let host = url.host_str().ok_or_else(|| bad(example))?;
+        let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
+        Ok(Self { base: url, route: Arc::new(Route::new(target, config)), answer_timeout: config.answer_timeout })
+    }
+
+    /// The members, as that node sees them.
+    pub async fn cluster(&self) -> Result<Cluster, ClientError> {
+        self.json(self.url(["v1", "cluster"])?).await
+    }
+
+    /// The owners of a chunk, or of the manifest.
+    pub async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ClientError> {
+        self.json(with_chunk(self.url(["v1", "ring", "owners", &id.to_string()])?, chunk)).await
+    }
+
+    /// Where each chunk is and should be, or where that one is.
+    pub async fn explain(&self, id: BlobId, chunk: Option<u32>) -> Result<Explain, ClientError> {
+        self.json(with_chunk(self.url(["v1", "blobs", &id.to_string(), "explain"])?, chunk)).await
+    }
+
+    pub async fn manifest(&self, id: BlobId) -> Result<Manifest, ClientError> {
+        let manifest: Manifest = self.json(self.url(["v1", "blobs", &id.to_string(), "manifest"])?).await?;
+        manifest.expect(id).map_err(|error| self.garbage(error.to_string()))
+    }
+
+    pub async fn blob_info(&self, id: BlobId) -> Result<BlobInfo, ClientError> {
+        let answer = self.control(Method::HEAD, self.blob_url(id)?).await?;
+        let size = answer.length().ok_or_else(|| self.garbage("it did not say how long the blob is"))?;
+        Ok(BlobInfo { id, size })
+    }
+
+    pub async fn delete(&self, id: BlobId) -> Result<(), ClientError> {
+        self.control(Method::DELETE, self.blob_url(id)?).await.map(drop)
+    }
+
+    /// `Ok` when the node serves; else in a sentence why not.
+    pub async fn ready(&self) -> Result<(), String> {
+        let asked = async { self.control(Method::GET, self.url(["readyz"])?).await };
+        match asked.await {
+            Ok(_) => Ok(()),
+            Err(ClientError::Problem(problem)) => Err(problem.detail),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The node's figures as Prometheus text.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let mut answer = self.control(Method::GET, self.url(["metrics"])?).await?;
+        let text = self.in_time(answer.bounded(BODY_LIMIT)).await?;
+        String::from_utf8(text.into()).map_err(|error| self.garbage(error.to_string()))
+    }
+
+    /// The bytes of a blob, or of a range of it, and how many will come. A stream that breaks off ends in an error.
+    pub async fn get(&self, id: BlobId, range: Option<ByteRange>) -> Result<(u64, ByteStream), ClientError> {
+        self.read(self.blob_url(id)?, range).await
+    }
+
+    /// The bytes of an origin's object, or of a range of it, and how many will come.
+    pub async fn get_object(&self, origin: &str, key: &str, range: Option<ByteRange>) -> Result<(u64, ByteStream), ClientError> {
+        let url = self.url(["v1", "origins", origin].into_iter().chain(key.split('/')))?;
+        self.read(url, range).await
+    }
+
+    /// Puts a blob; `true` where it is new to the swarm. `expected` is the id that the bytes must have, `size` the
+    /// number of bytes where it is known.
+    pub async fn put(
+        &self,
+        expected: Option<BlobId>,
+        size: Option<u64>,
+        body: ByteStream,
+    ) -> Result<(Stored, bool), ClientError> {
+        let (method, url) = match expected {
+            Some(id) => (Method::PUT, self.blob_url(id)?),
+            None => (Method::POST, self.url(["v1", "blobs"])?),
+        };
+        let (upload, body) = Upload::watch(body);
+        let mut request = self.request(method, &url, body)?;
+        if let Some(size) = size {
+            request.headers_mut().insert(CONTENT_LENGTH, size.into());
+        }
+        let send = async { self.send(self.route.bulk().await, request).await };
+        let sent = upload.while_moving(self.answer_timeout, send).await;
+        let answer = match (sent, upload.failure()) {
+            (_, Some(failure)) => return Err(ClientError::Source(failure)),
+            (sent, None) => sent.unwrap_or_else(|| Err(self.timed_out()))?,
+        };
+        let created = answer.status() == StatusCode::CREATED;
+        Ok((self.in_time(answer.json(BODY_LIMIT)).await?, created))
+    }
+
+    async fn read(&self, url: Url, range: Option<ByteRange>) -> Result<(u64, ByteStream), ClientError> {
+        if range.is_some_and(|range| range.is_empty()) {
+            // HTTP has no words for an empty range.
+            return Ok((0, Box::pin(stream::empty())));
+        }
+        let mut request = self.request(Method::GET, &url, empty())?;
+        if let Some(range) = range {
+            let text = format!("bytes={}-{}", range.start, range.end - 1);
+            request.headers_mut().insert(RANGE, HeaderValue::from_str(&text).expect("digits are valid in a header"));
+        }
+        let answer = self.in_time(async { Ok(self.send(self.route.bulk().await, request).await) }).await??;
+        self.check_range(&answer, range)?;
+        let length = answer.length().ok_or_else(|| self.garbage("it did not say how long the body is"))?;
+        Ok((length, answer.stream()))
+    }
+
+    /// A server may ignore a range and send all of it, which is not what was asked.
+    fn check_range(&self, answer: &Answer, range: Option<ByteRange>) -> Result<(), ClientError> {
+        let Some(range) = range else { return Ok(()) };
+        let said = answer.headers().get(CONTENT_RANGE).and_then(|said| said.to_str().ok()).unwrap_or("nothing");
+        let right = answer.status() == StatusCode::PARTIAL_CONTENT && said.starts_with(&format!("bytes {}-", range.start));
+        if right { Ok(()) } else { Err(self.garbage(format!("bytes {range} were asked, it sends {said}"))) }
+    }
+
+    async fn json<T: DeserializeOwned + Send + 'static>(&self, url: Url) -> Result<T, ClientError> {
+        let answer = self.control(Method::GET, url).await?;
+        self.in_time(answer.json(BODY_LIMIT)).await
+    }
+
+    async fn control(&self, method: Method, url: Url) -> Result<Answer, ClientError> {
+        let request = self.request(method, &url, empty())?;
+        self.in_time(async { Ok(self.send(self.route.control().await, request).await) }).await?
+    }
+
+    async fn send(&self, seat: Seat, request: Request<SentBody>) -> Result<Answer, ClientError> {
+        let answer = seat.send(request).await.map_err(|error| error.at(self.base.as_str()))?;
+        answer.accepted().await.map_err(ClientError::Problem)
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, WireError>>) -> Result<T, ClientError> {
+        let done = timeout(self.answer_timeout, work).await.map_err(|_| self.timed_out())?;
+        done.map_err(|error| error.at(self.base.as_str()))
+    }
+
+    fn request(&self, method: Method, url: &Url, body: SentBody) -> Result<Request<SentBody>, ClientError> {
+        let request = Request::builder().method(method).uri(url.as_str()).body(body);
+        request.map_err(|error| ClientError::BadUrl { url: url.to_string(), detail: error.to_string() })
+    }
+
+    fn blob_url(&self, id: BlobId) -> Result<Url, ClientError> {
+        self.url(["v1", "blobs", &id.to_string()])
+    }
+
+    /// The base and these segments, each encoded as it needs.
+    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, ClientError> {
+        let mut url = self.base.clone();
+        let mut path = url.path_segments_mut().expect("an http URL has a path");
+        path.clear();
+        for segment in segments {
+            if segment == "." || segment == ".." {
+                // A URL cannot hold these: they would silently name something else.
+                let detail = format!("{segment:?} cannot be part of a key");
+                return Err(ClientError::BadUrl { url: self.base.to_string(), detail });
+            }
+            path.push(segment);
+        }
+        drop(path);
+        Ok(url)
+    }
+
+    fn garbage(&self, detail: impl Into<String>) -> ClientError {
+        WireError::Garbage(detail.into()).at(self.base.as_str())
+    }
+
+    fn timed_out(&self) -> ClientError {
+        ClientError::TimedOut { url: self.base.to_string(), ms: self.answer_timeout.as_millis() }
+    }
+}
+
+fn with_chunk(mut url: Url, chunk: Option<u32>) -> Url {
+    if let Some(chunk) = chunk {
+        url.query_pairs_mut().append_pair("chunk", &chunk.to_string());
+    }
+    url
+}
+
+fn empty() -> SentBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,158 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::PeerConfig;
+use super::error::reasons;
+
+/// Any request's body.
+pub(super) type SentBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// One open HTTP/2 connection. Dropping it closes the socket and ends the tasks that drive it.
+pub(super) struct Link {
+    send: SendRequest<SentBody>,
+    received: Arc<AtomicU64>,
+    _tasks: DropGuard,
+}
+
+impl Link {
+    /// Opens a connection to `target` (`host:port`). It is open once the peer's *program* has answered: the kernel
+    /// accepts connections for a stopped process too, and each request would find that out anew.
+    pub(super) async fn open(target: &str, config: &PeerConfig) -> Result<Self, String> {
+        let (socket, received, hello) = Metered::new(connect(target, config.connect_timeout).await?);
+        let tasks = CancellationToken::new();
+        let guard = tasks.clone().drop_guard();
+        let executor = Tasks(tasks);
+        let handshake = builder(&executor, config).handshake(TokioIo::new(socket));
+        let (send, driver) = handshake.await.map_err(|error| reasons(&error))?;
+        executor.execute(async { driver.await.unwrap_or_else(|error| tracing::debug!(%error, "connection ended")) });
+        match timeout(config.ping_timeout, hello).await {
+            Ok(Ok(())) => Ok(Self { send, received, _tasks: guard }),
+            Ok(Err(_)) => Err("it hung up without a word".to_owned()),
+            Err(_) => Err(format!("it accepts, but says nothing for {} ms", config.ping_timeout.as_millis())),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.send.is_closed()
+    }
+
+    /// Bytes that this connection brought so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request and waits for the head of its answer. A request that never left comes back with the error.
+    pub(super) async fn send(
+        &self,
+        request: Request<SentBody>,
+    ) -> Result<Response<Incoming>, Box<TrySendError<Request<SentBody>>>> {
+        self.send.clone().try_send_request(request).await.map_err(Box::new)
+    }
+}
+
+async fn connect(target: &str, limit: Duration) -> Result<TcpStream, String> {
+    let socket = match timeout(limit, TcpStream::connect(target)).await {
+        Ok(connected) => connected.map_err(|error| error.to_string())?,
+        Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
+    };
+    // Heads and window updates are small: Nagle's algorithm would hold them back for a delayed ACK, 40 ms.
+    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    Ok(socket)
+}
+
+fn builder(executor: &Tasks, config: &PeerConfig) -> Builder<Tasks> {
+    let mut builder = Builder::new(executor.clone());
+    builder
+        .timer(TokioTimer::new())
+        .max_frame_size(config.frame_size)
+        .initial_stream_window_size(config.stream_window)
+        .initial_connection_window_size(config.connection_window)
+        .keep_alive_interval(config.ping_interval)
+        .keep_alive_timeout(config.ping_timeout);
+    builder
+}
+
+/// Spawns hyper's tasks for one connection so that they end with its [`Link`].
+#[derive(Clone)]
+struct Tasks(CancellationToken);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let end = self.0.clone();
+        tokio::spawn(async move { end.run_until_cancelled(task).await });
+    }
+}
+
+/// A socket that counts what it reads, and tells of the first byte.
+struct Metered {
+    socket: TcpStream,
+    received: Arc<AtomicU64>,
+    hello: Option<oneshot::Sender<()>>,
+}
+
+impl Metered {
+    fn new(socket: TcpStream) -> (Self, Arc<AtomicU64>, oneshot::Receiver<()>) {
+        let received = Arc::new(AtomicU64::new(0));
+        let (hello, heard) = oneshot::channel();
+        (Self { socket, received: received.clone(), hello: Some(hello) }, received, heard)
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        if bytes > 0
+            && let Some(hello) = self.hello.take()
+        {
+            // Nobody may be waiting any more.
+            let _ = hello.send(());
+        }
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        self.count(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,25 @@
+//! The asking end: [`PeerClient`] for nodes among each other, [`ApiClient`] for people's programs.
+//!
+//! Both stand on the same connection layer, from the outside in:
+//!
+//! * `route`: the connections to one address, and who may use which of them now;
+//! * `lane`: one connection, opened on demand, shared, replaced once it is closed;
+//! * `link`: one open HTTP/2 connection and the tasks that drive it;
+//! * `answer`: a head and a body, read with bounds.
+
+mod answer;
+mod api;
+mod config;
+mod error;
+mod lane;
+mod link;
+mod peer;
+mod route;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+pub use api::ApiClient;
+pub use config::PeerConfig;
+pub use error::{ClientError, PeerError};
+pub use peer::{Ask, PeerClient};

@@ -1,0 +1,218 @@
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use herring_blob::{BlobId, ChunkDigest, Manifest};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Full};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
+use url::form_urlencoded::Serializer;
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::error::WireError;
+use super::link::SentBody;
+use super::route::Route;
+use super::{PeerConfig, PeerError};
+use crate::peer::{ChunkReply, ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
+use crate::types::{NodeUsage, Presence, Problem};
+
+/// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
+const MANIFEST_LIMIT: usize = 64 << 20;
+/// Presence and usage.
+const SMALL_LIMIT: usize = 16 << 20;
+
+/// What every request to a peer carries.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The epoch of the asker's view.
+    pub epoch: String,
+    /// How long the whole of it may take, from waiting for a connection to the body's last byte.
+    pub deadline: Duration,
+}
+
+/// Asks peers. Clones share their connections, which are closed with the last clone.
+#[derive(Clone)]
+pub struct PeerClient {
+    config: Arc<PeerConfig>,
+    routes: Arc<Mutex<HashMap<SocketAddr, Arc<Route>>>>,
+}
+
+impl PeerClient {
+    pub fn new(config: PeerConfig) -> Self {
+        Self { config: Arc::new(config), routes: Arc::default() }
+    }
+
+    /// The manifest of `id`; of that very id, or it is garbage.
+    pub async fn manifest(&self, peer: SocketAddr, id: BlobId, ask: &Ask) -> Result<Manifest, PeerError> {
+        let manifest: Manifest = self.json(peer, &format!("blobs/{id}/manifest"), MANIFEST_LIMIT, ask).await?;
+        manifest.expect(id).map_err(|error| PeerError::Garbage(error.to_string()))
+    }
+
+    /// A chunk of `size` bytes. Its digest is not checked here: that takes 1 ms of CPU per 4 MiB, too long for the
+    /// runtime's threads.
+    pub async fn chunk(&self, peer: SocketAddr, request: &ChunkRequest, size: u32, ask: &Ask) -> Result<ChunkReply, PeerError> {
+        let call = Call::new(Method::GET, chunk_path(request)).bulk();
+        self.ask(peer, call, ask, async |answer| {
+            let digest = digest(answer.headers())?;
+            Ok(ChunkReply { digest, bytes: answer.exactly(size).await? })
+        })
+        .await
+    }
+
+    /// Which chunks of a blob the peer holds.
+    pub async fn presence(&self, peer: SocketAddr, id: BlobId, ask: &Ask) -> Result<Presence, PeerError> {
+        self.json(peer, &format!("blobs/{id}/presence"), SMALL_LIMIT, ask).await
+    }
+
+    pub async fn usage(&self, peer: SocketAddr, ask: &Ask) -> Result<NodeUsage, PeerError> {
+        self.json(peer, "usage", SMALL_LIMIT, ask).await
+    }
+
+    /// Deletes the peer's own copy; well also where it has none.
+    pub async fn delete(&self, peer: SocketAddr, id: BlobId, ask: &Ask) -> Result<(), PeerError> {
+        self.done(peer, Call::new(Method::DELETE, format!("blobs/{id}")), ask).await
+    }
+
+    /// Hands over one chunk of an upload; it is not durable before the commit.
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the request, and all are needed")]
+    pub async fn upload_chunk(
+        &self,
+        peer: SocketAddr,
+        upload: Uuid,
+        chunk_size: u32,
+        index: u32,
+        digest: ChunkDigest,
+        bytes: Bytes,
+        ask: &Ask,
+    ) -> Result<(), PeerError> {
+        let path = format!("uploads/{upload}/chunks/{index}?chunk_size={chunk_size}");
+        let call = Call { digest: Some(digest), body: bytes, ..Call::new(Method::PUT, path).bulk() };
+        self.done(peer, call, ask).await
+    }
+
+    /// Makes an upload a blob. `Ok` once all that the peer was given of it is on its disk.
+    pub async fn commit_upload(&self, peer: SocketAddr, upload: Uuid, manifest: &Manifest, ask: &Ask) -> Result<(), PeerError> {
+        let body = serde_json::to_vec(manifest).expect("a manifest has string keys only, and writing to memory does not fail");
+        let call = Call { body: body.into(), ..Call::new(Method::POST, format!("uploads/{upload}/commit")) };
+        self.done(peer, call, ask).await
+    }
+
+    /// Forgets an upload that will not be committed.
+    pub async fn abort_upload(&self, peer: SocketAddr, upload: Uuid, ask: &Ask) -> Result<(), PeerError> {
+        self.done(peer, Call::new(Method::DELETE, format!("uploads/{upload}")), ask).await
+    }
+
+    /// Keeps the connections of those peers only. Requests under way to others go on to their end.
+    pub fn retain(&self, alive: impl Fn(&SocketAddr) -> bool) {
+        self.routes().retain(|peer, _| alive(peer));
+    }
+
+    async fn json<T>(&self, peer: SocketAddr, path: &str, limit: usize, ask: &Ask) -> Result<T, PeerError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let call = Call::new(Method::GET, path.to_owned());
+        self.ask(peer, call, ask, async |answer| answer.json(limit).await).await
+    }
+
+    async fn done(&self, peer: SocketAddr, call: Call, ask: &Ask) -> Result<(), PeerError> {
+        self.ask(peer, call, ask, async |_| Ok(())).await
+    }
+
+    /// The one way that all requests take: a turn, a head, a status, a body, all within the deadline.
+    async fn ask<T>(
+        &self,
+        peer: SocketAddr,
+        call: Call,
+        ask: &Ask,
+        read: impl AsyncFnOnce(Answer) -> Result<T, WireError>,
+    ) -> Result<T, PeerError> {
+        let route = self.route(peer);
+        let start = Instant::now();
+        let work = async {
+            let seat = if call.bulk { route.bulk().await } else { route.control().await };
+            let request = call.request(route.target(), &ask.epoch, ask.deadline.saturating_sub(start.elapsed()))?;
+            let answer = seat.send(request).await?;
+            Ok(read(answer.accepted().await.map_err(refused)?).await?)
+        };
+        let late = Err(PeerError::TimedOut(ask.deadline.as_millis()));
+        timeout(ask.deadline, work).await.unwrap_or(late)
+    }
+
+    fn route(&self, peer: SocketAddr) -> Arc<Route> {
+        self.routes().entry(peer).or_insert_with(|| Arc::new(Route::new(peer.to_string(), &self.config))).clone()
+    }
+
+    fn routes(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Route>>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request before it has its turn.
+struct Call {
+    method: Method,
+    /// Behind `/peer/v1/`.
+    path: String,
+    digest: Option<ChunkDigest>,
+    body: Bytes,
+    bulk: bool,
+}
+
+impl Call {
+    fn new(method: Method, path: String) -> Self {
+        Self { method, path, digest: None, body: Bytes::new(), bulk: false }
+    }
+
+    fn bulk(self) -> Self {
+        Self { bulk: true, ..self }
+    }
+
+    fn request(self, target: &str, epoch: &str, left: Duration) -> Result<Request<SentBody>, WireError> {
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(format!("http://{target}/peer/v1/{}", self.path))
+            .header(EPOCH, epoch)
+            .header(DEADLINE, left.as_millis().to_string())
+            .header(HOP, 1);
+        if let Some(digest) = self.digest {
+            request = request.header(DIGEST, digest.to_string());
+        }
+        let body = Full::new(self.body).map_err(|never| match never {}).boxed_unsync();
+        request.body(body).map_err(|error| WireError::Garbage(format!("this request cannot be written: {error}")))
+    }
+}
+
+fn chunk_path(request: &ChunkRequest) -> String {
+    match request {
+        ChunkRequest::Blob { id, index } => format!("blobs/{id}/chunks/{index}"),
+        ChunkRequest::Object { object, chunk_size, index } => {
+            let query = Serializer::new(String::new())
+                .append_pair("origin", &object.origin)
+                .append_pair("key", &object.key)
+                .append_pair("version", &object.version)
+                .append_pair("size", &object.size.to_string())
+                .append_pair("chunk_size", &chunk_size.to_string())
+                .finish();
+            format!("objects/chunks/{index}?{query}")
+        }
+    }
+}
+
+fn digest(headers: &HeaderMap) -> Result<ChunkDigest, WireError> {
+    let text = headers.get(DIGEST).ok_or_else(|| WireError::Garbage(format!("a chunk without the header {DIGEST}")))?;
+    let digest = text.to_str().ok().and_then(|text| text.parse().ok());
+    digest.ok_or_else(|| WireError::Garbage(format!("{DIGEST}: {text:?}")))
+}
+
+fn refused(problem: Problem) -> PeerError {
+    match problem.status {
+        404 => PeerError::NotFound,
+        409 => PeerError::Changed(problem.detail),
+        507 => PeerError::Full(problem.detail),
+        status => PeerError::Refused { status, detail: problem.detail },
+    }
+}

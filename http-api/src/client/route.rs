@@ -1,0 +1,120 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Request;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::PeerConfig;
+use super::answer::Answer;
+use super::error::WireError;
+use super::lane::{Dialer, Lane};
+use super::link::SentBody;
+
+/// The connections to one address: one for small requests, some for chunks, so that the small never queue behind the large.
+pub(super) struct Route {
+    dialer: Arc<Dialer>,
+    control: Arc<Lanes>,
+    bulk: Arc<Lanes>,
+}
+
+impl Route {
+    /// To `target`, `host:port`. Nothing is dialled yet.
+    pub(super) fn new(target: String, config: &PeerConfig) -> Self {
+        let dialer = Arc::new(Dialer::new(target, config.clone()));
+        let control = Lanes::new(&dialer, 1, config.control_streams, config);
+        let bulk = Lanes::new(&dialer, config.bulk_connections.max(1), config.bulk_streams.max(1), config);
+        Self { dialer, control, bulk }
+    }
+
+    pub(super) fn target(&self) -> &str {
+        self.dialer.target()
+    }
+
+    /// A turn for a small request.
+    pub(super) async fn control(&self) -> Seat {
+        self.control.clone().seat().await
+    }
+
+    /// A turn for a chunk or a long body.
+    pub(super) async fn bulk(&self) -> Seat {
+        self.bulk.clone().seat().await
+    }
+}
+
+/// Connections of one kind, and how many requests each carries.
+struct Lanes {
+    lanes: Vec<Lane>,
+    load: Mutex<Vec<usize>>,
+    /// As many as all lanes together may carry; who waits here is served in order.
+    seats: Arc<Semaphore>,
+    stall: Duration,
+    window: u64,
+}
+
+impl Lanes {
+    fn new(dialer: &Arc<Dialer>, count: usize, streams: usize, config: &PeerConfig) -> Arc<Self> {
+        Arc::new(Self {
+            lanes: (0..count).map(|_| Lane::new(dialer.clone())).collect(),
+            load: Mutex::new(vec![0; count]),
+            seats: Arc::new(Semaphore::new(count * streams)),
+            stall: config.stall,
+            window: u64::from(config.connection_window),
+        })
+    }
+
+    async fn seat(self: Arc<Self>) -> Seat {
+        let permit = self.seats.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let lane = self.take_idlest();
+        Seat { lanes: self, lane, _permit: permit }
+    }
+
+    /// As there is a permit for each request, the idlest lane has room.
+    fn take_idlest(&self) -> usize {
+        let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        let idlest = (0..load.len()).min_by_key(|&lane| load[lane]).expect("there is at least one lane");
+        load[idlest] += 1;
+        idlest
+    }
+}
+
+/// The right to have one request under way.
+pub(super) struct Seat {
+    lanes: Arc<Lanes>,
+    lane: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// Sends the request and waits for the head. One that never left, because its connection had just been closed,
+    /// is sent once more on a fresh one; for no other reason is anything sent twice.
+    pub(super) async fn send(self, mut request: Request<SentBody>) -> Result<Answer, WireError> {
+        let mut first = true;
+        loop {
+            let link = self.lanes.lanes[self.lane].link().await?;
+            match link.send(request).await {
+                Ok(response) => return Ok(Answer::new(response, link, self)),
+                Err(mut error) => match error.take_message().filter(|_| first) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(WireError::broken(error.error())),
+                },
+            }
+            first = false;
+        }
+    }
+
+    /// How long a body may pause.
+    pub(super) fn stall(&self) -> Duration {
+        self.lanes.stall
+    }
+
+    /// Bytes that may be under way on the connection.
+    pub(super) fn window(&self) -> u64 {
+        self.lanes.window
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.lanes.load.lock().unwrap_or_else(PoisonError::into_inner)[self.lane] -= 1;
+    }
+}

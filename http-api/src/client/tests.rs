@@ -1,0 +1,6 @@
+//! Both clients against small servers on loopback, well-behaved and not.
+
+mod api;
+mod peer;
+mod raw;
+mod server;

@@ -1,0 +1,329 @@
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use herring_blob::{BlobHasher, BlobId, ChunkDigest, Manifest, ObjectRef};
+use http_body_util::BodyExt;
+use tokio::net::TcpListener;
+use tokio::sync::Barrier;
+use uuid::Uuid;
+
+use super::raw::{Raw, Script, settings};
+use super::server::{Reply, Server, With, problem, reply, streamed};
+use crate::client::{Ask, PeerClient, PeerConfig, PeerError};
+use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn client() -> PeerClient {
+    PeerClient::new(PeerConfig::default())
+}
+
+/// With a deadline that no test reaches, unless it says so.
+fn ask() -> Ask {
+    Ask { epoch: "e1".to_owned(), deadline: Duration::from_secs(60) }
+}
+
+fn id() -> BlobId {
+    BlobId::of(b"herring")
+}
+
+fn first_chunk() -> ChunkRequest {
+    ChunkRequest::Blob { id: id(), index: 0 }
+}
+
+fn chunk_reply(bytes: impl Into<Bytes>) -> Reply {
+    let bytes = bytes.into();
+    let digest = ChunkDigest::of(&bytes);
+    reply(200, bytes).with(DIGEST, digest)
+}
+
+async fn fetch(client: &PeerClient, peer: SocketAddr, size: u32) -> Result<Bytes, PeerError> {
+    client.chunk(peer, &first_chunk(), size, &ask()).await.map(|reply| reply.bytes)
+}
+
+#[tokio::test]
+async fn a_chunk_comes_with_its_digest_and_the_request_with_its_headers() {
+    let server = Server::start(|request| async move {
+        let (head, _) = request.into_parts();
+        assert_eq!(head.uri.path(), format!("/peer/v1/blobs/{}/chunks/0", id()));
+        assert_eq!((&head.headers[EPOCH], &head.headers[HOP]), (&"e1".parse().unwrap(), &"1".parse().unwrap()));
+        let left: u64 = head.headers[DEADLINE].to_str().unwrap().parse().unwrap();
+        assert!((1..=60_000).contains(&left));
+        chunk_reply("herring")
+    })
+    .await;
+    let reply = client().chunk(server.address, &first_chunk(), 7, &ask()).await.unwrap();
+    assert_eq!((reply.bytes.as_ref(), reply.digest), (&b"herring"[..], ChunkDigest::of(b"herring")));
+}
+
+#[tokio::test]
+async fn an_objects_names_survive_the_query() {
+    let object = ObjectRef { origin: "o&o".into(), key: "a b/ü?=#".into(), version: "\"W/1+2\"".into(), size: 7 };
+    let server = Server::start(|request| async move {
+        let query = request.uri().query().unwrap().to_owned();
+        let pairs: HashMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        chunk_reply(["origin", "key", "version", "size", "chunk_size"].map(|name| pairs[name].clone()).join("|"))
+    })
+    .await;
+    let request = ChunkRequest::Object { object, chunk_size: 4, index: 1 };
+    let expected = "o&o|a b/ü?=#|\"W/1+2\"|7|4";
+    let reply = client().chunk(server.address, &request, u32::try_from(expected.len()).unwrap(), &ask()).await.unwrap();
+    assert_eq!(reply.bytes, expected);
+}
+
+#[tokio::test]
+async fn a_manifest_is_that_of_the_id() {
+    let mut hasher = BlobHasher::new(4);
+    hasher.chunk(b"herr");
+    hasher.chunk(b"ing");
+    let manifest = hasher.finish().unwrap();
+    let json = serde_json::to_vec(&manifest).unwrap();
+    let server = Server::start(move |_| std::future::ready(reply(200, json.clone()))).await;
+    assert_eq!(client().manifest(server.address, id(), &ask()).await, Ok(manifest));
+    let other = client().manifest(server.address, BlobId::of(b"cod"), &ask()).await;
+    assert!(matches!(other, Err(PeerError::Garbage(_))), "{other:?}");
+}
+
+#[tokio::test]
+async fn an_upload_carries_its_bytes_digest_and_manifest() {
+    let server = Server::start(|request| async move {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = head.uri.path_and_query().unwrap().as_str();
+        match (head.method.as_str(), path.rsplit('/').next().unwrap()) {
+            ("PUT", "3?chunk_size=8") => assert_eq!(head.headers[DIGEST], ChunkDigest::of(&body).to_string()),
+            ("POST", "commit") => assert_eq!(serde_json::from_slice::<Manifest>(&body).unwrap().id(), id()),
+            ("DELETE", _) => {}
+            other => panic!("{other:?}"),
+        }
+        reply(204, "")
+    })
+    .await;
+    let (client, upload, bytes) = (client(), Uuid::new_v4(), Bytes::from(vec![7; 3 << 20]));
+    let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
+    let digest = ChunkDigest::of(&bytes);
+    assert_eq!(client.upload_chunk(server.address, upload, 8, 3, digest, bytes, &ask()).await, Ok(()));
+    assert_eq!(client.commit_upload(server.address, upload, &manifest, &ask()).await, Ok(()));
+    assert_eq!(client.abort_upload(server.address, upload, &ask()).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_refusal_says_which() {
+    let server = Server::start(|request| async move {
+        let status: u16 = request.headers()[EPOCH].to_str().unwrap().parse().unwrap();
+        if status == 418 { reply(status, "short and stout") } else { problem(status, "because") }
+    })
+    .await;
+    let client = client();
+    let refused = async |status: u16| {
+        let ask = Ask { epoch: status.to_string(), ..ask() };
+        client.chunk(server.address, &first_chunk(), 7, &ask).await.unwrap_err()
+    };
+    assert_eq!(refused(404).await, PeerError::NotFound);
+    assert_eq!(refused(409).await, PeerError::Changed("because".to_owned()));
+    assert_eq!(refused(507).await, PeerError::Full("because".to_owned()));
+    assert_eq!(refused(503).await, PeerError::Refused { status: 503, detail: "because".to_owned() });
+    assert_eq!(refused(418).await, PeerError::Refused { status: 418, detail: "short and stout".to_owned() });
+}
+
+#[tokio::test]
+async fn a_chunk_of_another_length_or_without_digest_is_garbage() {
+    let server = Server::start(|request| async move {
+        let pieces = |pieces: &'static [&'static str]| {
+            streamed(stream::iter(pieces).map(|piece| Ok(Bytes::from_static(piece.as_bytes()))))
+                .with(DIGEST, ChunkDigest::of(b""))
+        };
+        match request.headers()[EPOCH].to_str().unwrap() {
+            "told" => chunk_reply("herrings"),
+            "long" => pieces(&["her", "rings"]),
+            "short" => pieces(&["her", "rin"]),
+            "pieces" => pieces(&["her", "ring"]),
+            _ => reply(200, "herring"),
+        }
+    })
+    .await;
+    let client = client();
+    let fetch =
+        async |epoch: &str| client.chunk(server.address, &first_chunk(), 7, &Ask { epoch: epoch.to_owned(), ..ask() }).await;
+    assert_eq!(fetch("pieces").await.unwrap().bytes, "herring");
+    for epoch in ["told", "long", "short", "no digest"] {
+        let garbage = fetch(epoch).await;
+        assert!(matches!(garbage, Err(PeerError::Garbage(_))), "{epoch}: {garbage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_costs_the_deadline() {
+    let server = Server::start(|_| std::future::pending()).await;
+    let late = client().presence(server.address, id(), &Ask { deadline: 50 * MS, ..ask() }).await;
+    assert_eq!(late, Err(PeerError::TimedOut(50)));
+}
+
+#[tokio::test]
+async fn a_body_that_pauses_or_is_reset_is_broken() {
+    let server = Server::start(|request| async move {
+        let rest = match request.headers()[EPOCH].to_str().unwrap() {
+            "pause" => stream::pending().boxed(),
+            _ => stream::iter([Err(std::io::Error::other("disk on fire"))]).boxed(),
+        };
+        streamed(stream::iter([Ok(Bytes::from_static(b"her"))]).chain(rest)).with(DIGEST, ChunkDigest::of(b""))
+    })
+    .await;
+    let client = PeerClient::new(PeerConfig { stall: 50 * MS, ..PeerConfig::default() });
+    for epoch in ["pause", "reset"] {
+        let broken = client.chunk(server.address, &first_chunk(), 7, &Ask { epoch: epoch.to_owned(), ..ask() }).await;
+        assert!(matches!(broken, Err(PeerError::Broken(_))), "{epoch}: {broken:?}");
+    }
+    assert_eq!(server.accepts(), 1, "one stream's end leaves the connection as it is");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_an_error() {
+    let server = Raw::start(Script { hello: b"220 ftp.example.org ready\r\n".to_vec(), ..Script::default() }).await;
+    let error = fetch(&client(), server.address, 7).await.unwrap_err();
+    assert!(matches!(error, PeerError::Broken(_) | PeerError::Connect(_)), "{error:?}");
+    assert!(server.accepts() <= 2);
+}
+
+#[tokio::test]
+async fn a_peer_whose_process_stops_fails_what_is_under_way() {
+    let server = Raw::start(Script { hello: settings(), ..Script::default() }).await;
+    let client = PeerClient::new(PeerConfig { ping_interval: 20 * MS, ping_timeout: 300 * MS, ..PeerConfig::default() });
+    let error = fetch(&client, server.address, 7).await.unwrap_err();
+    assert!(matches!(&error, PeerError::Broken(detail) if detail.contains("keep-alive")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_dead_peer_costs_one_dial() {
+    let server = Raw::start(Script { hang_up: true, ..Script::default() }).await;
+    let client = PeerClient::new(PeerConfig { redial_after: Duration::from_secs(600), ..PeerConfig::default() });
+    let asks = join_all((0..8).map(|_| fetch(&client, server.address, 7))).await;
+    assert!(asks.iter().all(|asked| matches!(asked, Err(PeerError::Connect(_)))), "{asks:?}");
+    let small = client.presence(server.address, id(), &ask()).await;
+    assert!(matches!(&small, Err(PeerError::Connect(detail)) if detail.starts_with("failed ")), "{small:?}");
+    assert_eq!(server.accepts(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_is_dialled_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = listener.local_addr().unwrap();
+    drop(listener);
+    let client = PeerClient::new(PeerConfig { redial_after: Duration::ZERO, ..PeerConfig::default() });
+    for _ in 0..2 {
+        let error = fetch(&client, gone, 7).await.unwrap_err();
+        assert!(matches!(&error, PeerError::Connect(detail) if !detail.starts_with("failed ")), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_black_hole_costs_the_deadline_and_one_dial() {
+    // Nobody accepts: the kernel does, as for a stopped process.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = listener.local_addr().unwrap();
+    let config = PeerConfig { ping_timeout: 500 * MS, redial_after: Duration::from_secs(600), ..PeerConfig::default() };
+    let client = PeerClient::new(config);
+    let hurried = Ask { deadline: 10 * MS, ..ask() };
+    assert_eq!(client.presence(peer, id(), &hurried).await, Err(PeerError::TimedOut(10)));
+    // The dial goes on without the one who gave up, and tells the next.
+    for _ in 0..2 {
+        let error = client.presence(peer, id(), &ask()).await.unwrap_err();
+        assert!(matches!(&error, PeerError::Connect(detail) if detail.contains("says nothing")), "{error:?}");
+    }
+    listener.accept().await.unwrap();
+    let more = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+    assert!(more.is_err(), "a second dial");
+}
+
+#[tokio::test]
+async fn chunks_share_few_connections_and_wait_for_their_turn() {
+    // Four at a time, and only four together: fewer would wait for the barrier for ever, more would be seen.
+    let (barrier, now, most) = (Arc::new(Barrier::new(4)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let server = Server::start(move |_| {
+        let (barrier, now, most) = (barrier.clone(), now.clone(), most.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            barrier.wait().await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            chunk_reply("herring")
+        }
+    })
+    .await;
+    let client = PeerClient::new(PeerConfig { bulk_connections: 2, bulk_streams: 2, ..PeerConfig::default() });
+    let asks = join_all((0..12).map(|_| fetch(&client, server.address, 7))).await;
+    assert!(asks.iter().all(Result::is_ok), "{asks:?}");
+    assert_eq!((server.accepts(), seen.load(Ordering::SeqCst)), (2, 4));
+}
+
+#[tokio::test]
+async fn a_small_request_passes_chunks_that_wait() {
+    let server = Server::start(|request| async move {
+        if request.uri().path().contains("chunks") { std::future::pending().await } else { reply(200, r#"{"chunks":[]}"#) }
+    })
+    .await;
+    let client = PeerClient::new(PeerConfig { bulk_connections: 1, bulk_streams: 1, ..PeerConfig::default() });
+    let ask = ask();
+    tokio::select! {
+        asked = fetch(&client, server.address, 7) => panic!("{asked:?}"),
+        small = client.presence(server.address, id(), &ask) => assert!(small.is_ok(), "{small:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_closed_connection_is_replaced() {
+    let server = Server::start(|_| std::future::ready(chunk_reply("herring"))).await;
+    let client = client();
+    for round in 1..=20 {
+        assert_eq!(fetch(&client, server.address, 7).await.unwrap(), "herring");
+        assert_eq!(server.accepts(), round);
+        server.hang_up();
+        server.ended(round).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_just_closing_loses_no_request() {
+    let server = Server::start(|_| std::future::ready(chunk_reply("herring"))).await;
+    let client = client();
+    for _ in 0..50 {
+        assert_eq!(fetch(&client, server.address, 7).await.unwrap(), "herring");
+        server.hang_up();
+    }
+}
+
+#[tokio::test]
+async fn connections_end_with_the_last_client_and_with_the_peer() {
+    let server = Server::start(|_| std::future::ready(chunk_reply("herring"))).await;
+    let (client, peer) = (client(), server.address);
+    let clone = client.clone();
+    // Also: a request can run in a task of its own.
+    tokio::spawn(async move { fetch(&clone, peer, 7).await }).await.unwrap().unwrap();
+    client.retain(|_| true);
+    fetch(&client, server.address, 7).await.unwrap();
+    assert_eq!(server.accepts(), 1);
+    client.retain(|peer| *peer != server.address);
+    server.ended(1).await;
+    fetch(&client, server.address, 7).await.unwrap();
+    drop(client);
+    server.ended(2).await;
+}
+
+#[tokio::test]
+async fn frames_are_of_a_mebibyte() {
+    let body = Bytes::from(vec![1; 4 << 20]);
+    let server = Server::start(move |_| std::future::ready(chunk_reply(body.clone()))).await;
+    let route = crate::client::route::Route::new(server.address.to_string(), &PeerConfig::default());
+    let request = http::Request::get(format!("http://{}/", server.address));
+    let request = request.body(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()).unwrap();
+    let answer = route.bulk().await.send(request).await.unwrap();
+    let sizes: Vec<usize> = answer.stream().map(|piece| piece.unwrap().len()).collect().await;
+    assert_eq!(sizes.iter().sum::<usize>(), 4 << 20);
+    assert_eq!(sizes.iter().max(), Some(&(1 << 20)), "{sizes:?}");
+}

@@ -1,0 +1,90 @@
+//! The API's description: `/openapi.json`, and `/docs` to read it and try it, without internet.
+
+use axum::Router;
+use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::PROBLEM_JSON;
+use crate::types::Problem;
+
+const DESCRIPTION: &str = "A peer swarm for big immutable bytes. Blobs are named by the SHA-256 of their bytes, kept at \
+    several nodes, and read from whichever is nearest; objects of origins are read through the swarm, once for all nodes.";
+
+/// A manifest as it is written down; the type itself lives where no OpenAPI is known.
+#[derive(ToSchema)]
+#[schema(as = Manifest)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct ManifestSchema {
+    /// SHA-256 of the blob, 64 hexadecimal digits.
+    id: String,
+    /// Bytes.
+    size: u64,
+    /// Bytes of every chunk but the last, which may be shorter.
+    chunk_size: u32,
+    /// BLAKE3 of each chunk, 64 hexadecimal digits.
+    chunks: Vec<String>,
+}
+
+/// The description before any route.
+pub(super) fn empty() -> OpenApi {
+    let mut info = Info::new("Herring", env!("CARGO_PKG_VERSION"));
+    info.description = Some(DESCRIPTION.into());
+    let mut license = License::new("Apache License 2.0");
+    license.identifier = Some(env!("CARGO_PKG_LICENSE").into());
+    info.license = Some(license);
+    OpenApiBuilder::new().info(info).build()
+}
+
+/// Adds what holds for every route, so that no route has to say it: the bodies of errors, and how OpenAPI spells
+/// wildcards and HEAD.
+pub(super) fn complete(mut api: OpenApi) -> OpenApi {
+    let components = api.components.get_or_insert_default();
+    components.schemas.insert(Problem::name().into(), Problem::schema());
+    let paths = std::mem::take(&mut api.paths.paths);
+    for (path, mut item) in paths {
+        operations(&mut item).for_each(describe_errors);
+        if let Some(head) = &mut item.head {
+            describe_head(head);
+        }
+        api.paths.paths.insert(path.replace("{*", "{"), item);
+    }
+    api
+}
+
+pub(super) fn routes(api: OpenApi) -> Router {
+    // The default validator is a site on the internet.
+    let config = Config::from("/openapi.json").validator_url("none");
+    SwaggerUi::new("/docs").url("/openapi.json", api).config(config).into()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.head, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+fn describe_errors(operation: &mut Operation) {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
+    let other = ResponseBuilder::new().description("Any other error").build();
+    let responses = &mut operation.responses.responses;
+    responses.insert("default".into(), RefOr::T(other));
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && (status == "default" || status.starts_with(['4', '5']))
+        {
+            response.content.insert(PROBLEM_JSON.into(), RefOr::T(body.clone()));
+        }
+    }
+}
+
+/// HEAD is GET without a body and without ranges.
+fn describe_head(head: &mut Operation) {
+    head.operation_id = head.operation_id.take().map(|id| id.replacen("get_", "head_", 1));
+    let responses = &mut head.responses.responses;
+    responses.retain(|status, _| status != "206" && status != "416");
+    for response in responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.content.clear();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! One table from what went wrong to what HTTP says of it.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::types::Problem;
+
+/// The media type of every error body, RFC 9457.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request cannot be understood: mend it.
+    BadRequest,
+    NotFound,
+    /// The path exists, but not for this method.
+    MethodNotAllowed,
+    /// The client fell silent in the middle of its body.
+    BodyStalled,
+    /// The object changed at its origin while it was read: start again.
+    Changed,
+    /// The representation is not the one that `If-Match` or `If-Unmodified-Since` names.
+    PreconditionFailed,
+    /// A body above its bound.
+    TooLarge,
+    /// A range that lies past the end.
+    RangeNotSatisfiable,
+    /// The bytes are not what was claimed of them.
+    Mismatch,
+    /// No room on disk.
+    Full,
+    /// Try again later: too busy, or too few nodes.
+    Unavailable,
+    /// Those that should have answered did not, or not rightly: peers, or the origin.
+    BadGateway,
+    /// … or not in time.
+    TimedOut,
+    /// The origin does not let us in.
+    Denied,
+    Internal,
+}
+
+/// An error on its way out: its kind decides status and type, its detail is for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct ApiError {
+    pub kind: ErrorKind,
+    pub detail: String,
+}
+
+impl ApiError {
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// The error as its body says it.
+    pub fn problem(&self) -> Problem {
+        let (status, slug, title) = self.kind.entry();
+        Problem {
+            kind: format!("urn:herring:problem:{slug}"),
+            title: title.into(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+        }
+    }
+}
+
+impl ErrorKind {
+    pub fn status(self) -> StatusCode {
+        self.entry().0
+    }
+
+    /// Status, the stable end of the problem's `type`, and its title.
+    fn entry(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This path has no such method"),
+            Self::BodyStalled => (StatusCode::REQUEST_TIMEOUT, "body-stalled", "The request's body stopped coming"),
+            Self::Changed => (StatusCode::CONFLICT, "changed", "The object changed while it was read"),
+            Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition-failed", "A precondition does not hold"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request's body is too large"),
+            Self::RangeNotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies past the end"),
+            Self::Mismatch => (StatusCode::UNPROCESSABLE_ENTITY, "mismatch", "The bytes are not what was claimed"),
+            Self::Full => (StatusCode::INSUFFICIENT_STORAGE, "full", "There is no room on disk"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible just now"),
+            Self::BadGateway => (StatusCode::BAD_GATEWAY, "bad-gateway", "No source gave what was asked"),
+            Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "No source answered in time"),
+            Self::Denied => (StatusCode::FORBIDDEN, "denied", "The origin denies access"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "This node failed"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = [(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))];
+        (self.kind.status(), problem, Json(self.problem())).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_its_kind_and_its_detail() {
+        let error = ApiError::new(ErrorKind::Full, "3 of 3 owners have no room");
+        let problem = error.problem();
+        assert_eq!((problem.kind.as_str(), problem.status), ("urn:herring:problem:full", 507));
+        assert_eq!(problem.detail, "3 of 3 owners have no room");
+        let response = error.into_response();
+        assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+    }
+}

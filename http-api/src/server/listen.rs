@@ -1,0 +1,237 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::{Backend, PeerBackend, router};
+
+/// After an accept that failed for want of something, such as file descriptors: long enough for some to come free,
+/// short enough that nobody waiting in the backlog notices.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How the server's sockets behave. The defaults are measured; change them only to measure again.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The largest HTTP/2 frame that is taken, bytes: decides the speed of uploads, as the client's own decides that of
+    /// downloads. 1 MiB: from the protocol's 16 KiB it takes eight streams from 2.0 to 6.8 GB/s; 4 MiB is no better.
+    pub max_frame_size: u32,
+    /// Bytes a stream may send ahead. 2 MiB: more gains nothing, and a small request beside bulk ones waits longer
+    /// (2.4 ms at 2 MiB, 4.9 ms at 16 MiB).
+    pub stream_window: u32,
+    /// Bytes a connection may send ahead. 32 MiB: room for 16 streams at full window.
+    pub connection_window: u32,
+    /// Requests at once on one connection. Bounds what one client can hold: 256 is far above the 8–12 that fill a link.
+    pub max_streams: u32,
+    /// Bytes of a request's head.
+    pub max_header_bytes: u32,
+    /// How long a request's head may take, and how long a connection may be idle before its first request, or over
+    /// HTTP/1 between two.
+    pub header_timeout: Duration,
+    /// An HTTP/2 peer that is silent for so long is asked whether it lives …
+    pub keep_alive_interval: Duration,
+    /// … and cut off after so long without an answer.
+    pub keep_alive_timeout: Duration,
+    /// Connections at once; further ones wait in the kernel's backlog. Each is one file descriptor: 4,096 leaves most of
+    /// a hard limit of 20,000 to the store.
+    pub max_connections: usize,
+    /// How long requests in flight may go on after the shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            max_frame_size: 1 << 20,
+            stream_window: 2 << 20,
+            connection_window: 32 << 20,
+            max_streams: 256,
+            max_header_bytes: 64 << 10,
+            header_timeout: Duration::from_secs(30),
+            keep_alive_interval: Duration::from_secs(15),
+            keep_alive_timeout: Duration::from_secs(10),
+            max_connections: 4096,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// HTTP/1.1, and HTTP/2 by prior knowledge, on one port.
+    fn builder(&self) -> Builder<TokioExecutor> {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            // hyper refuses less than 8 KiB here; it is the read buffer as well, so heads and bodies share it.
+            .max_buf_size(usize::try_from(self.max_frame_size.max(self.max_header_bytes)).unwrap_or(usize::MAX));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_frame_size(self.max_frame_size)
+            .initial_stream_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_concurrent_streams(self.max_streams)
+            .max_header_list_size(self.max_header_bytes)
+            .max_send_buf_size(usize::try_from(self.stream_window).unwrap_or(usize::MAX))
+            .keep_alive_interval(self.keep_alive_interval)
+            .keep_alive_timeout(self.keep_alive_timeout);
+        builder
+    }
+}
+
+/// Why the server could not take its address.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {0}: something else already does; stop it, or choose another address with --listen")]
+    InUse(SocketAddr),
+    #[error("cannot listen on {0}: this user may not take that port; choose one above 1023 with --listen")]
+    Denied(SocketAddr),
+    #[error("cannot listen on {0}: this machine has no such address; choose one that it has with --listen")]
+    NoSuchAddress(SocketAddr),
+    #[error("cannot listen on {addr}: {source}; choose another address with --listen")]
+    Other { addr: SocketAddr, source: io::Error },
+}
+
+impl BindError {
+    fn new(addr: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(addr),
+            io::ErrorKind::PermissionDenied => Self::Denied(addr),
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(addr),
+            _ => Self::Other { addr, source },
+        }
+    }
+}
+
+/// A port that is taken. Connections wait in its backlog until [`serve`](Self::serve).
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    config: ServerConfig,
+}
+
+impl Server {
+    pub async fn bind(addr: SocketAddr, config: ServerConfig) -> Result<Self, BindError> {
+        let listener = TcpListener::bind(addr).await.map_err(|error| BindError::new(addr, error))?;
+        let addr = listener.local_addr().map_err(|error| BindError::new(addr, error))?;
+        Ok(Self { listener, addr, config })
+    }
+
+    /// Where it listens; the port is the kernel's choice if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown`. Then takes no more connections, lets requests in flight end within
+    /// [`ServerConfig::drain`], and closes what is left.
+    pub async fn serve(self, backend: Arc<dyn Backend>, peers: Arc<dyn PeerBackend>, shutdown: CancellationToken) {
+        let connections = Connections::new(&self.config, router(backend, peers));
+        // `run_until_cancelled` drops the listener's wait, never a connection: those are tasks.
+        shutdown.run_until_cancelled(connections.accept_from(&self.listener)).await;
+        drop(self.listener);
+        connections.drain(self.config.drain).await;
+    }
+}
+
+/// All connections of a server.
+struct Connections {
+    builder: Builder<TokioExecutor>,
+    router: axum::Router,
+    header_timeout: Duration,
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+    graceful: GracefulShutdown,
+    /// Ends what outlived the drain.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    fn new(config: &ServerConfig, router: axum::Router) -> Self {
+        Self {
+            builder: config.builder(),
+            router,
+            header_timeout: config.header_timeout,
+            slots: Arc::new(Semaphore::new(config.max_connections)),
+            tasks: TaskTracker::new(),
+            graceful: GracefulShutdown::new(),
+            cut: CancellationToken::new(),
+        }
+    }
+
+    async fn accept_from(&self, listener: &TcpListener) -> Infallible {
+        loop {
+            let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+            self.start(accept(listener).await, slot);
+        }
+    }
+
+    fn start(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        let connection = connection(self.builder.clone(), stream, self.router.clone(), self.header_timeout, self.graceful.watcher());
+        let cut = self.cut.clone();
+        self.tasks.spawn(async move {
+            cut.run_until_cancelled(connection).await;
+            drop(slot);
+        });
+    }
+
+    async fn drain(self, limit: Duration) {
+        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
+            tracing::info!(connections = self.tasks.len(), "closing connections that are still busy {limit:?} after the shutdown began");
+        }
+        self.cut.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The next connection. An accept that fails leaves the listener as it was, so none is a reason to stop.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // The client was gone before it was accepted.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection, trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection, to its end.
+async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, router: axum::Router, patience: Duration, watcher: Watcher) {
+    // Replies are written whole; waiting for a fuller packet costs 40 ms against a client that delays its ACKs.
+    let _ = stream.set_nodelay(true);
+    let asked = Arc::new(AtomicBool::new(false));
+    let mark = Arc::clone(&asked);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        mark.store(true, Ordering::Relaxed);
+        router.clone().oneshot(request)
+    });
+    let mut serving = std::pin::pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
+    let ended = match tokio::time::timeout(patience, &mut serving).await {
+        Ok(ended) => ended,
+        // Until the first bytes tell HTTP/1 from HTTP/2, hyper itself sets no limit.
+        Err(_) if !asked.load(Ordering::Relaxed) => return,
+        Err(_) => serving.await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection broke");
+    }
+}

@@ -1,0 +1,39 @@
+//! What a node says of itself to whoever runs it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{ApiError, Backend, ErrorKind};
+
+/// Prometheus' text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn routes() -> OpenApiRouter<Arc<dyn Backend>> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
+}
+
+/// Whether the process lives
+#[utoipa::path(get, path = "/healthz", tag = "node", responses((status = 200, description = "It does", body = String, content_type = "text/plain")))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the node serves
+#[utoipa::path(get, path = "/readyz", tag = "node", responses(
+    (status = 200, description = "It does", body = String, content_type = "text/plain"),
+    (status = 503, description = "Not yet, or no more; the detail says what it waits for"),
+))]
+async fn readyz(State(backend): State<Arc<dyn Backend>>) -> Result<&'static str, ApiError> {
+    backend.ready().map(|()| "ready\n").map_err(|waits_for| ApiError::new(ErrorKind::Unavailable, waits_for))
+}
+
+/// Figures for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain")))]
+async fn metrics(State(backend): State<Arc<dyn Backend>>) -> Response {
+    ([(header::CONTENT_TYPE, PROMETHEUS)], backend.metrics()).into_response()
+}

@@ -1,0 +1,70 @@
+//! `/v1/origins`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, Method};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::deadline::{REPLY, within};
+use super::etag::ETag;
+use super::extract::Path;
+use super::representation::Representation;
+use super::{ApiError, Backend};
+
+/// A key can mean something else tomorrow: a cache may keep it, but must ask.
+const REVALIDATE: &str = "no-cache";
+
+pub(super) fn routes() -> OpenApiRouter<Arc<dyn Backend>> {
+    OpenApiRouter::new().routes(routes!(get_object))
+}
+
+/// Read an origin's object through the swarm
+///
+/// One version throughout: if the object changes at its origin while it is read, the connection breaks.
+#[utoipa::path(
+    method(get, head), path = "/v1/origins/{origin}/{*key}", tag = "origins",
+    params(
+        ("origin" = String, Path, description = "The name that the swarm gave the origin"),
+        ("key" = String, Path, description = "The key within the origin; slashes stay slashes"),
+        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-99` or `bytes=-100`; several are answered with the whole"),
+        ("If-Range" = Option<String>, Header, description = "Heed `Range` only if this is the object's ETag or date"),
+        ("If-Match" = Option<String>, Header, description = "ETags, or `*`: else 412"),
+        ("If-None-Match" = Option<String>, Header, description = "ETags, or `*`: answered with 304 if one is the object's"),
+        ("If-Modified-Since" = Option<String>, Header, description = "Answered with 304 if the object is not newer; heeded without `If-None-Match`"),
+        ("If-Unmodified-Since" = Option<String>, Header, description = "Else 412; heeded without `If-Match`"),
+    ),
+    responses(
+        (status = 200, description = "The whole object", content_type = "application/octet-stream", body = Vec<u8>,
+            headers(("ETag" = String, description = "The origin's version"), ("Last-Modified" = String), ("Accept-Ranges" = String), ("Cache-Control" = String))),
+        (status = 206, description = "The range that was asked for", content_type = "application/octet-stream", body = Vec<u8>,
+            headers(("ETag" = String), ("Last-Modified" = String), ("Content-Range" = String))),
+        (status = 304, description = "The client has it already"),
+        (status = 400, description = "The key is malformed"),
+        (status = 403, description = "The origin denies access"),
+        (status = 404, description = "No such origin, or no such key in it"),
+        (status = 409, description = "The object changed at its origin: start again"),
+        (status = 412, description = "`If-Match` or `If-Unmodified-Since` does not hold"),
+        (status = 416, description = "The range lies past the end", headers(("Content-Range" = String, description = "`bytes */<size>`"))),
+        (status = 502, description = "The origin failed"),
+        (status = 503, description = "Too busy: try again"),
+    ),
+)]
+async fn get_object(
+    State(backend): State<Arc<dyn Backend>>,
+    Path((origin, key)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let meta = within(REPLY, backend.object(&origin, &key)).await?;
+    let object = Representation {
+        size: meta.size,
+        etag: ETag::of_version(&meta.version),
+        modified: SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(meta.modified_ms)),
+        cache_control: REVALIDATE,
+    };
+    object.answer(&method, &headers, |range| async move { backend.read_object(&origin, &key, &meta.version, range).await }).await
+}

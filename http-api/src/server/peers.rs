@@ -1,0 +1,150 @@
+//! `/peer/v1`: what nodes ask of each other. The table is in [`crate::peer`].
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use bytes::BytesMut;
+use futures_util::TryStreamExt;
+use herring_blob::{BlobId, ChunkDigest, MAX_CHUNK_SIZE, Manifest, ObjectRef};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::deadline::{of_peer, within};
+use super::extract::{Path, Query};
+use super::upload::Upload;
+use super::{ApiError, ErrorKind, PeerBackend, observe};
+use crate::ByteStream;
+use crate::peer::{ChunkReply, DIGEST, HOP};
+use crate::types::{NodeUsage, Presence};
+
+/// Bytes of a manifest as JSON: 67 a chunk, so a million chunks, 4 TiB in chunks of 4 MiB.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+type Peers = State<Arc<dyn PeerBackend>>;
+
+pub(super) fn routes(peers: Arc<dyn PeerBackend>) -> Router {
+    Router::new()
+        .route("/blobs/{id}", delete(delete_local))
+        .route("/blobs/{id}/manifest", get(local_manifest))
+        .route("/blobs/{id}/chunks/{index}", get(local_chunk))
+        .route("/blobs/{id}/presence", get(presence))
+        .route("/objects/chunks/{index}", get(object_chunk))
+        .route("/uploads/{upload}", delete(abort_upload))
+        .route("/uploads/{upload}/chunks/{index}", put(upload_chunk))
+        .route("/uploads/{upload}/commit", post(commit_upload))
+        .route("/usage", get(usage))
+        .route_layer(from_fn(from_a_peer))
+        .with_state(peers)
+}
+
+/// Every peer says that it asks for itself; a request that was passed on is a loop in the making.
+async fn from_a_peer(request: Request, next: Next) -> Response {
+    match request.headers().get(HOP).map(|hop| hop.as_bytes()) {
+        Some(b"1") => next.run(request).await,
+        Some(_) => bad_request(format!("{HOP} must be 1: an asked node never asks on")).into_response(),
+        None => bad_request(format!("this is for nodes, which say {HOP}: 1; people's API is described at /docs")).into_response(),
+    }
+}
+
+async fn local_manifest(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<Json<Manifest>, ApiError> {
+    within(of_peer(&headers), peers.local_manifest(id)).await.map(|manifest| Json(Arc::unwrap_or_clone(manifest)))
+}
+
+async fn local_chunk(State(peers): Peers, Path((id, index)): Path<(BlobId, u32)>, headers: HeaderMap) -> Result<Response, ApiError> {
+    within(of_peer(&headers), peers.local_chunk(id, index)).await.map(chunk)
+}
+
+async fn presence(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<Json<Presence>, ApiError> {
+    within(of_peer(&headers), peers.presence(id)).await.map(Json)
+}
+
+async fn delete_local(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+    within(of_peer(&headers), peers.delete_local(id)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize)]
+struct ObjectQuery {
+    origin: String,
+    key: String,
+    version: String,
+    size: u64,
+    chunk_size: u32,
+}
+
+async fn object_chunk(
+    State(peers): Peers,
+    Path(index): Path<u32>,
+    Query(ObjectQuery { origin, key, version, size, chunk_size }): Query<ObjectQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    check_chunk_size(chunk_size)?;
+    let object = ObjectRef { origin, key, version, size };
+    within(of_peer(&headers), peers.object_chunk(object, chunk_size, index)).await.map(chunk)
+}
+
+#[derive(Debug, Deserialize)]
+struct UploadQuery {
+    chunk_size: u32,
+}
+
+async fn upload_chunk(
+    State(peers): Peers,
+    Path((upload, index)): Path<(Uuid, u32)>,
+    Query(UploadQuery { chunk_size }): Query<UploadQuery>,
+    headers: HeaderMap,
+    body: Upload,
+) -> Result<StatusCode, ApiError> {
+    check_chunk_size(chunk_size)?;
+    let digest = digest(&headers)?;
+    let taken = body.feed(u64::from(chunk_size), |bytes| peers.upload_chunk(upload, chunk_size, index, digest, bytes)).await;
+    taken.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn commit_upload(State(peers): Peers, Path(upload): Path<Uuid>, body: Upload) -> Result<StatusCode, ApiError> {
+    let commit = |bytes| async { peers.commit_upload(upload, read_manifest(bytes).await?).await };
+    body.feed(MAX_MANIFEST, commit).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn abort_upload(State(peers): Peers, Path(upload): Path<Uuid>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+    within(of_peer(&headers), peers.abort_upload(upload)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn usage(State(peers): Peers) -> Json<NodeUsage> {
+    Json(peers.usage())
+}
+
+fn chunk(reply: ChunkReply) -> Response {
+    observe::sent(reply.bytes.len() as u64);
+    ([(DIGEST, reply.digest.to_string())], reply.bytes).into_response()
+}
+
+fn check_chunk_size(chunk_size: u32) -> Result<(), ApiError> {
+    if (1..=MAX_CHUNK_SIZE).contains(&chunk_size) {
+        return Ok(());
+    }
+    Err(bad_request(format!("chunk_size must be from 1 to {MAX_CHUNK_SIZE}, not {chunk_size}")))
+}
+
+fn digest(headers: &HeaderMap) -> Result<ChunkDigest, ApiError> {
+    let digest = headers.get(DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());
+    digest.ok_or_else(|| bad_request(format!("{DIGEST} must be the chunk's BLAKE3, 64 hexadecimal digits")))
+}
+
+/// The body is bounded by whoever hands it in.
+async fn read_manifest(bytes: ByteStream) -> Result<Manifest, ApiError> {
+    let read = bytes.try_fold(BytesMut::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    });
+    let all = read.await.map_err(|error| bad_request(format!("the manifest cannot be read: {error}")))?;
+    serde_json::from_slice(&all).map_err(|error| bad_request(format!("this is no manifest: {error}")))
+}
+
+fn bad_request(detail: String) -> ApiError {
+    ApiError::new(ErrorKind::BadRequest, detail)
+}

@@ -1,0 +1,148 @@
+//! The JSON bodies of the outward contract.
+
+use herring_blob::BlobId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a put answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stored {
+    #[schema(value_type = String)]
+    pub id: BlobId,
+    /// Bytes.
+    pub size: u64,
+    /// How many owners have all that they should of it on disk.
+    pub replicas: usize,
+}
+
+/// What is known of a blob without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobInfo {
+    pub id: BlobId,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What is known of an origin's object without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMeta {
+    /// Bytes.
+    pub size: u64,
+    /// What the origin calls this version.
+    pub version: String,
+    /// Milliseconds since 1970.
+    pub modified_ms: u64,
+}
+
+/// One node as the cluster sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemberInfo {
+    pub id: String,
+    /// Where its API answers: `host:port`.
+    pub http: String,
+    pub zone: String,
+    /// 100 is an ordinary node; a node of 200 owns twice as much.
+    pub weight: u32,
+    /// `joining`, `ready`, `draining`, or `suspect` while it is silent within the grace period.
+    pub state: String,
+    pub version: String,
+    /// Bytes its store holds; absent while the node cannot be asked.
+    pub bytes_used: Option<u64>,
+    /// Bytes its store may hold; absent while the node cannot be asked.
+    pub bytes_capacity: Option<u64>,
+}
+
+/// `GET /v1/cluster`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Cluster {
+    /// The node that answers.
+    pub node: String,
+    /// A hash of the ring's members: equal on any two nodes that see the same members.
+    pub epoch: String,
+    pub replicas: usize,
+    pub members: Vec<MemberInfo>,
+}
+
+/// A node's own figures, asked by its peers for `GET /v1/cluster`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeUsage {
+    pub bytes_used: u64,
+    pub bytes_capacity: u64,
+}
+
+/// `GET /v1/ring/owners/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Owners {
+    #[schema(value_type = String)]
+    pub id: BlobId,
+    /// The chunk that was asked for; absent for the manifest's owners.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chunk: Option<u32>,
+    pub epoch: String,
+    /// The place on the ring, 16 hexadecimal digits.
+    pub point: String,
+    /// Node ids, first owner first.
+    pub owners: Vec<String>,
+}
+
+/// Where one chunk is and should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainChunk {
+    pub index: u32,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3, 64 hexadecimal digits.
+    pub digest: String,
+    pub owners: Vec<String>,
+    /// Nodes that said they have it just now.
+    pub holders: Vec<String>,
+    /// `replicated` where every owner holds it, `under-replicated` where some do, `lost` where no node that answered does.
+    pub state: String,
+    /// For each member: who would own the chunk in its place if it left.
+    pub if_lost: Vec<Departure>,
+}
+
+/// What one member's departure would do to a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Departure {
+    /// The owner that would leave.
+    pub node: String,
+    /// The node that would become an owner; absent where there are too few nodes.
+    pub successor: Option<String>,
+}
+
+/// `GET /v1/blobs/{id}/explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explain {
+    #[schema(value_type = String)]
+    pub id: BlobId,
+    pub size: u64,
+    pub chunk_size: u32,
+    pub epoch: String,
+    pub replicas: usize,
+    pub manifest_owners: Vec<String>,
+    pub manifest_holders: Vec<String>,
+    /// Nodes that could not be asked.
+    pub unreachable: Vec<String>,
+    pub chunks: Vec<ExplainChunk>,
+}
+
+/// An error body, RFC 9457 (`application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Stable and machine-readable, such as `urn:herring:problem:not-found`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    pub status: u16,
+    /// What happened, what was tried, and what to do.
+    pub detail: String,
+}
+
+/// Which chunks of a content a peer holds: `GET /peer/v1/blobs/{id}/presence`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Half-open runs of chunk indices, ascending.
+    pub chunks: Vec<(u32, u32)>,
+}

@@ -1,0 +1,218 @@
+//! The engine behind the router: each question handed on, each error given its kind. The only place where engine errors
+//! meet HTTP.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt};
+use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_http_api::ByteStream;
+use herring_http_api::peer::ChunkReply;
+use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
+use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence};
+use herring_store::WriteError;
+use herring_swarm::{Content, OpenError, PutError, ReadError, RemoveError, ServeError, Source, Swarm};
+use metrics_exporter_prometheus::PrometheusHandle;
+use uuid::Uuid;
+
+/// A node as its router sees it.
+pub struct Api {
+    pub swarm: Swarm,
+    pub metrics: PrometheusHandle,
+}
+
+#[async_trait]
+impl Backend for Api {
+    async fn blob(&self, id: BlobId) -> Result<BlobInfo, ApiError> {
+        let content = self.swarm.open_blob(id).await.map_err(open_error)?;
+        Ok(BlobInfo { id, size: content.size() })
+    }
+
+    async fn read_blob(&self, id: BlobId, range: ByteRange) -> Result<ByteStream, ApiError> {
+        let content = self.swarm.open_blob(id).await.map_err(open_error)?;
+        started(self.swarm.stream(&content, range)).await
+    }
+
+    async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError> {
+        let put = self.swarm.put(expected, body).await.map_err(put_error)?;
+        Ok(PutOutcome { stored: put.stored, created: put.created })
+    }
+
+    async fn delete_blob(&self, id: BlobId) -> Result<(), ApiError> {
+        self.swarm.remove(id).await.map_err(remove_error)
+    }
+
+    async fn manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+        let content = self.swarm.open_blob(id).await.map_err(open_error)?;
+        match content.source() {
+            Source::Blob(manifest) => Ok(Arc::clone(manifest)),
+            Source::Object(_) => Err(ApiError::new(ErrorKind::Internal, format!("{content} is not a blob"))),
+        }
+    }
+
+    async fn explain(&self, id: BlobId, chunk: Option<u32>) -> Result<Explain, ApiError> {
+        let explain = self.swarm.explain(id, chunk).await.map_err(open_error)?;
+        match chunk {
+            Some(chunk) if explain.chunks.is_empty() => Err(no_chunk(id, chunk)),
+            _ => Ok(explain),
+        }
+    }
+
+    async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError> {
+        let content = self.swarm.open_object(origin, key).await.map_err(open_error)?;
+        let since_1970 = content.modified().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let modified_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        Ok(ObjectMeta { size: content.size(), version: version(&content).to_owned(), modified_ms })
+    }
+
+    async fn read_object(&self, origin: &str, key: &str, asked: &str, range: ByteRange) -> Result<ByteStream, ApiError> {
+        let content = self.swarm.open_object(origin, key).await.map_err(open_error)?;
+        if version(&content) != asked {
+            return Err(ApiError::new(ErrorKind::Changed, format!("{origin}/{key} is now version {}, no longer {asked}", version(&content))));
+        }
+        started(self.swarm.stream(&content, range)).await
+    }
+
+    async fn cluster(&self) -> Result<Cluster, ApiError> {
+        Ok(self.swarm.cluster().await)
+    }
+
+    async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError> {
+        let unknown = |error: Option<OpenError>| error.map_or_else(|| no_chunk(id, chunk.unwrap_or_default()), open_error);
+        self.swarm.owners(id, chunk).await.map_err(unknown)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.swarm.ready()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+}
+
+#[async_trait]
+impl PeerBackend for Api {
+    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+        self.swarm.local_manifest(id).map_err(serve_error)
+    }
+
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError> {
+        self.swarm.local_chunk(id, index).await.map_err(serve_error)
+    }
+
+    async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
+        self.swarm.presence(id).map_err(serve_error)
+    }
+
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError> {
+        self.swarm.object_chunk(object, chunk_size, index).await.map_err(serve_error)
+    }
+
+    async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {
+        self.swarm.remove_local(id).await.map_err(|error| serve_error(error.into()))
+    }
+
+    async fn upload_chunk(
+        &self,
+        upload: Uuid,
+        chunk_size: u32,
+        index: u32,
+        digest: ChunkDigest,
+        body: ByteStream,
+    ) -> Result<(), ApiError> {
+        self.swarm.upload_chunk(upload, chunk_size, index, digest, body).await.map_err(serve_error)
+    }
+
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ApiError> {
+        self.swarm.commit_upload(upload, manifest).await.map_err(serve_error)
+    }
+
+    async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
+        self.swarm.abort_upload(upload).await;
+        Ok(())
+    }
+
+    fn usage(&self) -> NodeUsage {
+        self.swarm.node_usage()
+    }
+}
+
+/// The stream, once its first piece is there: what fails at once still gets a status of its own.
+async fn started(pieces: impl Stream<Item = Result<bytes::Bytes, ReadError>> + Send + 'static) -> Result<ByteStream, ApiError> {
+    let mut pieces = Box::pin(pieces);
+    let first = pieces.next().await.transpose().map_err(read_error)?;
+    let rest = pieces.map(|piece| piece.map_err(std::io::Error::other));
+    Ok(Box::pin(futures_util::stream::iter(first.map(Ok)).chain(rest)))
+}
+
+fn version(content: &Content) -> &str {
+    match content.source() {
+        Source::Object(object) => &object.version,
+        Source::Blob(_) => "",
+    }
+}
+
+fn no_chunk(id: BlobId, chunk: u32) -> ApiError {
+    ApiError::new(ErrorKind::NotFound, format!("blob {id} has no chunk {chunk}"))
+}
+
+fn open_error(error: OpenError) -> ApiError {
+    let kind = match error {
+        OpenError::NotFound { .. } => ErrorKind::NotFound,
+        OpenError::InvalidKey { .. } => ErrorKind::BadRequest,
+        OpenError::Denied { .. } => ErrorKind::Denied,
+        OpenError::Unavailable { .. } => ErrorKind::Unavailable,
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+fn read_error(error: ReadError) -> ApiError {
+    let kind = match error {
+        ReadError::Unavailable { .. } => ErrorKind::BadGateway,
+        ReadError::Changed { .. } => ErrorKind::Changed,
+        ReadError::Overloaded { .. } => ErrorKind::Unavailable,
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+fn put_error(error: PutError) -> ApiError {
+    let kind = match error {
+        PutError::Mismatch { .. } => ErrorKind::Mismatch,
+        PutError::Body(_) | PutError::Shape(_) => ErrorKind::BadRequest,
+        PutError::TooFewReplicas { .. } | PutError::NotReady | PutError::Overloaded { .. } => ErrorKind::Unavailable,
+        PutError::Full { .. } => ErrorKind::Full,
+        PutError::Interrupted => ErrorKind::Internal,
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+fn remove_error(error: RemoveError) -> ApiError {
+    let kind = match error {
+        RemoveError::NotFound { .. } => ErrorKind::NotFound,
+        RemoveError::Incomplete { .. } => ErrorKind::Unavailable,
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+fn serve_error(error: ServeError) -> ApiError {
+    let kind = match error {
+        ServeError::NotHere => ErrorKind::NotFound,
+        ServeError::Invalid(_) | ServeError::Body(_) => ErrorKind::BadRequest,
+        ServeError::Overloaded { .. } => ErrorKind::Unavailable,
+        ServeError::Read(error) => return read_error(error),
+        ServeError::Write(ref error) => write_kind(error),
+    };
+    ApiError::new(kind, error.to_string())
+}
+
+fn write_kind(error: &WriteError) -> ErrorKind {
+    match error {
+        WriteError::Mismatch { .. } | WriteError::Conflict { .. } | WriteError::Shape { .. } => ErrorKind::Mismatch,
+        WriteError::Full { .. } => ErrorKind::Full,
+        WriteError::Busy => ErrorKind::Unavailable,
+        WriteError::Gone => ErrorKind::NotFound,
+        WriteError::Io(_) => ErrorKind::Internal,
+    }
+}

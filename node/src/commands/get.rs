@@ -1,0 +1,145 @@
+use std::fs::Permissions;
+use std::io::{IsTerminal, stdout};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use futures_util::TryStreamExt;
+use herring_blob::BlobId;
+use herring_http_api::ByteStream;
+use herring_http_api::client::ApiClient;
+use tempfile::TempPath;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use crate::digest::Digester;
+use crate::error::{Failure, OrFail};
+use crate::output::write_failure;
+use crate::progress::Progress;
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// 64 hexadecimal digits, with or without sha256: in front
+    id: BlobId,
+
+    /// Where to write it: a file, which appears only once it is whole and verified, or - for stdout
+    #[arg(short, value_name = "PATH")]
+    output: Option<PathBuf>,
+}
+
+pub async fn run(client: &ApiClient, args: GetArgs) -> Result<(), Failure> {
+    let target = Target::choose(args.output)?;
+    let (length, body) = client.get(args.id, None).await?;
+    let mut sink = Sink::open(&target)?;
+    let got = copy(body, &mut sink.file, Progress::new(short(args.id), Some(length))).await;
+    let got = got.map_err(|error| target.explain(error))?;
+    verify(args.id, length, got)?;
+    sink.keep(&target)
+}
+
+enum Target {
+    Stdout,
+    /// Replaced as a whole.
+    File(PathBuf),
+    /// A pipe or device, which must not be replaced.
+    Special(PathBuf),
+}
+
+enum CopyError {
+    Read(std::io::Error),
+    Write(std::io::Error),
+}
+
+impl Target {
+    fn choose(path: Option<PathBuf>) -> Result<Self, Failure> {
+        match path {
+            Some(path) if path.as_os_str() != "-" => Self::at(path),
+            None if stdout().is_terminal() => {
+                Err(Failure::usage("a blob's bytes would garble the terminal: give -o PATH, or -o - if you mean it"))
+            }
+            _ => Ok(Self::Stdout),
+        }
+    }
+
+    fn at(path: PathBuf) -> Result<Self, Failure> {
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => Err(Failure::usage(format_args!("{} is a directory: name a file in it", path.display()))),
+            Ok(meta) if !meta.is_file() => Ok(Self::Special(path)),
+            _ => Ok(Self::File(path)),
+        }
+    }
+
+    fn explain(&self, error: CopyError) -> Failure {
+        match (self, error) {
+            (_, CopyError::Read(error)) => Failure::failed(format_args!("the blob broke off: {error}; nothing was kept, try again")),
+            (Self::Stdout, CopyError::Write(error)) => write_failure(error),
+            (Self::File(path) | Self::Special(path), CopyError::Write(error)) => {
+                Failure::failed(format_args!("cannot write {}: {error}", path.display()))
+            }
+        }
+    }
+}
+
+/// Where the bytes go, and for a file the temporary path to rename. Dropped, it leaves nothing behind.
+struct Sink {
+    file: File,
+    temporary: Option<TempPath>,
+}
+
+impl Sink {
+    fn open(target: &Target) -> Result<Self, Failure> {
+        match target {
+            // `std::io::stdout` would look for newlines in every byte.
+            Target::Stdout => Self::plain(stdout().as_fd().try_clone_to_owned().map(Into::into), "stdout"),
+            Target::Special(path) => Self::plain(std::fs::File::options().write(true).open(path), &path.to_string_lossy()),
+            Target::File(path) => Self::beside(path).or_fail(|| format!("cannot create a file beside {}", path.display())),
+        }
+    }
+
+    fn plain(file: std::io::Result<std::fs::File>, name: &str) -> Result<Self, Failure> {
+        let file = file.or_fail(|| format!("cannot write {name}"))?;
+        Ok(Self { file: File::from_std(file), temporary: None })
+    }
+
+    fn beside(path: &Path) -> std::io::Result<Self> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // As any new file: the umask takes its part of it.
+        let mode = Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new().prefix(".herring-").permissions(mode).tempfile_in(directory)?;
+        let (file, temporary) = file.into_parts();
+        Ok(Self { file: File::from_std(file), temporary: Some(temporary) })
+    }
+
+    fn keep(self, target: &Target) -> Result<(), Failure> {
+        let (Some(temporary), Target::File(path)) = (self.temporary, target) else { return Ok(()) };
+        temporary.persist(path).or_fail(|| format!("cannot write {}", path.display()))
+    }
+}
+
+async fn copy(mut body: ByteStream, file: &mut File, progress: Progress) -> Result<Digester, CopyError> {
+    let mut digester = Digester::default();
+    while let Some(bytes) = body.try_next().await.map_err(CopyError::Read)? {
+        digester.update(&bytes);
+        file.write_all(&bytes).await.map_err(CopyError::Write)?;
+        progress.add(bytes.len());
+    }
+    file.flush().await.map_err(CopyError::Write)?;
+    Ok(digester)
+}
+
+fn verify(id: BlobId, length: u64, got: Digester) -> Result<(), Failure> {
+    let size = got.size();
+    if size != length {
+        return Err(Failure::failed(format_args!("the node promised {length} bytes of {id} and sent {size}; try again")));
+    }
+    let found = got.id();
+    if found != id {
+        return Err(Failure::failed(format_args!("the node sent other bytes than {id}: they hash to {found}; do not use them")));
+    }
+    Ok(())
+}
+
+fn short(id: BlobId) -> String {
+    id.to_string()[..12].to_owned()
+}

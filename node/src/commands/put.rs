@@ -1,0 +1,108 @@
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use futures_util::StreamExt;
+use herring_blob::BlobId;
+use herring_http_api::ByteStream;
+use herring_http_api::client::ApiClient;
+use serde::Serialize;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+use crate::digest::READ_SIZE;
+use crate::error::{Failure, OrFail};
+use crate::output::{Output, Table, size};
+use crate::progress::Progress;
+
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// Files; - is stdin
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// One file that was put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Put {
+    pub id: BlobId,
+    /// Bytes.
+    pub size: u64,
+    pub path: PathBuf,
+    /// Owners that have it on disk.
+    pub replicas: usize,
+    /// Whether it was new to the swarm.
+    pub created: bool,
+}
+
+pub async fn run(client: &ApiClient, output: Output, args: PutArgs) -> Result<(), Failure> {
+    args.paths.iter().try_for_each(|path| check(path))?;
+    let (done, failure) = all(client, &args.paths).await;
+    if !done.is_empty() {
+        output.show(&done, || table(&done))?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Puts one file after another, up to the first that fails.
+pub async fn all(client: &ApiClient, paths: &[PathBuf]) -> (Vec<Put>, Option<Failure>) {
+    let mut done = Vec::new();
+    for path in paths {
+        match one(client, path).await {
+            Ok(put) => done.push(put),
+            Err(failure) => return (done, Some(failure)),
+        }
+    }
+    (done, None)
+}
+
+pub fn table(done: &[Put]) -> String {
+    let mut table = Table::new(&["ID", "SIZE", "PATH"], &[1]);
+    done.iter().for_each(|put| table.row([put.id.to_string(), size(put.size), put.path.display().to_string()]));
+    table.render()
+}
+
+/// Nothing is sent before all paths were looked at.
+fn check(path: &Path) -> Result<(), Failure> {
+    if is_stdin(path) {
+        return Ok(());
+    }
+    let meta = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
+    if meta.is_dir() {
+        let path = path.display();
+        return Err(Failure::usage(format_args!("{path} is a directory: trees come in a later version, put the files in it")));
+    }
+    Ok(())
+}
+
+async fn one(client: &ApiClient, path: &Path) -> Result<Put, Failure> {
+    let (body, length) = open(path).await?;
+    let (stored, created) = client.put(None, length, body).await.or_fail(|| format!("cannot put {}", path.display()))?;
+    Ok(Put { id: stored.id, size: stored.size, path: path.to_owned(), replicas: stored.replicas, created })
+}
+
+/// The bytes at `path` and how many they are, where that is known.
+async fn open(path: &Path) -> Result<(ByteStream, Option<u64>), Failure> {
+    if is_stdin(path) {
+        return Ok((body(tokio::io::stdin(), Progress::new("stdin", None)), None));
+    }
+    let file = tokio::fs::File::open(path).await.map_err(|error| cannot_read(path, &error))?;
+    let meta = file.metadata().await.map_err(|error| cannot_read(path, &error))?;
+    // A pipe or device does not know its length.
+    let length = Some(meta).filter(Metadata::is_file).map(|meta| meta.len());
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    Ok((body(file, Progress::new(name, length)), length))
+}
+
+fn body(source: impl AsyncRead + Send + 'static, progress: Progress) -> ByteStream {
+    let pieces = ReaderStream::with_capacity(source, READ_SIZE);
+    Box::pin(pieces.inspect(move |piece| progress.add(piece.as_ref().map_or(0, |bytes| bytes.len()))))
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format_args!("cannot read {}: {error}", path.display()))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}

@@ -1,0 +1,121 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+use clap::Args;
+use herring_ring::NodeId;
+use serde::Deserialize;
+
+use crate::error::{Failure, OrFail};
+
+/// What may be said about a node, on the command line or in a file: a key of the file is a flag without its dashes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeSettings {
+    /// Name of this node, unique in its cluster [default: made up at the first start and kept in the data directory]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<NodeId>,
+
+    /// Name of the cluster; nodes of other clusters are ignored [default: herring]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+
+    /// Where blobs are kept; created if missing [default: $XDG_DATA_HOME/herring]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Most bytes that the data directory may hold, such as 500GB or 1TiB [default: 100GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub capacity: Option<ByteSize>,
+
+    /// TCP address of the HTTP API [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+
+    /// TCP address under which peers reach the API [default: that of --listen]
+    #[arg(long, value_name = "ADDR")]
+    pub advertise: Option<SocketAddr>,
+
+    /// UDP address of the gossip [default: that of --listen, one port above]
+    #[arg(long, value_name = "ADDR")]
+    pub gossip: Option<SocketAddr>,
+
+    /// UDP address under which peers reach the gossip [default: that of --gossip, at the host of --advertise]
+    #[arg(long, value_name = "ADDR")]
+    pub gossip_advertise: Option<SocketAddr>,
+
+    /// Gossip address of a node to begin with, HOST:PORT; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    #[serde(alias = "seeds")]
+    pub seed: Vec<String>,
+
+    /// Nodes that keep each chunk; the same on every node [default: 3]
+    #[arg(long, value_name = "R")]
+    pub replicas: Option<usize>,
+
+    /// What fails together with this node: a rack, a room, a region. Replicas are spread over zones [default: none]
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+
+    /// Share of the data: 200 owns twice as much as 100, 0 owns nothing [default: 100]
+    #[arg(long, value_name = "WEIGHT")]
+    pub weight: Option<u32>,
+
+    /// Where the swarm is mounted as files; created if missing [default: not mounted]
+    #[arg(long, value_name = "DIR")]
+    pub mount: Option<PathBuf>,
+
+    /// Lets other users see the mount
+    #[arg(long)]
+    pub allow_other: bool,
+
+    /// An origin by its name: models=file:///data, models=s3://bucket/prefix; may be repeated, the same on every node
+    #[arg(long, value_name = "NAME=URL")]
+    #[serde(alias = "origins")]
+    pub origin: Vec<String>,
+
+    /// Listens off loopback in clear and to anyone: for networks where everybody may read, write and delete
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+impl NodeSettings {
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).or_fail(|| format!("cannot read the config file {}", path.display()))?;
+        Self::parse(&text).map_err(|error| Failure::usage(format_args!("config file {}, {error}", path.display())))
+    }
+
+    /// Reads TOML; the error starts with the line.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("line {}: {}", before.matches('\n').count() + 1, error.message().replace('\n', " "))
+        })
+    }
+
+    /// These settings, and `lower`'s where these say nothing.
+    pub fn over(self, lower: Self) -> Self {
+        Self {
+            id: self.id.or(lower.id),
+            cluster: self.cluster.or(lower.cluster),
+            data_dir: self.data_dir.or(lower.data_dir),
+            capacity: self.capacity.or(lower.capacity),
+            listen: self.listen.or(lower.listen),
+            advertise: self.advertise.or(lower.advertise),
+            gossip: self.gossip.or(lower.gossip),
+            gossip_advertise: self.gossip_advertise.or(lower.gossip_advertise),
+            seed: some_of(self.seed, lower.seed),
+            replicas: self.replicas.or(lower.replicas),
+            zone: self.zone.or(lower.zone),
+            weight: self.weight.or(lower.weight),
+            mount: self.mount.or(lower.mount),
+            allow_other: self.allow_other || lower.allow_other,
+            origin: some_of(self.origin, lower.origin),
+            insecure: self.insecure || lower.insecure,
+        }
+    }
+}
+
+fn some_of(list: Vec<String>, lower: Vec<String>) -> Vec<String> {
+    if list.is_empty() { lower } else { list }
+}

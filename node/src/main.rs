@@ -1,0 +1,63 @@
+//! The `herring` program: a node, and the commands that talk to one.
+
+mod check;
+mod cli;
+mod commands;
+mod config;
+mod digest;
+mod error;
+mod logging;
+mod node;
+mod output;
+mod parent;
+mod progress;
+mod signals;
+mod up;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, NodeArgs};
+use crate::config::{NodeConfig, NodeSettings};
+use crate::error::{Failure, OrFail};
+
+/// glibc's allocator maps, faults and unmaps large buffers each time, at twice the CPU.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let Err(failure) = start() else { return ExitCode::SUCCESS };
+    if failure.speaks() {
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "herring: {failure}");
+    }
+    failure.code()
+}
+
+fn start() -> Result<(), Failure> {
+    let Some(cli) = Cli::read()? else { return Ok(()) };
+    logging::start(cli.global.log_format, cli.command.log_level())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail(|| "cannot start".to_owned())?;
+    let done = runtime.block_on(run(cli));
+    // A thread may still wait for stdin or a hung mount; it must not keep the program.
+    runtime.shutdown_background();
+    done
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Node(args) => node::run(configure(*args)?).await,
+        Command::Up(args) => up::run(args, cli.global.output()).await,
+        Command::Client(command) => commands::run(command, &cli.global).await,
+        Command::Completions { shell } => output::print(&cli::completions(shell)),
+    }
+}
+
+fn configure(args: NodeArgs) -> Result<NodeConfig, Failure> {
+    let file = args.config.as_deref().map(NodeSettings::load).transpose()?.unwrap_or_default();
+    let config = NodeConfig::new(args.settings.over(file))?;
+    if args.die_with_parent {
+        parent::follow();
+    }
+    Ok(config)
+}

@@ -1,0 +1,203 @@
+//! A running node: built from the inside out, and taken down in the opposite order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use herring_fuse::{Mount, MountConfig, MountError};
+use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
+use herring_http_api::client::{PeerClient, PeerConfig};
+use herring_http_api::server::{Server, ServerConfig};
+use herring_origin::Origins;
+use herring_ring::NodeId;
+use herring_store::{Store, StoreConfig};
+use herring_swarm::{Swarm, SwarmConfig};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Api;
+use crate::config::NodeConfig;
+use crate::error::{Failure, OrFail};
+
+/// The file in the data directory that makes a restarted node the same node.
+const ID_FILE: &str = "node-id";
+/// Puts that nobody has continued for this long are dropped: far beyond any deadline of a put under way.
+const UPLOAD_IDLE: Duration = Duration::from_secs(15 * 60);
+/// How often idle puts are looked for and histograms are tidied.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How long a leaving node's goodbye travels before it closes its door: three gossip rounds of 200 ms.
+const GOODBYE: Duration = Duration::from_millis(600);
+/// The most that each step of the shutdown may take.
+const STEP: Duration = Duration::from_secs(8);
+
+/// Runs a node until SIGINT or SIGTERM.
+pub async fn run(config: NodeConfig) -> Result<(), Failure> {
+    let mut stop = Stop::listen()?;
+    let node = Node::start(config).await?;
+    stop.wait().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+/// Everything a running node owns, in the order in which it is taken down.
+struct Node {
+    mount: Option<Mount>,
+    gossip: Gossip,
+    swarm: Swarm,
+    /// Stops the server and the housekeeping.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The two signals that end a node.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failure> {
+        let handler = |kind| signal(kind).or_fail(|| "cannot listen for signals".to_owned());
+        Ok(Self { interrupt: handler(SignalKind::interrupt())?, terminate: handler(SignalKind::terminate())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl Node {
+    async fn start(config: NodeConfig) -> Result<Self, Failure> {
+        let metrics = install_metrics()?;
+        let origins = Origins::new(config.origins.iter().cloned()).map_err(Failure::usage)?;
+        let store = open_store(&config).await?;
+        let id = match &config.id {
+            Some(id) => id.clone(),
+            None => kept_id(&config.data_dir)?,
+        };
+        let server = Server::bind(config.listen, ServerConfig::default()).await.map_err(Failure::failed)?;
+        let gossip = Gossip::start(gossip_config(&config, id)).await.map_err(Failure::failed)?;
+        let peers = PeerClient::new(PeerConfig::default());
+        let engine = SwarmConfig { replicas: config.replicas, ..SwarmConfig::default() };
+        let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone() });
+        tasks.spawn(server.serve(api.clone(), api, stop.clone()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
+        let mut node = Self { mount: None, gossip, swarm, stop, tasks };
+        match node.mount(&config) {
+            Ok(mount) => node.mount = mount,
+            Err(failure) => {
+                node.shutdown().await;
+                return Err(failure);
+            }
+        }
+        node.gossip.set_state(NodeState::Ready).await;
+        tracing::info!(listen = %config.listen, gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
+        Ok(node)
+    }
+
+    /// A machine that has no FUSE still has HTTP: it says so and goes on.
+    fn mount(&self, config: &NodeConfig) -> Result<Option<Mount>, Failure> {
+        let Some(at) = &config.mount else { return Ok(None) };
+        let mount = MountConfig { allow_other: config.allow_other, ..MountConfig::new(at.clone()) };
+        match Mount::start(mount, self.swarm.clone(), tokio::runtime::Handle::current()) {
+            Ok(mount) => Ok(Some(mount)),
+            Err(error @ MountError::NoDevice { .. }) => {
+                tracing::warn!("{error}; going on with HTTP alone");
+                Ok(None)
+            }
+            Err(error) => Err(Failure::failed(error)),
+        }
+    }
+
+    /// No new work comes in, then what is under way ends, then the node is silent. Every step has its deadline.
+    async fn shutdown(self) {
+        tracing::info!("this node is stopping");
+        self.gossip.set_state(NodeState::Draining).await;
+        tokio::time::sleep(GOODBYE).await;
+        if let Some(mount) = self.mount {
+            step("unmounting", tokio::task::spawn_blocking(move || mount.unmount())).await;
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        step("closing the server", self.tasks.wait()).await;
+        step("ending transfers", self.swarm.shutdown()).await;
+        step("leaving the swarm", self.gossip.shutdown()).await;
+    }
+}
+
+async fn step<T>(what: &str, work: impl Future<Output = T>) {
+    if timeout(STEP, work).await.is_err() {
+        tracing::warn!(what, seconds = STEP.as_secs(), "not done in time, going on");
+    }
+}
+
+fn install_metrics() -> Result<PrometheusHandle, Failure> {
+    PrometheusBuilder::new().install_recorder().or_fail(|| "cannot set up metrics".to_owned())
+}
+
+async fn open_store(config: &NodeConfig) -> Result<Store, Failure> {
+    let store = StoreConfig { dir: config.data_dir.clone(), capacity: config.capacity.as_u64() };
+    let opened = tokio::task::spawn_blocking(move || Store::open(store)).await;
+    opened.or_fail(|| "opening the store".to_owned())?.map_err(Failure::failed)
+}
+
+/// The id kept in the data directory; a new one is made up and kept where there is none.
+fn kept_id(data_dir: &Path) -> Result<NodeId, Failure> {
+    let path = data_dir.join(ID_FILE);
+    let told = || format!("the node's id in {}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().or_fail(told),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = format!("n-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
+            // Written beside and renamed, so that a crash leaves a whole id or none.
+            let draft = data_dir.join(format!("{ID_FILE}.new"));
+            std::fs::write(&draft, &id).and_then(|()| std::fs::rename(&draft, &path)).or_fail(told)?;
+            id.parse().or_fail(told)
+        }
+        Err(error) => Err(error).or_fail(told),
+    }
+}
+
+fn gossip_config(config: &NodeConfig, id: NodeId) -> GossipConfig {
+    let me = NodeInfo {
+        id,
+        http: config.advertise,
+        zone: config.zone.clone(),
+        weight: config.weight,
+        state: NodeState::Joining,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    GossipConfig {
+        cluster: config.cluster.clone(),
+        advertise: Some(config.gossip_advertise),
+        seeds: config.seeds.clone(),
+        ..GossipConfig::new(me, config.gossip)
+    }
+}
+
+async fn follow_view(swarm: Swarm, mut view: watch::Receiver<Arc<View>>) {
+    while view.changed().await.is_ok() {
+        let now = view.borrow_and_update().clone();
+        tracing::info!(epoch = %now.epoch(), members = now.members().len(), owners = now.ring().members().len(), "the swarm changed");
+        swarm.view_changed();
+    }
+}
+
+async fn keep_house(swarm: Swarm, metrics: PrometheusHandle) {
+    let mut tick = interval(HOUSEKEEPING);
+    loop {
+        tick.tick().await;
+        swarm.sweep(UPLOAD_IDLE).await;
+        metrics.run_upkeep();
+    }
+}

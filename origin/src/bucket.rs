@@ -1,0 +1,223 @@
+use std::borrow::Cow;
+use std::error::Error as _;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, TryStreamExt};
+use herring_blob::ByteRange;
+use object_store::client::HttpError;
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
+use object_store::path::Path;
+use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+
+use crate::backend::{Backend, Found};
+use crate::error::Fault;
+use crate::key::is_name;
+use crate::{Listed, MAX_LISTED};
+
+/// A bucket of any store that `object_store` speaks to, or the part of it below a prefix.
+pub(crate) struct Bucket<S> {
+    store: S,
+    /// Empty, or ends with a slash.
+    prefix: String,
+}
+
+impl<S: ObjectStore + PaginatedListStore> Bucket<S> {
+    /// A prefix without slashes around it.
+    pub(crate) fn new(store: S, prefix: String) -> Self {
+        Self { store, prefix: closed(prefix) }
+    }
+
+    fn path(&self, key: &str) -> Result<Path, Fault> {
+        Path::parse(format!("{}{key}", self.prefix)).map_err(|error| Fault::Unavailable(error.to_string()))
+    }
+
+    async fn page(&self, below: &str, page_token: Option<String>) -> Result<PaginatedListResult, Fault> {
+        let options = PaginatedListOptions { delimiter: Some(Cow::Borrowed("/")), page_token, ..Default::default() };
+        Ok(self.store.list_paginated(Some(below).filter(|below| !below.is_empty()), options).await?)
+    }
+
+    /// What the store could not explain may be that the object is shorter now (416 from a server that ignores If-Match).
+    async fn explain(&self, key: &str, version: &str, size: u64, error: Error) -> Fault {
+        let unexplained = matches!(error, Error::Generic { .. }) && !is_transport(&error);
+        if unexplained && self.head(key).await.is_ok_and(|now| now.version != version || now.size != size) {
+            return Fault::Changed;
+        }
+        error.into()
+    }
+}
+
+#[async_trait]
+impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
+    async fn head(&self, key: &str) -> Result<Found, Fault> {
+        Ok(found(&self.store.head(&self.path(key)?).await?))
+    }
+
+    /// Asks with If-Match and compares the answer's version as well, for servers that ignore it.
+    async fn read(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Bytes, Fault> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range.start..range.end)),
+            if_match: if_match(version),
+            ..Default::default()
+        };
+        let answer = match self.store.get_opts(&self.path(key)?, options).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.explain(key, version, size, error).await),
+        };
+        if version_of(&answer.meta) != version || answer.meta.size != size {
+            return Err(Fault::Changed);
+        }
+        collect(answer.into_stream(), range.len()).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
+        let below = format!("{}{}", self.prefix, closed(prefix.to_owned()));
+        let (mut listed, mut exists, mut token) = (Vec::new(), prefix.is_empty(), None);
+        loop {
+            let PaginatedListResult { result, page_token } = self.page(&below, token.take()).await?;
+            // An object named `prefix/` marks an empty directory; it has no name of its own.
+            exists |= !result.objects.is_empty() || !result.common_prefixes.is_empty();
+            listed.extend(result.common_prefixes.iter().filter_map(|path| list_directory(&below, path)));
+            listed.extend(result.objects.iter().filter_map(|meta| list_object(&below, meta)));
+            if listed.len() > MAX_LISTED {
+                return Err(Fault::TooMany);
+            }
+            match page_token {
+                Some(next) => token = Some(next),
+                None if exists => return Ok(listed),
+                None => return Err(Fault::NotFound),
+            }
+        }
+    }
+}
+
+/// With the slash without which `a` would also find `ab/c`.
+fn closed(prefix: String) -> String {
+    if prefix.is_empty() { prefix } else { prefix + "/" }
+}
+
+/// A weak tag never matches, and a version that we made up is not the server's.
+fn if_match(version: &str) -> Option<String> {
+    version.starts_with('"').then(|| version.to_owned())
+}
+
+/// The ETag; without one, the modification time in seconds (HTTP has no finer one) and the size.
+fn version_of(meta: &ObjectMeta) -> String {
+    let made_up = || {
+        let since_epoch = modified(meta).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{:x}-{:x}", since_epoch.as_secs(), meta.size)
+    };
+    meta.e_tag.clone().unwrap_or_else(made_up)
+}
+
+fn modified(meta: &ObjectMeta) -> SystemTime {
+    meta.last_modified.into()
+}
+
+fn found(meta: &ObjectMeta) -> Found {
+    Found { version: version_of(meta), size: meta.size, modified: modified(meta) }
+}
+
+/// The body in one piece, never taking more memory than was asked for.
+async fn collect(mut body: impl Stream<Item = Result<Bytes, Error>> + Unpin, len: u64) -> Result<Bytes, Fault> {
+    let len = usize::try_from(len).map_err(|error| Fault::Unavailable(error.to_string()))?;
+    let mut bytes = BytesMut::with_capacity(len);
+    while let Some(part) = body.try_next().await? {
+        if bytes.len() + part.len() > len {
+            return Err(Fault::Unavailable(format!("it gave more than the {len} bytes asked for")));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    if bytes.len() < len {
+        return Err(Fault::Unavailable(format!("it gave only {} of {len} bytes", bytes.len())));
+    }
+    Ok(bytes.freeze())
+}
+
+fn list_directory(below: &str, path: &Path) -> Option<Listed> {
+    Some(Listed::Directory { name: name_below(below, path)? })
+}
+
+fn list_object(below: &str, meta: &ObjectMeta) -> Option<Listed> {
+    let name = name_below(below, &meta.location)?;
+    Some(Listed::Object { name, size: meta.size, modified: modified(meta), version: meta.e_tag.clone() })
+}
+
+fn name_below(below: &str, path: &Path) -> Option<String> {
+    path.as_ref().strip_prefix(below).filter(|name| is_name(name)).map(str::to_owned)
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let detail = chain(&error);
+        match error {
+            Error::NotFound { .. } => Self::NotFound,
+            Error::Precondition { .. } | Error::NotModified { .. } => Self::Changed,
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Denied(detail),
+            _ if detail.contains(METADATA) => Self::Denied(format!("{NO_CREDENTIALS} ({detail})")),
+            _ if is_refusal(&error) => Self::Denied(detail),
+            _ => Self::Unavailable(detail),
+        }
+    }
+}
+
+/// Where all clouds give credentials to their own machines: the last place that is asked for them.
+const METADATA: &str = "//169.254.169.254/";
+const NO_CREDENTIALS: &str = "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+                              or add ?anonymous=true to the URL of a public bucket";
+
+/// The error and the one at the bottom of it: the top says what was tried, the bottom why it failed.
+fn chain(error: &Error) -> String {
+    let top = error.to_string();
+    match causes(error).last().map(ToString::to_string) {
+        Some(bottom) if !top.contains(&bottom) => format!("{top}: {bottom}"),
+        _ => top,
+    }
+}
+
+/// Listings do not map the status to a kind of error, and its type is private: only the text is left.
+fn is_refusal(error: &Error) -> bool {
+    causes(error).map(ToString::to_string).any(|cause| cause.contains("code: 403") || cause.contains("code: 401"))
+}
+
+/// Whether the server did not answer at all.
+fn is_transport(error: &Error) -> bool {
+    causes(error).any(|cause| cause.is::<HttpError>())
+}
+
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause| (*cause).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[test]
+    fn missing_credentials_say_what_to_set() {
+        let source = "Error performing PUT http://169.254.169.254/latest/api/token".into();
+        let fault = Fault::from(Error::Generic { store: "S3", source });
+        assert!(matches!(fault, Fault::Denied(detail) if detail.contains("AWS_ACCESS_KEY_ID")));
+    }
+
+    #[test]
+    fn only_a_strong_tag_of_the_servers_is_sent_back() {
+        assert_eq!(if_match("\"abc\""), Some("\"abc\"".to_owned()));
+        assert_eq!(if_match("W/\"abc\""), None);
+        assert_eq!(if_match("65a-3"), None);
+    }
+
+    #[tokio::test]
+    async fn a_body_of_another_length_is_an_error() {
+        let body = |parts: &'static [&'static str]| {
+            futures_util::stream::iter(parts).map(|part| Ok(Bytes::from_static(part.as_bytes())))
+        };
+        assert_eq!(collect(body(&["he", "", "r"]), 3).await.unwrap(), "her");
+        for parts in [&["he"][..], &["herr"], &["he", "rr"], &[]] {
+            assert!(matches!(collect(body(parts), 3).await, Err(Fault::Unavailable(_))), "{parts:?}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use herring_blob::ByteRange;
+use rustix::fs::OFlags;
+use tokio::sync::Semaphore;
+
+use crate::backend::{Backend, Found};
+use crate::error::Fault;
+use crate::key::is_name;
+use crate::{ConfigError, Listed, MAX_LISTED, OriginSpec};
+
+/// Threads that one directory may keep busy. A hung network mount holds each of them for as long as it hangs, and the
+/// whole program has 512 (tokio's default).
+const THREADS: usize = 64;
+
+/// A directory of this machine, or one that is mounted here.
+///
+/// Not `object_store`'s own: that one follows links out of the directory, collects a listing however long it is, does not
+/// look again whether the file changed while it was read, and cannot name a file such as `a#1`.
+pub(crate) struct Directory {
+    /// As it was written: where it is a link, the link may be switched while we run.
+    root: Arc<Path>,
+    threads: Arc<Semaphore>,
+}
+
+impl Directory {
+    pub(crate) fn open(spec: &OriginSpec) -> Result<Self, ConfigError> {
+        let root = root_of(spec)?;
+        let unusable = |why: String| {
+            let (name, path) = (spec.name().to_owned(), root.display().to_string());
+            Err(ConfigError::Directory { name, path, why })
+        };
+        match fs::metadata(&root) {
+            Ok(meta) if meta.is_dir() => Ok(Self { root: root.into(), threads: Arc::new(Semaphore::new(THREADS)) }),
+            Ok(_) => unusable("it is not a directory".into()),
+            Err(error) => unusable(error.to_string()),
+        }
+    }
+
+    /// Runs `work` where waiting for the disk holds up nobody else.
+    async fn block<T: Send + 'static>(&self, work: impl FnOnce(&Path) -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+        let thread = self.threads.clone().acquire_owned().await.expect("nothing closes the semaphore");
+        let root = self.root.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            work(&root)
+        });
+        done.await.unwrap_or_else(|error| Err(Fault::Unavailable(error.to_string())))
+    }
+}
+
+#[async_trait]
+impl Backend for Directory {
+    async fn head(&self, key: &str) -> Result<Found, Fault> {
+        let key = key.to_owned();
+        self.block(move |root| open_object(root, &key).map(|(_, meta)| found(&meta))).await
+    }
+
+    async fn read(&self, key: &str, version: &str, _size: u64, range: ByteRange) -> Result<Bytes, Fault> {
+        let (key, version) = (key.to_owned(), version.to_owned());
+        self.block(move |root| read_object(root, &key, &version, range)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
+        let prefix = prefix.to_owned();
+        self.block(move |root| list_directory(root, &prefix, MAX_LISTED)).await
+    }
+}
+
+fn root_of(spec: &OriginSpec) -> Result<PathBuf, ConfigError> {
+    let name = spec.name().to_owned();
+    if let Some(query) = spec.url().query() {
+        return Err(ConfigError::Option { name, option: query.to_owned(), known: "none for file://".to_owned() });
+    }
+    let why = "a directory is written with its whole path, file:///path".to_owned();
+    spec.url().to_file_path().map_err(|()| ConfigError::Url { name, why })
+}
+
+/// Opens what is at `path` below the root, unless a link led out of it.
+///
+/// Where it led is asked of the open file and not of the path, so that nobody can swap a link in between.
+fn open_below(root: &Path, path: &str) -> Result<File, Fault> {
+    // Without NONBLOCK a pipe would hold the thread until somebody wrote to it.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(root.join(path))?;
+    if fs::read_link(path_of(&file))?.starts_with(root.canonicalize()?) {
+        return Ok(file);
+    }
+    Err(Fault::Denied("a symbolic link leads out of the directory".to_owned()))
+}
+
+/// A path to exactly this open file or directory, whatever is renamed meanwhile.
+fn path_of(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+fn open_object(root: &Path, key: &str) -> Result<(File, Metadata), Fault> {
+    let file = open_below(root, key)?;
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok((file, meta)) } else { Err(Fault::NotFound) }
+}
+
+/// The version is compared again after reading: the file may have been written to meanwhile.
+fn read_object(root: &Path, key: &str, version: &str, range: ByteRange) -> Result<Bytes, Fault> {
+    let (file, meta) = open_object(root, key)?;
+    expect_version(&meta, version)?;
+    let len = usize::try_from(range.len()).map_err(|error| Fault::Unavailable(error.to_string()))?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, range.start).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Fault::Changed,
+        _ => error.into(),
+    })?;
+    expect_version(&file.metadata()?, version)?;
+    Ok(bytes.into())
+}
+
+fn expect_version(meta: &Metadata, version: &str) -> Result<(), Fault> {
+    if version_of(meta) == version { Ok(()) } else { Err(Fault::Changed) }
+}
+
+fn found(meta: &Metadata) -> Found {
+    Found { version: version_of(meta), size: meta.len(), modified: modified(meta) }
+}
+
+/// Inode, modification time to the nanosecond and size: the same on all nodes that mount the same file system.
+fn version_of(meta: &Metadata) -> String {
+    format!("{:x}-{:x}.{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len())
+}
+
+fn modified(meta: &Metadata) -> SystemTime {
+    meta.modified().expect("Linux keeps a modification time for every file")
+}
+
+fn list_directory(root: &Path, prefix: &str, most: usize) -> Result<Vec<Listed>, Fault> {
+    let directory = open_below(root, prefix)?;
+    let real_root = root.canonicalize()?;
+    let mut listed = Vec::new();
+    for entry in fs::read_dir(path_of(&directory))? {
+        if listed.len() == most {
+            return Err(Fault::TooMany);
+        }
+        listed.extend(list_entry(&real_root, &entry?));
+    }
+    Ok(listed)
+}
+
+/// `None` for what cannot be asked for: no key spells it, it is neither file nor directory, it just went away, or it is a
+/// link that leads nowhere or out of the root.
+fn list_entry(real_root: &Path, entry: &DirEntry) -> Option<Listed> {
+    let name = entry.file_name().into_string().ok().filter(|name| is_name(name))?;
+    let path = entry.path();
+    if entry.file_type().ok()?.is_symlink() && !path.canonicalize().ok()?.starts_with(real_root) {
+        return None;
+    }
+    let meta = fs::metadata(path).ok()?;
+    if meta.is_dir() {
+        return Some(Listed::Directory { name });
+    }
+    let (size, modified, version) = (meta.len(), modified(&meta), Some(version_of(&meta)));
+    meta.is_file().then_some(Listed::Object { name, size, modified, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_too_large_is_not_listed_in_part() {
+        let root = tempfile::TempDir::new().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(root.path().join(name), name).unwrap();
+        }
+        assert_eq!(list_directory(root.path(), "", 3).unwrap().len(), 3);
+        assert!(matches!(list_directory(root.path(), "", 2), Err(Fault::TooMany)));
+    }
+}

@@ -1,0 +1,105 @@
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::ConfigError;
+
+/// One origin as it is written in a config file or on a command line: `NAME=URL`.
+///
+/// | URL | the origin |
+/// | --- | --- |
+/// | `file:///path` | a directory of this machine |
+/// | `s3://bucket/prefix?endpoint=URL&region=R&anonymous=true&path_style=true` | a bucket, or the part of it below the prefix; all options may be left out |
+#[derive(Clone, PartialEq, Eq)]
+pub struct OriginSpec {
+    name: String,
+    url: Url,
+}
+
+impl OriginSpec {
+    /// Checks the form only; whether the origin can exist is [`Origins::new`](crate::Origins::new)'s business.
+    pub fn new(name: &str, url: &str) -> Result<Self, ConfigError> {
+        if !is_origin_name(name) {
+            return Err(ConfigError::Name(name.to_owned()));
+        }
+        let url = Url::parse(url).map_err(|why| ConfigError::Url { name: name.to_owned(), why: why.to_string() })?;
+        if has_credentials(&url) {
+            return Err(ConfigError::Credentials(name.to_owned()));
+        }
+        Ok(Self { name: name.to_owned(), url })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The URL as it was given, options included.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The URL without its options, which say how to reach the origin and not what it is.
+    pub(crate) fn plain_url(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        url.into()
+    }
+}
+
+impl FromStr for OriginSpec {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let (name, url) = text.split_once('=').ok_or(ConfigError::NoName)?;
+        Self::new(name, url)
+    }
+}
+
+impl std::fmt::Debug for OriginSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.name, self.plain_url())
+    }
+}
+
+pub(crate) fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// It becomes a path segment of URLs and mounts, and a metric's label.
+fn is_origin_name(name: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= 63
+        && name.bytes().next().is_some_and(alphanumeric)
+        && name.bytes().all(|byte| alphanumeric(byte) || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_plain() {
+        for name in ["a", "models.v2_x-y", "0", &"n".repeat(63)] {
+            assert!(OriginSpec::new(name, "file:///").is_ok(), "{name}");
+        }
+        for name in ["", ".a", "-a", "A", "a/b", "ä", &"n".repeat(64)] {
+            assert_eq!(OriginSpec::new(name, "file:///"), Err(ConfigError::Name(name.into())));
+        }
+    }
+
+    #[test]
+    fn only_the_first_equals_sign_parts_name_and_url() {
+        let spec: OriginSpec = "m=s3://b/p?region=x".parse().unwrap();
+        assert_eq!((spec.name(), spec.url().as_str()), ("m", "s3://b/p?region=x"));
+        assert_eq!(format!("{spec:?}"), "m=s3://b/p");
+        assert_eq!("s3://b/p".parse::<OriginSpec>(), Err(ConfigError::NoName));
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        let error = "m=s3://key:hush@bucket/".parse::<OriginSpec>().unwrap_err();
+        assert_eq!(error, ConfigError::Credentials("m".into()));
+        assert!(!"m=://key:hush@".parse::<OriginSpec>().unwrap_err().to_string().contains("hush"));
+    }
+}

@@ -1,0 +1,127 @@
+//! How an upload becomes durable. Each step is on stable storage before the next one says so: the bytes, the meta that
+//! records them, the two names (data first: the meta's is the commit point), and at last the directory with the names.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use herring_blob::Manifest;
+
+use crate::files::read_range;
+use crate::layout::{sync_dir, write_file};
+use crate::meta::{self, Meta};
+use crate::store::check_shape;
+use crate::table::State;
+use crate::upload::{Draft, Phase};
+use crate::{Description, Entry, ReadError, Store, WriteError, metrics as names};
+
+impl Draft {
+    pub fn commit(&self, store: &Store, manifest: &Arc<Manifest>) -> Result<Entry, WriteError> {
+        let begun = Instant::now();
+        self.touch();
+        let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
+        if *phase == Phase::Closed {
+            return Err(WriteError::Gone);
+        }
+        self.check(manifest)?;
+        let id = manifest.id().into();
+        let _claim = store.naming().wait(id);
+        let entry = match store.get(&id) {
+            Some(entry) => self.merge(&entry, manifest, &mut phase).map(|()| entry)?,
+            None => self.publish(store, manifest, &mut phase)?,
+        };
+        // In both cases: a merged entry may be a cached one, whose names were never made durable.
+        sync_dir(&self.disk.layout.shelf(&id))?;
+        metrics::histogram!(names::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
+        Ok(entry)
+    }
+
+    /// What was received must be this blob's.
+    fn check(&self, manifest: &Arc<Manifest>) -> Result<(), WriteError> {
+        let geometry = check_shape(&Description::Blob(manifest.clone()))?;
+        let received = self.received();
+        if !received.is_empty() && geometry.chunk_size() != self.chunk_size() {
+            return Err(WriteError::Conflict { id: manifest.id().into() });
+        }
+        let wrong = received
+            .iter()
+            .find(|&(&n, chunk)| manifest.digest(n) != Some(chunk.digest) || geometry.chunk_range(n).len() != chunk.len);
+        wrong.map_or(Ok(()), |(&chunk, _)| Err(WriteError::Mismatch { chunk }))
+    }
+
+    /// A blob that is not here: the upload's file becomes its file.
+    fn publish(&self, store: &Store, manifest: &Arc<Manifest>, phase: &mut Phase) -> Result<Entry, WriteError> {
+        let meta = self.write_meta(manifest)?;
+        let id = manifest.id().into();
+        let (layout, data) = (&self.disk.layout, self.disk.layout.data(&id));
+        std::fs::rename(self.path(), &data)?;
+        std::fs::rename(layout.draft(&id), layout.meta(&id)).inspect_err(|_| {
+            // Back to where the next try looks for it. Where that fails too, the next open removes the nameless data.
+            let _ = std::fs::rename(&data, self.path());
+        })?;
+        // The room is the entry's from here on.
+        self.received().clear();
+        *phase = Phase::Closed;
+        let entry = Entry::new(self.disk.clone(), id, meta, true);
+        store.adopt(entry.clone());
+        Ok(entry)
+    }
+
+    fn write_meta(&self, manifest: &Arc<Manifest>) -> io::Result<Meta> {
+        let geometry = manifest.geometry();
+        self.file.set_len(geometry.size())?;
+        self.file.sync_all()?;
+        let states = {
+            let received = self.received();
+            let state = |n| if received.contains_key(&n) { State::Durable } else { State::Absent };
+            (0..geometry.chunk_count()).map(state).collect()
+        };
+        let description = Description::Blob(manifest.clone());
+        let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, true);
+        write_file(&self.disk.layout.draft(&description.id()), &bytes, true)?;
+        Ok(meta)
+    }
+
+    /// A blob that is here, in part or whole: its file gets what it lacks.
+    fn merge(&self, entry: &Entry, manifest: &Arc<Manifest>, phase: &mut Phase) -> Result<(), WriteError> {
+        if *entry.description() != Description::Blob(manifest.clone()) {
+            return Err(WriteError::Conflict { id: entry.id() });
+        }
+        let received = self.received().clone();
+        for (&n, chunk) in &received {
+            let bytes = read_range(&self.file, self.range(n, chunk.len))?;
+            entry.verify(n)?;
+            entry.write_blocking(n, chunk.digest, &bytes)?;
+        }
+        entry.make_durable(received.keys().copied())?;
+        Ok(self.close_in(phase)?)
+    }
+}
+
+impl Entry {
+    /// A recorded chunk that nobody has read yet is believed only when it was; a rotten one is dropped by that.
+    fn verify(&self, n: u32) -> io::Result<()> {
+        match self.read_blocking(self.geometry().chunk_range(n)) {
+            Err(ReadError::Io(error)) => Err(error),
+            Ok(_) | Err(ReadError::Missing { .. }) => Ok(()),
+        }
+    }
+
+    /// Makes these chunks, which are here and verified, and the description durable. The caller makes the names so.
+    fn make_durable(&self, chunks: impl Iterator<Item = u32>) -> Result<(), WriteError> {
+        let life = self.live().ok_or(WriteError::Gone)?;
+        let files = self.open_files(&life)?;
+        files.data.sync_all()?;
+        let durable = [State::Durable.byte()];
+        let chunks: Vec<u32> = chunks.collect();
+        for &n in &chunks {
+            files.meta.write_all_at(&durable, self.0.tables.state(n))?;
+        }
+        files.meta.write_all_at(&durable, self.0.tables.kept())?;
+        files.meta.sync_all()?;
+        chunks.iter().for_each(|&n| self.0.table.set_durable(n));
+        self.set_kept();
+        Ok(())
+    }
+}

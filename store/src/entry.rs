@@ -1,0 +1,190 @@
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::SystemTime;
+
+use herring_blob::{ChunkDigest, ContentId, Geometry};
+
+use crate::Description;
+use crate::claims::Claims;
+use crate::disk::Disk;
+use crate::files::{Handle, Pair};
+use crate::layout::{remove_file, sync_dir};
+use crate::meta::{Meta, Tables};
+use crate::table::{State, Table};
+
+/// Something that the store holds: a description, and those of its chunks that are here. Cheap to clone.
+///
+/// What survives: a chunk that was written survives the death of this process; one that was committed by an
+/// [`Upload`](crate::Upload) also survives a power loss. Whatever a power loss spoils is noticed at the first read.
+///
+/// An entry that was removed from the store is dead: it has no chunks, reads answer missing and writes are refused.
+#[derive(Clone)]
+pub struct Entry(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub disk: Arc<Disk>,
+    pub description: Description,
+    pub id: ContentId,
+    pub geometry: Geometry,
+    pub tables: Tables,
+    pub table: Table,
+    since: SystemTime,
+    handle: Handle,
+    /// Of an object's chunks; empty for a blob.
+    digests: RwLock<Vec<ChunkDigest>>,
+    /// Threads that write, each on a chunk of its own.
+    pub writing: Claims<u32>,
+    kept: AtomicBool,
+    alive: AtomicBool,
+    /// Held shared while the files are opened or written, alone while they are removed.
+    life: RwLock<()>,
+}
+
+/// The entry's files may be opened and written as long as this is held.
+pub(crate) struct Life<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
+
+impl Entry {
+    /// With `verified`, this process has checked the bytes of all chunks that `meta` records.
+    pub(crate) fn new(disk: Arc<Disk>, id: ContentId, meta: Meta, verified: bool) -> Self {
+        Self(Arc::new(Inner {
+            handle: disk.files.handle(),
+            disk,
+            description: meta.description,
+            id,
+            geometry: meta.geometry,
+            tables: meta.tables,
+            table: Table::new(meta.states.into_iter(), verified),
+            since: meta.since,
+            digests: RwLock::new(meta.digests),
+            writing: Claims::new(),
+            kept: AtomicBool::new(meta.kept),
+            alive: AtomicBool::new(true),
+            life: RwLock::new(()),
+        }))
+    }
+
+    pub fn description(&self) -> &Description {
+        &self.0.description
+    }
+
+    pub fn id(&self) -> ContentId {
+        self.0.id
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        self.0.geometry
+    }
+
+    /// When it came into the store, in milliseconds since 1970.
+    pub fn modified(&self) -> SystemTime {
+        self.0.since
+    }
+
+    /// Whether chunk `n` is here. What was found at open counts until its first read says otherwise.
+    pub fn has(&self, n: u32) -> bool {
+        self.is_alive() && self.0.table.has(n)
+    }
+
+    /// Whether chunk `n` is here and was committed.
+    pub fn is_durable(&self, n: u32) -> bool {
+        self.is_alive() && self.0.table.state(n) == State::Durable
+    }
+
+    /// Whether the description itself was committed: a blob that somebody put, even where none of its chunks is here.
+    /// What is not kept is a cache and may be removed at any time.
+    pub fn is_kept(&self) -> bool {
+        self.0.kept.load(Acquire)
+    }
+
+    /// The digest of chunk `n`: always known for a blob, for an object where the chunk is here.
+    pub fn digest(&self, n: u32) -> Option<ChunkDigest> {
+        match &self.0.description {
+            Description::Blob(manifest) => manifest.digest(n),
+            Description::Object { .. } => {
+                let digests = self.0.digests.read().unwrap_or_else(PoisonError::into_inner);
+                digests.get(n as usize).copied().filter(|_| self.has(n))
+            }
+        }
+    }
+
+    /// For each chunk, whether it is here.
+    pub fn present(&self) -> Vec<bool> {
+        let mut present = self.0.table.present();
+        if !self.is_alive() {
+            present.fill(false);
+        }
+        present
+    }
+
+    /// How many chunks are here.
+    pub fn present_count(&self) -> u32 {
+        if self.is_alive() { self.0.table.present_count() } else { 0 }
+    }
+
+    /// Whether all chunks are here. Something empty is complete from the start.
+    pub fn is_complete(&self) -> bool {
+        self.is_alive() && self.0.table.present_count() == self.0.geometry.chunk_count()
+    }
+
+    /// Whether it is still in the store.
+    pub fn is_alive(&self) -> bool {
+        self.0.alive.load(Acquire)
+    }
+
+    pub(crate) fn set_digest(&self, n: u32, digest: ChunkDigest) {
+        self.0.digests.write().unwrap_or_else(PoisonError::into_inner)[n as usize] = digest;
+    }
+
+    pub(crate) fn set_kept(&self) {
+        self.0.kept.store(true, Release);
+    }
+
+    /// `None` once it was removed.
+    pub(crate) fn live(&self) -> Option<Life<'_>> {
+        let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        self.is_alive().then_some(Life(life))
+    }
+
+    pub(crate) fn open_files(&self, _life: &Life<'_>) -> io::Result<Arc<Pair>> {
+        self.0.disk.files.open(self.0.handle, &self.data_path(), &self.0.disk.layout.meta(&self.0.id))
+    }
+
+    pub(crate) fn files_if_open(&self) -> Option<Arc<Pair>> {
+        self.0.disk.files.get(self.0.handle)
+    }
+
+    fn data_path(&self) -> PathBuf {
+        self.0.disk.layout.data(&self.0.id)
+    }
+
+    /// Bytes of the chunks that are here.
+    pub(crate) fn bytes(&self) -> u64 {
+        let geometry = self.0.geometry;
+        (0..geometry.chunk_count()).filter(|&n| self.0.table.has(n)).map(|n| geometry.chunk_range(n).len()).sum()
+    }
+
+    /// Removes the files: the meta first, without which the data means nothing. False where that was done before.
+    pub(crate) fn bury(&self) -> io::Result<bool> {
+        let _alone = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_alive() {
+            return Ok(false);
+        }
+        let layout = &self.0.disk.layout;
+        remove_file(&layout.meta(&self.0.id))?;
+        self.0.alive.store(false, Release);
+        self.0.disk.files.close(self.0.handle);
+        self.0.disk.space.release(self.bytes(), u64::from(self.0.table.present_count()));
+        remove_file(&self.data_path())?;
+        sync_dir(&layout.shelf(&self.0.id))?;
+        Ok(true)
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({}, {} of {} chunks)", self.0.id, self.present_count(), self.0.geometry.chunk_count())
+    }
+}

@@ -1,0 +1,155 @@
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use herring_blob::ContentId;
+
+/// The version of the layout that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{} is in use by another herring process; stop that one, or give this one another data directory", .dir.display())]
+    Locked { dir: PathBuf },
+    #[error("{} was written by a newer herring (format {found}, this one knows up to {FORMAT}); run that version, or use another data directory", .dir.display())]
+    Newer { dir: PathBuf, found: u32 },
+    #[error("{} holds {found:?} where a format number should be; if this is no herring store, use another data directory", .path.display())]
+    Foreign { path: PathBuf, found: String },
+    #[error("{} could not be read or prepared: {source}; check that the disk is well and that this user may write there", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl OpenError {
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Where everything lies below the store's directory.
+pub(crate) struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    pub fn blobs(&self) -> PathBuf {
+        self.dir.join("blobs")
+    }
+
+    pub fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    pub fn uploads(&self) -> PathBuf {
+        self.dir.join("uploads")
+    }
+
+    /// The directory that an entry's two files lie in. All 512 exist from the start, so that making one needs no fsync later.
+    pub fn shelf(&self, id: &ContentId) -> PathBuf {
+        let (top, name) = self.place(id);
+        top.join(&name[..2])
+    }
+
+    pub fn data(&self, id: &ContentId) -> PathBuf {
+        self.shelf(id).join(self.place(id).1)
+    }
+
+    pub fn meta(&self, id: &ContentId) -> PathBuf {
+        self.data(id).with_extension("meta")
+    }
+
+    /// Where an entry's meta is written before it is renamed into place.
+    pub fn draft(&self, id: &ContentId) -> PathBuf {
+        self.uploads().join(self.place(id).1).with_extension("meta")
+    }
+
+    fn place(&self, id: &ContentId) -> (PathBuf, String) {
+        match id {
+            ContentId::Blob(id) => (self.blobs(), id.to_string()),
+            ContentId::Object(id) => (self.objects(), id.to_string()),
+        }
+    }
+
+    /// Makes the directories, takes the lock and checks the format. The lock is held as long as the file is open.
+    pub fn prepare(&self) -> Result<File, OpenError> {
+        make_dirs(&self.dir)?;
+        let lock = self.lock()?;
+        match self.format()? {
+            None => self.lay_out()?,
+            Some(found) if found > FORMAT => return Err(OpenError::Newer { dir: self.dir.clone(), found }),
+            Some(_) => {}
+        }
+        Ok(lock)
+    }
+
+    fn lock(&self) -> Result<File, OpenError> {
+        let path = self.dir.join("lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(OpenError::at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: self.dir.clone() }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+        }
+    }
+
+    fn format(&self) -> Result<Option<u32>, OpenError> {
+        let path = self.dir.join("format");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse() {
+                Ok(found) => Ok(Some(found)),
+                Err(_) => Err(OpenError::Foreign { path, found: text }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(OpenError::Io { path, source }),
+        }
+    }
+
+    /// The format file comes last, and durably: where it is, all directories are.
+    fn lay_out(&self) -> Result<(), OpenError> {
+        make_dirs(&self.uploads())?;
+        for top in [self.blobs(), self.objects()] {
+            for shelf in 0..=255u8 {
+                make_dirs(&top.join(format!("{shelf:02x}")))?;
+            }
+            sync_dir(&top).map_err(OpenError::at(&top))?;
+        }
+        let (draft, path) = (self.dir.join("format.new"), self.dir.join("format"));
+        write_file(&draft, format!("{FORMAT}\n").as_bytes(), true).map_err(OpenError::at(&draft))?;
+        std::fs::rename(&draft, &path).map_err(OpenError::at(&path))?;
+        sync_dir(&self.dir).map_err(OpenError::at(&self.dir))
+    }
+}
+
+fn make_dirs(dir: &Path) -> Result<(), OpenError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(OpenError::at(dir))
+}
+
+/// A new or emptied file that only this user may open.
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+pub(crate) fn write_file(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let mut file = create_file(path)?;
+    file.write_all(bytes)?;
+    if durable { file.sync_all() } else { Ok(()) }
+}
+
+/// Makes renames and removals in `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Removes a file; one that is not there is fine.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,39 @@
+//! The local disk: what this node holds of blobs and of origins' objects.
+//!
+//! Each thing is one plain sparse file, its chunks at their natural offsets, beside a small `.meta` file that says which
+//! chunks are present. Every read is verified: a chunk written by this process was checked when it was written, one
+//! found on disk is checked at its first read. See `docs` of [`Store`] for the layout and of [`Entry`] for what survives
+//! a crash.
+//!
+//! All disk I/O happens on the runtime's blocking threads, inside the async calls. The synchronous calls only look at
+//! memory, but for [`Store::open`], which reads the whole layout, and [`Entry::read_now`], which never waits for the disk.
+
+mod blocking;
+mod claims;
+mod commit;
+mod description;
+mod disk;
+mod entry;
+mod files;
+mod layout;
+mod meta;
+pub mod metrics;
+mod read;
+mod scan;
+mod space;
+mod store;
+mod table;
+mod upload;
+mod write;
+
+pub use description::Description;
+pub use entry::Entry;
+pub use layout::{FORMAT, OpenError};
+pub use read::ReadError;
+pub use space::Usage;
+pub use store::{Store, StoreConfig};
+pub use upload::{MAX_UPLOADS, Upload};
+pub use write::WriteError;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use herring_blob::{ContentId, Geometry};
+use uuid::Uuid;
+
+use crate::claims::Claims;
+use crate::disk::Disk;
+use crate::layout::{create_file, write_file};
+use crate::table::State;
+use crate::upload::{Draft, Upload};
+use crate::{Description, Entry, OpenError, Usage, WriteError, blocking::blocking, meta, scan};
+
+/// The most chunks that one entry may have: 16 TiB at 4 MiB a chunk. Its table then takes 138 MB, on disk and in memory.
+pub(crate) const MAX_CHUNKS: u32 = 1 << 22;
+
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Made if it is not there. No other process may use it at the same time.
+    pub dir: PathBuf,
+    /// The most bytes of chunks that are kept.
+    pub capacity: u64,
+}
+
+/// What this node holds. Cheap to clone; the directory stays locked until the last clone, entry and upload is gone.
+///
+/// ```text
+/// format                        the layout's version
+/// lock                          held by the process that has it open
+/// blobs/ab/<64 hex>[.meta]      bytes, and which of them are there
+/// objects/ab/<64 hex>[.meta]    the same, for versions of origins' objects
+/// uploads/<uuid>                not committed; removed at open
+/// ```
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    disk: Arc<Disk>,
+    entries: RwLock<HashMap<ContentId, Entry>>,
+    /// Threads that create, commit or remove, each an id of its own.
+    naming: Claims<ContentId>,
+    uploads: Mutex<HashMap<Uuid, Arc<Draft>>>,
+}
+
+impl Store {
+    /// Opens the directory, removes what a crash left half done, and reads which chunks are there. Blocks: about 3 ms, and
+    /// 0.1 ms per entry.
+    pub fn open(config: StoreConfig) -> Result<Self, OpenError> {
+        let disk = Arc::new(Disk::open(config)?);
+        let entries = RwLock::new(scan::scan(&disk)?);
+        Ok(Self(Arc::new(Inner { disk, entries, naming: Claims::new(), uploads: Mutex::new(HashMap::new()) })))
+    }
+
+    /// What is here under this id. No I/O.
+    pub fn get(&self, id: &ContentId) -> Option<Entry> {
+        self.entries(|entries| entries.get(id).cloned())
+    }
+
+    /// All blobs of which at least the manifest is here.
+    pub fn blobs(&self) -> Vec<Entry> {
+        self.select(|id| matches!(id, ContentId::Blob(_)))
+    }
+
+    /// All versions of origins' objects.
+    pub fn objects(&self) -> Vec<Entry> {
+        self.select(|id| matches!(id, ContentId::Object(_)))
+    }
+
+    fn select(&self, which: impl Fn(&ContentId) -> bool) -> Vec<Entry> {
+        self.entries(|entries| entries.iter().filter(|(id, _)| which(id)).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    fn entries<T>(&self, look: impl FnOnce(&HashMap<ContentId, Entry>) -> T) -> T {
+        look(&self.0.entries.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn usage(&self) -> Usage {
+        let space = &self.0.disk.space;
+        let (blobs, all) = self.entries(|entries| {
+            let blobs = entries.keys().filter(|id| matches!(id, ContentId::Blob(_))).count();
+            (blobs, entries.len())
+        });
+        Usage { bytes: space.bytes(), capacity: space.capacity(), blobs, objects: all - blobs, chunks: space.chunks() }
+    }
+
+    /// An entry without chunks. Where one of this id is here already, that one is given, whatever its chunk size is; calls at
+    /// the same time give the same one.
+    pub async fn create(&self, description: Description) -> Result<Entry, WriteError> {
+        let store = self.clone();
+        blocking(move || store.create_blocking(description)).await
+    }
+
+    fn create_blocking(&self, description: Description) -> Result<Entry, WriteError> {
+        let geometry = check_shape(&description)?;
+        let id = description.id();
+        let _claim = self.0.naming.wait(id);
+        if let Some(entry) = self.get(&id) {
+            return Ok(entry);
+        }
+        let states = vec![State::Absent; geometry.chunk_count() as usize];
+        let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, false);
+        let layout = &self.0.disk.layout;
+        create_file(&layout.data(&id))?.set_len(geometry.size())?;
+        write_file(&layout.draft(&id), &bytes, false)?;
+        std::fs::rename(layout.draft(&id), layout.meta(&id))?;
+        let entry = Entry::new(self.0.disk.clone(), id, meta, true);
+        self.adopt(entry.clone());
+        Ok(entry)
+    }
+
+    /// Removes an entry with all its chunks. Who reads from it may finish; the entry is dead then. False where there was none.
+    pub async fn remove(&self, id: &ContentId) -> Result<bool, WriteError> {
+        let (store, id) = (self.clone(), *id);
+        blocking(move || store.remove_blocking(id)).await
+    }
+
+    fn remove_blocking(&self, id: ContentId) -> Result<bool, WriteError> {
+        let _claim = self.0.naming.wait(id);
+        let Some(entry) = self.get(&id) else { return Ok(false) };
+        let buried = entry.bury();
+        if !entry.is_alive() {
+            self.0.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+        Ok(buried?)
+    }
+
+    /// An upload of its own, in chunks of `chunk_size` bytes. Cleaned up when its last handle is dropped.
+    pub async fn begin_upload(&self, chunk_size: u32) -> Result<Upload, WriteError> {
+        let store = self.clone();
+        blocking(move || Ok(Upload::new(store.clone(), store.draft(Uuid::new_v4(), chunk_size)?))).await
+    }
+
+    /// The upload that callers agreed to call `id`, begun by whoever comes first: so that the chunks of one put meet, though
+    /// each comes with a request of its own. Stays until it is committed, aborted or [swept](Self::sweep_uploads).
+    pub async fn upload(&self, id: Uuid, chunk_size: u32) -> Result<Upload, WriteError> {
+        let store = self.clone();
+        blocking(move || store.upload_blocking(id, chunk_size)).await
+    }
+
+    fn upload_blocking(&self, id: Uuid, chunk_size: u32) -> Result<Upload, WriteError> {
+        let mut uploads = self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let draft = match uploads.get(&id) {
+            Some(draft) if draft.chunk_size() != chunk_size => {
+                return Err(WriteError::ChunkSize { begun: draft.chunk_size(), asked: chunk_size });
+            }
+            Some(draft) => draft.clone(),
+            None => {
+                let draft = self.draft(id, chunk_size)?;
+                uploads.insert(id, draft.clone());
+                draft
+            }
+        };
+        draft.touch();
+        Ok(Upload::new(self.clone(), draft))
+    }
+
+    fn draft(&self, id: Uuid, chunk_size: u32) -> Result<Arc<Draft>, WriteError> {
+        Geometry::new(0, chunk_size).ok_or(WriteError::Shape { size: 0, chunk_size })?;
+        Ok(Arc::new(Draft::create(self.0.disk.clone(), id, chunk_size)?))
+    }
+
+    /// Drops the uploads that nobody touched for `older_than`. How many there were.
+    pub async fn sweep_uploads(&self, older_than: Duration) -> usize {
+        let idle: Vec<_> = {
+            let uploads = self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+            uploads.values().filter(|draft| draft.idle() >= older_than).cloned().collect()
+        };
+        for draft in &idle {
+            tracing::info!(upload = %draft.id(), "an upload was left unfinished; dropped");
+            Upload::new(self.clone(), draft.clone()).abort().await;
+        }
+        idle.len()
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<Disk> {
+        &self.0.disk
+    }
+
+    pub(crate) fn naming(&self) -> &Claims<ContentId> {
+        &self.0.naming
+    }
+
+    pub(crate) fn adopt(&self, entry: Entry) {
+        self.0.entries.write().unwrap_or_else(PoisonError::into_inner).insert(entry.id(), entry);
+    }
+
+    /// The next call of this id begins anew.
+    pub(crate) fn forget_upload(&self, draft: &Arc<Draft>) {
+        let mut uploads = self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if uploads.get(&draft.id()).is_some_and(|known| Arc::ptr_eq(known, draft)) {
+            uploads.remove(&draft.id());
+        }
+    }
+}
+
+pub(crate) fn check_shape(description: &Description) -> Result<Geometry, WriteError> {
+    let shape = || match description {
+        Description::Blob(manifest) => WriteError::Shape { size: manifest.size(), chunk_size: manifest.geometry().chunk_size() },
+        Description::Object { object, chunk_size } => WriteError::Shape { size: object.size, chunk_size: *chunk_size },
+    };
+    description.geometry().filter(|geometry| geometry.chunk_count() <= MAX_CHUNKS).ok_or_else(shape)
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use herring_blob::CHUNK_SIZE;
+
+/// The engine's knobs.
+#[derive(Debug, Clone)]
+pub struct SwarmConfig {
+    /// How many nodes own each chunk.
+    pub replicas: usize,
+    /// Bytes in a chunk of what is put here. Origins' objects are cut alike, so all nodes must agree.
+    pub chunk_size: u32,
+    /// Bytes of chunks that may be in memory for this node's own readers and writers: 256 MiB, 64 chunks.
+    pub memory: usize,
+    /// The same for what peers send and ask, apart so that two nodes cannot wait for each other's memory.
+    pub peer_memory: usize,
+    /// Chunks fetched ahead of a reader that goes forward: 8, within the 8–12 streams that fill a connection.
+    pub read_ahead: u32,
+    /// A second owner is asked when the first has not answered a blob's chunk for this long.
+    /// A 4 MiB chunk takes 2 ms at 2 GB/s and 34 ms at 1 Gbit/s; half a second is a peer in trouble.
+    pub hedge: Duration,
+    /// The same for an object's chunk, whose owner may be waiting for the origin, and where a second owner would fetch it a second time.
+    pub origin_hedge: Duration,
+}
+
+impl Default for SwarmConfig {
+    fn default() -> Self {
+        Self {
+            replicas: 3,
+            chunk_size: CHUNK_SIZE,
+            memory: 256 << 20,
+            peer_memory: 256 << 20,
+            read_ahead: 8,
+            hedge: Duration::from_millis(500),
+            origin_hedge: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How many replicas a put waits for beyond the first: with two on disk, one lost disk loses nothing.
+pub(crate) const ACKNOWLEDGE: usize = 2;
+
+/// How far past its owners a point's successors are asked: a node that joined pushes the former owners at most one
+/// place along the walk, so this many joins may pass before a blob must be looked for elsewhere.
+pub(crate) const SUCCESSORS: usize = 8;
+
+/// A question without a body worth mentioning: a manifest, a presence, a deletion.
+pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);
+/// What a member has to say of itself for a table: late is as good as never.
+pub(crate) const STATUS_DEADLINE: Duration = Duration::from_millis(500);
+/// One chunk of a blob from one peer, its bytes flowing: 4 MiB at 2 Mbit/s. Stalls are noticed much sooner by the client.
+pub(crate) const CHUNK_DEADLINE: Duration = Duration::from_secs(20);
+/// One chunk of an object from its owner, who may wait for the origin up to its deadline of 60 s.
+pub(crate) const OBJECT_DEADLINE: Duration = Duration::from_secs(65);
+/// A commit, which waits for the disk to take all of a blob.
+pub(crate) const COMMIT_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a reader or writer waits for memory before it is told that the node is overloaded.
+pub(crate) const MEMORY_DEADLINE: Duration = Duration::from_secs(30);
+/// How long what an origin said of an object is believed.
+pub(crate) const OBJECT_TTL: Duration = Duration::from_secs(1);

@@ -1,0 +1,85 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use herring_blob::{ChunkDigest, ContentId, Geometry, Manifest, ObjectRef};
+
+/// Something opened: all that is needed to read any range of it. Cheap to clone; immutable, so it never goes stale.
+#[derive(Debug, Clone)]
+pub struct Content(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: ContentId,
+    geometry: Geometry,
+    source: Source,
+    modified: SystemTime,
+    /// The chunk that was read last: tells a reader that goes forward from one that jumps.
+    last_read: AtomicU32,
+}
+
+/// Where a content's truth is.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Blob(Arc<Manifest>),
+    Object(ObjectRef),
+}
+
+impl Content {
+    pub(crate) fn blob(manifest: Arc<Manifest>, modified: SystemTime) -> Self {
+        Self::new(manifest.id().into(), manifest.geometry(), Source::Blob(manifest), modified)
+    }
+
+    pub(crate) fn object(object: ObjectRef, geometry: Geometry, modified: SystemTime) -> Self {
+        Self::new(object.id().into(), geometry, Source::Object(object), modified)
+    }
+
+    fn new(id: ContentId, geometry: Geometry, source: Source, modified: SystemTime) -> Self {
+        Self(Arc::new(Inner { id, geometry, source, modified, last_read: AtomicU32::new(u32::MAX) }))
+    }
+
+    pub fn id(&self) -> ContentId {
+        self.0.id
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.0.geometry.size()
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        self.0.geometry
+    }
+
+    pub fn source(&self) -> &Source {
+        &self.0.source
+    }
+
+    /// A blob: when it came to this node, or now. An object: as the origin says.
+    pub fn modified(&self) -> SystemTime {
+        self.0.modified
+    }
+
+    /// The digest of a chunk, where it is known before the chunk is: a blob's always, an object's never.
+    pub fn digest(&self, chunk: u32) -> Option<ChunkDigest> {
+        match &self.0.source {
+            Source::Blob(manifest) => manifest.digest(chunk),
+            Source::Object(_) => None,
+        }
+    }
+
+    /// Notes that `chunk` is being read; whether the reader goes forward (or begins at the beginning).
+    pub(crate) fn note_read(&self, chunk: u32) -> bool {
+        let last = self.0.last_read.swap(chunk, Ordering::Relaxed);
+        chunk == 0 || last == chunk || last.wrapping_add(1) == chunk
+    }
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0.source {
+            Source::Blob(manifest) => write!(f, "blob {}", manifest.id()),
+            Source::Object(object) => write!(f, "{}/{} (version {})", object.origin, object.key, object.version),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use std::fmt;
+
+use herring_blob::{BlobId, ManifestError};
+
+/// Who was asked in vain, and what each said: the part of an error that lets an operator act.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tried(pub Vec<Attempt>);
+
+/// One question that did not help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// A node id, or an origin.
+    pub whom: String,
+    pub outcome: String,
+}
+
+impl Tried {
+    pub fn note(&mut self, whom: impl fmt::Display, outcome: impl fmt::Display) {
+        self.0.push(Attempt { whom: whom.to_string(), outcome: outcome.to_string() });
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nobody to ask");
+        }
+        for (at, attempt) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "; " };
+            write!(f, "{comma}{} {}", attempt.whom, attempt.outcome)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why something cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("{what} is not here; asked: {tried}")]
+    NotFound { what: String, tried: Tried },
+    #[error("{what}: the key cannot be one: {detail}")]
+    InvalidKey { what: String, detail: String },
+    #[error("{what}: the origin does not let us in: {detail}")]
+    Denied { what: String, detail: String },
+    #[error("{what} cannot be found while some that may have it do not answer: {tried}")]
+    Unavailable { what: String, tried: Tried },
+}
+
+/// Why bytes cannot be read. Cheap to clone: every reader that waits for one chunk gets it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("chunk {chunk} of {what} could not be had; asked: {tried}")]
+    Unavailable { what: String, chunk: u32, tried: Tried },
+    #[error("{what} changed at its origin while it was read: open it again")]
+    Changed { what: String },
+    #[error("{what}: no memory for a chunk became free within {waited_ms} ms: this node is overloaded")]
+    Overloaded { what: String, waited_ms: u128 },
+}
+
+/// Why a put was not acknowledged. Nothing that was acknowledged before is harmed, and trying again is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    #[error("the bytes hash to {found}, not to {expected}: nothing was kept")]
+    Mismatch { expected: BlobId, found: BlobId },
+    #[error("the body ended early: {0}")]
+    Body(std::io::Error),
+    #[error("only {got} of the {needed} replicas that an acknowledgement needs were stored: {tried}")]
+    TooFewReplicas { needed: usize, got: usize, tried: Tried },
+    #[error("no room: {tried}")]
+    Full { tried: Tried },
+    #[error("this node is not in the ring yet: wait until /readyz says so")]
+    NotReady,
+    #[error("no memory for a chunk became free within {waited_ms} ms: this node is overloaded")]
+    Overloaded { waited_ms: u128 },
+    #[error("this node is shutting down")]
+    Interrupted,
+    #[error(transparent)]
+    Shape(#[from] ManifestError),
+}
+
+/// Why a blob was not removed everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    #[error("blob {id} is on no node that answered; asked: {tried}")]
+    NotFound { id: BlobId, tried: Tried },
+    #[error("blob {id} was not removed everywhere, try again: {tried}")]
+    Incomplete { id: BlobId, tried: Tried },
+}

@@ -1,0 +1,31 @@
+//! The engine: puts bytes to their owners, reads them from wherever they are nearest, and keeps what it read.
+//!
+//! A read goes local disk → owners on the ring → origin; see `read.rs` and `fetch.rs`. A put goes to all owners at
+//! once while the body still arrives, the manifest last; see `put.rs`. What this node answers its peers is `serve.rs`.
+
+mod candidates;
+mod config;
+mod content;
+mod cut;
+mod error;
+mod explain;
+mod fetch;
+mod flight;
+mod health;
+mod memory;
+mod metrics;
+mod open;
+mod put;
+mod read;
+mod remove;
+mod serve;
+mod swarm;
+
+pub use config::SwarmConfig;
+pub use content::{Content, Source};
+pub use error::{Attempt, OpenError, PutError, ReadError, RemoveError, Tried};
+pub use herring_origin::Listed;
+pub use herring_store::Usage;
+pub use put::Put;
+pub use serve::ServeError;
+pub use swarm::{LocalBlob, Swarm};

@@ -1,0 +1,17 @@
+//! The engine's figures: each name once, with its unit and meaning.
+
+/// Chunks fetched from elsewhere, by `from`: `peer` or `origin`.
+pub(crate) const CHUNKS_FETCHED: &str = "herring_swarm_chunks_fetched_total";
+/// Bytes fetched from elsewhere and verified, by `from`: `peer` or `origin`.
+pub(crate) const BYTES_FETCHED: &str = "herring_swarm_bytes_fetched_total";
+/// Questions to peers that failed, by `why`: `unreachable`, `lied`, `missing`.
+pub(crate) const PEER_FAILURES: &str = "herring_swarm_peer_failures_total";
+/// Second owners asked because the first was slow.
+pub(crate) const HEDGES: &str = "herring_swarm_hedges_total";
+/// Blobs acknowledged.
+pub(crate) const PUTS: &str = "herring_swarm_puts_total";
+/// Bytes of blobs acknowledged, counted once whatever the replicas.
+pub(crate) const PUT_BYTES: &str = "herring_swarm_put_bytes_total";
+/// Chunks answered to peers, and their bytes.
+pub(crate) const CHUNKS_SERVED: &str = "herring_swarm_chunks_served_total";
+pub(crate) const BYTES_SERVED: &str = "herring_swarm_bytes_served_total";

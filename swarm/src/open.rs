@@ -1,0 +1,134 @@
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use herring_blob::{BlobId, Geometry, Manifest};
+use herring_gossip::View;
+use herring_http_api::client::PeerError;
+use herring_origin::{Listed, ObjectInfo, Origin, OriginError};
+use herring_ring::Point;
+use herring_store::Description;
+
+use crate::candidates::Candidate;
+use crate::config::{OBJECT_TTL, SMALL_DEADLINE};
+use crate::{Content, OpenError, Source, Swarm, Tried};
+
+impl Swarm {
+    /// Opens a blob: its manifest from this node's disk, else from its owners, else from whoever may have it.
+    pub async fn open_blob(&self, id: BlobId) -> Result<Content, OpenError> {
+        if let Some(content) = self.open_local(id) {
+            return Ok(content);
+        }
+        let swarm = self.clone();
+        let interrupted = || Err(OpenError::Unavailable { what: format!("blob {id}"), tried: Tried::default() });
+        self.0.manifests.join(id, move || async move { swarm.find_manifest(id).await }).await.unwrap_or_else(interrupted)
+    }
+
+    pub(crate) fn open_local(&self, id: BlobId) -> Option<Content> {
+        let entry = self.0.store.get(&id.into())?;
+        match entry.description() {
+            Description::Blob(manifest) => Some(Content::blob(Arc::clone(manifest), entry.modified())),
+            Description::Object { .. } => None,
+        }
+    }
+
+    async fn find_manifest(&self, id: BlobId) -> Result<Content, OpenError> {
+        if let Some(content) = self.open_local(id) {
+            return Ok(content);
+        }
+        let view = self.view();
+        let (owners, others) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
+        let (mut tried, mut silent) = (Tried::default(), false);
+        for round in [owners, others] {
+            if let Some(manifest) = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await {
+                return Ok(self.keep_manifest(manifest).await);
+            }
+        }
+        let what = format!("blob {id}");
+        Err(if silent { OpenError::Unavailable { what, tried } } else { OpenError::NotFound { what, tried } })
+    }
+
+    /// Asks all of `round` at once; the first manifest wins. `silent` is set where one of them may have it but did not say.
+    async fn ask_manifest(&self, view: &View, id: BlobId, round: Vec<Candidate>, tried: &mut Tried, silent: &mut bool) -> Option<Manifest> {
+        let ask = self.ask(view, SMALL_DEADLINE);
+        let question = |peer: Candidate| async {
+            let answer = self.0.peers.manifest(peer.http, id, &ask).await;
+            (peer, answer)
+        };
+        let mut answers: FuturesUnordered<_> = round.into_iter().map(question).collect();
+        while let Some((peer, answer)) = answers.next().await {
+            match answer {
+                Ok(manifest) => return Some(manifest),
+                Err(error) => {
+                    *silent |= error != PeerError::NotFound;
+                    tried.note(peer.id, error);
+                }
+            }
+        }
+        None
+    }
+
+    /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that.
+    async fn keep_manifest(&self, manifest: Manifest) -> Content {
+        let manifest = Arc::new(manifest);
+        if let Err(error) = self.0.store.create(Description::Blob(Arc::clone(&manifest))).await {
+            tracing::debug!(id = %manifest.id(), %error, "a manifest was not kept");
+        }
+        Content::blob(manifest, SystemTime::now())
+    }
+
+    /// Opens the present version of an origin's object.
+    pub async fn open_object(&self, origin: &str, key: &str) -> Result<Content, OpenError> {
+        let name = (origin.to_owned(), key.to_owned());
+        if let Some((at, content)) = self.0.objects.get(&name)
+            && at.elapsed() < OBJECT_TTL
+        {
+            return Ok(content);
+        }
+        let info = self.origin(origin)?.head(key).await.map_err(|error| open_error(origin, key, error))?;
+        let content = self.object_content(info)?;
+        self.0.objects.insert(name, (Instant::now(), content.clone()));
+        Ok(content)
+    }
+
+    fn object_content(&self, info: ObjectInfo) -> Result<Content, OpenError> {
+        let what = || format!("{}/{}", info.object.origin, info.object.key);
+        let too_large = || OpenError::InvalidKey { what: what(), detail: format!("{} bytes are more than can be cut into chunks", info.object.size) };
+        let geometry = Geometry::new(info.object.size, self.0.config.chunk_size).ok_or_else(too_large)?;
+        Ok(Content::object(info.object, geometry, info.modified))
+    }
+
+    /// One level of an origin's keys below `prefix`.
+    pub async fn list_origin(&self, origin: &str, prefix: &str) -> Result<Vec<Listed>, OpenError> {
+        self.origin(origin)?.list(prefix).await.map_err(|error| open_error(origin, prefix, error))
+    }
+
+    pub(crate) fn origin(&self, name: &str) -> Result<&Origin, OpenError> {
+        let unknown = || OpenError::NotFound { what: format!("an origin named {name:?}"), tried: Tried::default() };
+        self.0.origins.get(name).ok_or_else(unknown)
+    }
+}
+
+impl Content {
+    /// What the store is told of it.
+    pub(crate) fn describe(&self) -> Description {
+        match self.source() {
+            Source::Blob(manifest) => Description::Blob(Arc::clone(manifest)),
+            Source::Object(object) => Description::Object { object: object.clone(), chunk_size: self.geometry().chunk_size() },
+        }
+    }
+}
+
+fn open_error(origin: &str, key: &str, error: OriginError) -> OpenError {
+    let what = format!("{origin}/{key}");
+    let detail = error.to_string();
+    let mut tried = Tried::default();
+    tried.note(format_args!("origin {origin}"), &detail);
+    match error {
+        OriginError::NotFound { .. } => OpenError::NotFound { what, tried },
+        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::TooMany { .. } => OpenError::InvalidKey { what, detail },
+        OriginError::Denied { .. } => OpenError::Denied { what, detail },
+        OriginError::Changed { .. } | OriginError::Unavailable { .. } | OriginError::TimedOut { .. } => OpenError::Unavailable { what, tried },
+    }
+}

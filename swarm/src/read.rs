@@ -1,0 +1,130 @@
+//! Ranges: from this node's disk where it has them, else chunk by chunk from elsewhere.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use futures_util::stream;
+use herring_blob::ByteRange;
+use herring_store::ReadError as StoreError;
+
+use crate::{Content, ReadError, Swarm};
+
+/// Bytes of one piece of a stream: `pread` of 1 MiB at a time is as fast as more, and a slow client holds only this much.
+const PIECE: u64 = 1 << 20;
+
+/// Where a stream is.
+struct Cursor {
+    left: ByteRange,
+    /// A chunk that came from elsewhere: its first pieces are served from memory.
+    held: Option<(u32, Bytes)>,
+}
+
+impl Swarm {
+    /// The bytes of `range` if that takes no waiting: on this node's disk, verified, and in the page cache.
+    pub fn read_now(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
+        self.0.store.get(&content.id())?.read_now(range.clamp_to(content.size()))
+    }
+
+    /// The bytes of `range`, from wherever they are; held in memory whole, so a few MiB at a time.
+    pub async fn read(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
+        let range = range.clamp_to(content.size());
+        if let Some(bytes) = self.read_local(content, range).await {
+            return Ok(bytes);
+        }
+        let chunks = content.geometry().chunks_in(range);
+        let mut whole = None::<BytesMut>;
+        for chunk in chunks.clone() {
+            let part = range.intersect(content.geometry().chunk_range(chunk));
+            let bytes = self.read_part(content, chunk, part).await?;
+            if chunks.len() == 1 {
+                return Ok(bytes);
+            }
+            whole.get_or_insert_with(|| BytesMut::with_capacity(length(range))).extend_from_slice(&bytes);
+        }
+        Ok(whole.unwrap_or_default().freeze())
+    }
+
+    /// The bytes of `range` piece by piece, in order; ends after the first error.
+    pub fn stream(&self, content: &Content, range: ByteRange) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
+        let cursor = Cursor { left: range.clamp_to(content.size()), held: None };
+        stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
+            let piece = swarm.next_piece(&content, &mut cursor).await?;
+            Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))
+        })
+    }
+
+    async fn next_piece(&self, content: &Content, cursor: &mut Cursor) -> Result<Option<Bytes>, ReadError> {
+        if cursor.left.is_empty() {
+            return Ok(None);
+        }
+        let Some(chunk) = content.geometry().chunk_at(cursor.left.start) else { return Ok(None) };
+        let whole = content.geometry().chunk_range(chunk);
+        let piece = ByteRange::at(cursor.left.start, PIECE).intersect(cursor.left).intersect(whole);
+        let bytes = match &cursor.held {
+            Some((held, bytes)) if *held == chunk => slice(bytes, whole, piece),
+            _ => match self.read_local(content, piece).await {
+                Some(bytes) => bytes,
+                None => {
+                    let bytes = self.read_part(content, chunk, whole).await?;
+                    cursor.held = Some((chunk, bytes.clone()));
+                    slice(&bytes, whole, piece)
+                }
+            },
+        };
+        cursor.left.start = piece.end;
+        Ok(Some(bytes))
+    }
+
+    /// A part of one chunk. Where the chunk has to come from elsewhere and the reader goes forward, the next ones are sent for too.
+    async fn read_part(&self, content: &Content, chunk: u32, part: ByteRange) -> Result<Bytes, ReadError> {
+        if let Some(bytes) = self.read_local(content, part).await {
+            return Ok(bytes);
+        }
+        if content.note_read(chunk) {
+            self.read_ahead(content, chunk);
+        }
+        let bytes = self.fetch(content, chunk).await?;
+        Ok(slice(&bytes, content.geometry().chunk_range(chunk), part))
+    }
+
+    /// What this node's disk has of `range`, if it has all of it. A disk that fails is as good as empty: others may have it.
+    pub(crate) async fn read_local(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
+        let entry = self.0.store.get(&content.id())?;
+        if let Some(bytes) = entry.read_now(range) {
+            return Some(bytes);
+        }
+        match entry.read(range).await {
+            Ok(bytes) => Some(bytes),
+            Err(StoreError::Missing { .. }) => None,
+            Err(error) => {
+                tracing::error!(%content, %range, %error, "this node's disk cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Sends for the chunks behind `chunk`, unless the disk has no room to keep them until they are wanted.
+    fn read_ahead(&self, content: &Content, chunk: u32) {
+        let config = &self.0.config;
+        let usage = self.0.store.usage();
+        let window = u64::from(config.read_ahead) * u64::from(config.chunk_size);
+        if usage.bytes.saturating_add(window) > usage.capacity {
+            return;
+        }
+        let entry = self.0.store.get(&content.id());
+        let ahead = chunk.saturating_add(1)..chunk.saturating_add(1).saturating_add(config.read_ahead);
+        let wanted = ahead.take_while(|next| *next < content.geometry().chunk_count());
+        for next in wanted.filter(|next| !entry.as_ref().is_some_and(|entry| entry.has(*next))) {
+            self.fetch_ahead(content, next);
+        }
+    }
+}
+
+/// `part` out of the bytes of `whole`, without a copy.
+fn slice(bytes: &Bytes, whole: ByteRange, part: ByteRange) -> Bytes {
+    let offset = |at: u64| usize::try_from(at - whole.start).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(offset(part.start)..offset(part.end))
+}
+
+fn length(range: ByteRange) -> usize {
+    usize::try_from(range.len()).unwrap_or(0)
+}

@@ -1,0 +1,145 @@
+//! What this node answers its peers. It never asks another owner on a peer's behalf.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use herring_blob::{BlobId, ChunkDigest, Geometry, Manifest, ObjectRef};
+use herring_http_api::ByteStream;
+use herring_http_api::peer::ChunkReply;
+use herring_http_api::types::Presence;
+use herring_store::{Entry, WriteError};
+use metrics::counter;
+use uuid::Uuid;
+
+use crate::config::MEMORY_DEADLINE;
+use crate::{Content, ReadError, Source, Swarm, metrics as m};
+
+/// Why a peer does not get what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("not on this node")]
+    NotHere,
+    #[error("cannot be: {0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("the body ended early: {0}")]
+    Body(std::io::Error),
+    #[error("no memory for a chunk became free within {waited_ms} ms")]
+    Overloaded { waited_ms: u128 },
+}
+
+impl Swarm {
+    pub fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ServeError> {
+        match self.open_local(id).as_ref().map(Content::source) {
+            Some(Source::Blob(manifest)) => Ok(Arc::clone(manifest)),
+            _ => Err(ServeError::NotHere),
+        }
+    }
+
+    /// A chunk of a blob, if it is on this node's disk.
+    pub async fn local_chunk(&self, id: BlobId, chunk: u32) -> Result<ChunkReply, ServeError> {
+        let content = self.open_local(id).ok_or(ServeError::NotHere)?;
+        let digest = content.digest(chunk).ok_or(ServeError::NotHere)?;
+        let bytes = self.read_local(&content, content.geometry().chunk_range(chunk)).await.ok_or(ServeError::NotHere)?;
+        Ok(served(digest, bytes))
+    }
+
+    /// A chunk of an origin's object: from this node's disk, else from the origin.
+    pub async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<ChunkReply, ServeError> {
+        let content = self.asked_object(object, chunk_size, chunk)?;
+        let bytes = self.fetch_from_origin(&content, chunk).await?;
+        let digest = self.0.store.get(&content.id()).and_then(|entry| entry.digest(chunk));
+        let (digest, bytes) = match digest {
+            Some(digest) => (digest, bytes),
+            // The disk had no room for it.
+            None => digested(bytes).await?,
+        };
+        Ok(served(digest, bytes))
+    }
+
+    fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {
+        let ours = self.0.config.chunk_size;
+        if chunk_size != ours {
+            return Err(ServeError::Invalid(format!("chunks of {chunk_size} bytes: this node cuts objects into chunks of {ours}")));
+        }
+        let geometry = Geometry::new(object.size, chunk_size);
+        let geometry = geometry.filter(|geometry| chunk < geometry.chunk_count());
+        let geometry = geometry.ok_or_else(|| ServeError::Invalid(format!("chunk {chunk} of {} bytes", object.size)))?;
+        Ok(Content::object(object, geometry, std::time::SystemTime::now()))
+    }
+
+    /// Which chunks of a blob are on this node's disk.
+    pub fn presence(&self, id: BlobId) -> Result<Presence, ServeError> {
+        let entry = self.0.store.get(&id.into()).ok_or(ServeError::NotHere)?;
+        Ok(Presence { chunks: runs(&entry) })
+    }
+
+    /// Takes a chunk of a put that some node coordinates.
+    pub async fn upload_chunk(
+        &self,
+        upload: Uuid,
+        chunk_size: u32,
+        chunk: u32,
+        digest: ChunkDigest,
+        body: ByteStream,
+    ) -> Result<(), ServeError> {
+        let overloaded = |_| ServeError::Overloaded { waited_ms: MEMORY_DEADLINE.as_millis() };
+        let share = self.0.peer_memory.take(u64::from(chunk_size), MEMORY_DEADLINE).await.map_err(overloaded)?;
+        let bytes = share.hold(collect(body, chunk_size).await?);
+        Ok(self.0.store.upload(upload, chunk_size).await?.write_chunk(chunk, digest, bytes).await?)
+    }
+
+    /// Makes the chunks of a put that came here a durable part of the blob.
+    pub async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ServeError> {
+        let chunk_size = manifest.geometry().chunk_size();
+        self.0.store.upload(upload, chunk_size).await?.commit(Arc::new(manifest)).await?;
+        Ok(())
+    }
+
+    pub async fn abort_upload(&self, upload: Uuid) {
+        if let Ok(upload) = self.0.store.upload(upload, self.0.config.chunk_size).await {
+            upload.abort().await;
+        }
+    }
+}
+
+fn served(digest: ChunkDigest, bytes: Bytes) -> ChunkReply {
+    counter!(m::CHUNKS_SERVED).increment(1);
+    counter!(m::BYTES_SERVED).increment(bytes.len() as u64);
+    ChunkReply { digest, bytes }
+}
+
+async fn digested(bytes: Bytes) -> Result<(ChunkDigest, Bytes), ServeError> {
+    let work = tokio::task::spawn_blocking(move || (ChunkDigest::of(&bytes), bytes));
+    work.await.map_err(|error| ServeError::Invalid(error.to_string()))
+}
+
+/// The body, which may not be longer than a chunk.
+async fn collect(mut body: ByteStream, chunk_size: u32) -> Result<Bytes, ServeError> {
+    let most = usize::try_from(chunk_size).unwrap_or(usize::MAX);
+    let mut whole = BytesMut::with_capacity(most.min(64 << 20));
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(ServeError::Body)?;
+        if whole.len() + piece.len() > most {
+            return Err(ServeError::Invalid(format!("a body longer than the chunk size of {chunk_size} bytes")));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// The present chunks as half-open runs.
+fn runs(entry: &Entry) -> Vec<(u32, u32)> {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for chunk in (0..entry.geometry().chunk_count()).filter(|chunk| entry.has(*chunk)) {
+        match runs.last_mut() {
+            Some((_, end)) if *end == chunk => *end += 1,
+            _ => runs.push((chunk, chunk + 1)),
+        }
+    }
+    runs
+}

@@ -1,0 +1,140 @@
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use herring_blob::{BlobId, ContentId};
+use herring_gossip::View;
+use herring_http_api::client::{Ask, PeerClient};
+use herring_origin::Origins;
+use herring_ring::Point;
+use herring_store::{Store, Usage};
+use quick_cache::sync::Cache;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::candidates::{Candidate, Candidates};
+use crate::flight::Flights;
+use crate::health::Health;
+use crate::memory::Memory;
+use crate::{Content, OpenError, ReadError, SwarmConfig};
+
+/// The engine of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Swarm(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub config: SwarmConfig,
+    pub store: Store,
+    pub peers: PeerClient,
+    pub view: watch::Receiver<Arc<View>>,
+    pub origins: Origins,
+    pub health: Health,
+    pub memory: Memory,
+    pub peer_memory: Memory,
+    pub chunks: Arc<Flights<(ContentId, u32), Result<Bytes, ReadError>>>,
+    pub manifests: Arc<Flights<BlobId, Result<Content, OpenError>>>,
+    pub objects: Cache<(String, String), (Instant, Content)>,
+    pub deletions: broadcast::Sender<BlobId>,
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+}
+
+/// A blob of which this node knows the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalBlob {
+    pub id: BlobId,
+    /// Bytes.
+    pub size: u64,
+    pub modified: SystemTime,
+}
+
+/// Objects whose metadata is remembered for its short time to live.
+const OBJECTS_REMEMBERED: usize = 10_000;
+/// Deletions that a slow listener may be behind before it is told that it missed some.
+const DELETIONS_BEHIND: usize = 1024;
+
+impl Swarm {
+    /// An engine over a store, its peers and its origins. It spawns nothing before it is asked something.
+    pub fn new(config: SwarmConfig, store: Store, peers: PeerClient, view: watch::Receiver<Arc<View>>, origins: Origins) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self(Arc::new(Inner {
+            memory: Memory::new(config.memory),
+            peer_memory: Memory::new(config.peer_memory),
+            chunks: Flights::new(tasks.clone(), stop.clone()),
+            manifests: Flights::new(tasks.clone(), stop.clone()),
+            objects: Cache::new(OBJECTS_REMEMBERED),
+            deletions: broadcast::channel(DELETIONS_BEHIND).0,
+            health: Health::default(),
+            config,
+            store,
+            peers,
+            view,
+            origins,
+            tasks,
+            stop,
+        }))
+    }
+
+    /// The membership as it is now.
+    pub fn view(&self) -> Arc<View> {
+        self.0.view.borrow().clone()
+    }
+
+    pub fn replicas(&self) -> usize {
+        self.0.config.replicas
+    }
+
+    pub fn origin_names(&self) -> Vec<String> {
+        self.0.origins.names().map(str::to_owned).collect()
+    }
+
+    /// The blobs whose manifests are on this node's disk, whole or not.
+    pub fn local_blobs(&self) -> Vec<LocalBlob> {
+        let local = |entry: herring_store::Entry| match entry.id() {
+            ContentId::Blob(id) => Some(LocalBlob { id, size: entry.geometry().size(), modified: entry.modified() }),
+            ContentId::Object(_) => None,
+        };
+        self.0.store.blobs().into_iter().filter_map(local).collect()
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.0.store.usage()
+    }
+
+    /// Every blob that is deleted from this node from now on.
+    pub fn deletions(&self) -> broadcast::Receiver<BlobId> {
+        self.0.deletions.subscribe()
+    }
+
+    /// Forgets what is only about members that left: their connections and how they behaved. Called when the view changed.
+    pub fn view_changed(&self) {
+        let view = self.view();
+        self.0.health.retain(|id| view.get(id).is_some());
+        self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
+    }
+
+    /// Drops puts that nobody has continued for `idle`. Called from time to time.
+    pub async fn sweep(&self, idle: std::time::Duration) {
+        self.0.store.sweep_uploads(idle).await;
+    }
+
+    /// Ends what is under way. Readers that still wait get an error.
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    pub(crate) fn candidates(&self, view: &View, point: Point) -> Candidates {
+        Candidates::of(view, point, self.0.config.replicas)
+    }
+
+    pub(crate) fn is_me(&self, view: &View, one: &Candidate) -> bool {
+        one.id == *view.me()
+    }
+
+    pub(crate) fn ask(&self, view: &View, deadline: std::time::Duration) -> Ask {
+        Ask { epoch: view.epoch().to_string(), deadline }
+    }
+}
