@@ -27,14 +27,14 @@ fn of_open(error: &OpenError) -> Errno {
         OpenError::NotFound { .. } => Errno::ENOENT,
         OpenError::InvalidKey { .. } => Errno::EINVAL,
         OpenError::Denied { .. } => Errno::EACCES,
-        OpenError::Unavailable { .. } | OpenError::Disk { .. } => Errno::EIO,
+        OpenError::Unavailable { .. } => Errno::EIO,
     }
 }
 
 /// Overload is EBUSY: on EAGAIN, Python's raw files return `None` instead of raising, and ENOMEM sounds like the reader's own.
 fn of_read(error: &ReadError) -> Errno {
     match error {
-        ReadError::Unavailable { .. } | ReadError::Disk { .. } => Errno::EIO,
+        ReadError::Unavailable { .. } => Errno::EIO,
         ReadError::Changed { .. } => Errno::ESTALE,
         ReadError::Overloaded { .. } => Errno::EBUSY,
     }

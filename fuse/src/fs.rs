@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fuser::{FileAttr, FileType, INodeNo};
-use herring_blob::{BlobId, ObjectRef};
+use herring_blob::BlobId;
 use herring_swarm::{Content, Listed, OpenError, Swarm, Usage};
 
 use crate::error::FsError;
@@ -14,7 +14,7 @@ use crate::listing::{Item, Listing, Listings};
 use crate::node::{Node, Place};
 
 /// Bytes of one name. A key's segments may be longer elsewhere; programs cannot name them.
-pub(crate) const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: u32 = 255;
 /// A year: for what never changes. A deleted blob's name is taken back from the kernel explicitly.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the kernel believes what an origin's key is: as long as the swarm believes the origin.
@@ -54,7 +54,7 @@ impl HerringFs {
     /// What `name` is in the directory `parent`. Counts as one lookup until it is forgotten.
     pub async fn lookup(&self, parent: u64, name: &OsStr) -> Result<Entry, FsError> {
         let parent = self.inodes.get(parent)?;
-        if name.len() > NAME_MAX {
+        if is_long(name.as_encoded_bytes()) {
             return Err(FsError::NameTooLong);
         }
         // Ids are ASCII and keys are UTF-8, so nothing else can be here.
@@ -88,7 +88,7 @@ impl HerringFs {
     /// The bytes from `offset`, fewer than `len` only at the end.
     pub async fn read(&self, ino: u64, offset: u64, len: u32) -> Result<Bytes, FsError> {
         let node = self.inodes.get(ino)?;
-        let content = node.content.get_or_try_init(|| self.open(&node.place)).await?;
+        let content = node.content.get_or_try_init(|| self.open(&node)).await?;
         let range = node.range(offset, len);
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -204,14 +204,14 @@ impl HerringFs {
     }
 
     /// Opens what was only listed so far, provided that it is still the same.
-    async fn open(&self, place: &Place) -> Result<Content, FsError> {
-        let opened = match place {
+    async fn open(&self, node: &Node) -> Result<Content, FsError> {
+        let opened = match &node.place {
             Place::Blob(id) => self.swarm.open_blob(*id).await,
             Place::Object(object) => self.swarm.open_object(&object.origin, &object.key).await,
             Place::Root | Place::Blobs | Place::Origins | Place::Prefix { .. } => return Err(FsError::IsADirectory),
         };
         match opened {
-            Ok(content) if Some(content.id()) == place.content_id() => Ok(content),
+            Ok(content) if node.is(&content) => Ok(content),
             Ok(_) | Err(OpenError::NotFound { .. }) => Err(FsError::Gone),
             Err(error) => Err(error.into()),
         }
@@ -234,7 +234,12 @@ impl HerringFs {
 
     fn list_blobs(&self) -> impl Iterator<Item = Item> {
         let blobs = self.swarm.local_blobs().into_iter();
-        blobs.map(|blob| Item { name: blob.id.to_string(), place: Place::Blob(blob.id), size: blob.size, modified: blob.modified })
+        blobs.map(|blob| Item {
+            name: blob.id.to_string(),
+            place: Place::Blob(blob.id),
+            size: blob.size,
+            modified: blob.modified,
+        })
     }
 
     fn list_origins(&self) -> impl Iterator<Item = Item> {
@@ -244,14 +249,14 @@ impl HerringFs {
 
     /// Nothing for a name that no program could ask for.
     fn listed(&self, origin: &str, prefix: &str, one: Listed) -> Option<Item> {
-        if one.name().len() > NAME_MAX {
+        if is_long(one.name().as_bytes()) {
             return None;
         }
         let (origin, key) = (origin.to_owned(), Place::key(prefix, one.name()));
         Some(match one {
             Listed::Directory { name } => self.item(&name, Place::Prefix { origin, prefix: key }),
             Listed::Object { name, size, modified, version } => {
-                Item { name, place: Place::Object(ObjectRef { origin, key, version, size }), size, modified }
+                Item { name, place: Place::listed(origin, key, version, size, modified), size, modified }
             }
         })
     }
@@ -294,6 +299,10 @@ impl HerringFs {
             flags: 0,
         }
     }
+}
+
+fn is_long(name: &[u8]) -> bool {
+    name.len() > NAME_MAX as usize
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ pub(crate) const ROOT: u64 = 1;
 pub(crate) const BLOBS: u64 = 2;
 pub(crate) const ORIGINS: u64 = 3;
 
+/// Begins what stands for an object's version as long as nobody knows it. No ETag looks like it.
+const UNNAMED: &str = "unnamed, of ";
+
 /// Everything that the tree can hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -70,6 +73,13 @@ impl Place {
         }
     }
 
+    /// An object as a listing tells of it. Few origins name no versions there: then the time tells versions apart, until
+    /// the object is opened.
+    pub fn listed(origin: String, key: String, version: Option<String>, size: u64, modified: SystemTime) -> Self {
+        let version = version.unwrap_or_else(|| format!("{UNNAMED}{modified:?}"));
+        Self::Object(ObjectRef { origin, key, version, size })
+    }
+
     /// Whether the name may come to mean something else: an origin's keys are looked up again and again, a blob is what it is.
     pub fn may_change(&self) -> bool {
         match self {
@@ -103,6 +113,16 @@ impl Node {
         };
         let ino = place.ino();
         Self { ino, place, size: content.size(), modified: content.modified(), content: OnceCell::new_with(Some(content)) }
+    }
+
+    /// Whether `content` is what this node stands for.
+    pub fn is(&self, content: &Content) -> bool {
+        match &self.place {
+            Place::Object(object) if object.version.starts_with(UNNAMED) => {
+                content.size() == self.size && content.modified() == self.modified
+            }
+            place => place.content_id() == Some(content.id()),
+        }
     }
 
     /// What a read of `len` bytes from `offset` can give.

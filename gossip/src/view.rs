@@ -70,3 +70,40 @@ impl View {
         self.members == other.members && self.suspects == other.suspects
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NodeState;
+
+    fn node(name: &str, state: NodeState) -> NodeInfo {
+        let http = ([127, 0, 0, 1], 7070).into();
+        NodeInfo { id: name.parse().unwrap(), http, zone: String::new(), weight: 100, state, version: "1".into() }
+    }
+
+    #[test]
+    fn all_are_members_and_the_ready_own() {
+        let me: NodeId = "b".parse().unwrap();
+        let members = vec![
+            node("c", NodeState::Draining),
+            node("b", NodeState::Ready),
+            node("a", NodeState::Joining),
+            node("d", NodeState::Ready),
+        ];
+        let view = View::fixed(me.clone(), members);
+        assert_eq!(view.members().iter().map(|m| m.id.as_str()).collect::<String>(), "abcd");
+        assert_eq!(view.get(&me).unwrap().id, me);
+        let mut owners: Vec<_> = view.owners(Point::from_u64(1), 3).iter().map(|m| m.id.to_string()).collect();
+        owners.sort();
+        assert_eq!(owners, ["b", "d"]);
+    }
+
+    #[test]
+    fn states_are_written_in_lower_case() {
+        for state in [NodeState::Joining, NodeState::Ready, NodeState::Draining] {
+            assert_eq!(state.to_string().parse(), Ok(state));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+        assert!("Ready".parse::<NodeState>().is_err());
+    }
+}

@@ -69,7 +69,10 @@ impl Backend for Api {
     async fn read_object(&self, origin: &str, key: &str, asked: &str, range: ByteRange) -> Result<ByteStream, ApiError> {
         let content = self.swarm.open_object(origin, key).await.map_err(open_error)?;
         if version(&content) != asked {
-            return Err(ApiError::new(ErrorKind::Changed, format!("{origin}/{key} is now version {}, no longer {asked}", version(&content))));
+            return Err(ApiError::new(
+                ErrorKind::Changed,
+                format!("{origin}/{key} is now version {}, no longer {asked}", version(&content)),
+            ));
         }
         started(self.swarm.stream(&content, range)).await
     }
@@ -209,7 +212,7 @@ fn serve_error(error: ServeError) -> ApiError {
 
 fn write_kind(error: &WriteError) -> ErrorKind {
     match error {
-        WriteError::Mismatch { .. } | WriteError::Conflict { .. } | WriteError::Shape { .. } => ErrorKind::Mismatch,
+        WriteError::Mismatch { .. } | WriteError::Conflict { .. } | WriteError::Shape { .. } | WriteError::ChunkSize { .. } => ErrorKind::Mismatch,
         WriteError::Full { .. } => ErrorKind::Full,
         WriteError::Busy => ErrorKind::Unavailable,
         WriteError::Gone => ErrorKind::NotFound,

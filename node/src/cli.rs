@@ -158,6 +158,5 @@ mod tests {
     fn completions_know_the_commands() {
         let script = completions(Shell::Bash);
         assert!(script.contains("explain") && script.contains("--gossip-advertise"));
-        assert!(!script.contains("die-with-parent"));
     }
 }

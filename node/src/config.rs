@@ -110,7 +110,8 @@ impl NodeConfig {
 
     /// Without TLS and a cluster key, what is off loopback is open to everybody.
     fn check_exposure(&self) -> Result<(), String> {
-        let exposed = [("--listen", self.listen), ("--gossip", self.gossip)].into_iter().find(|(_, addr)| !addr.ip().is_loopback());
+        let exposed =
+            [("--listen", self.listen), ("--gossip", self.gossip)].into_iter().find(|(_, addr)| !addr.ip().is_loopback());
         match exposed {
             Some((flag, address)) if !self.insecure => Err(format!(
                 "{flag} {address} is off loopback, which needs TLS and a cluster key; this version has neither yet, so add --insecure \
@@ -198,7 +199,8 @@ pub fn parse_origins(texts: &[String]) -> Result<Vec<OriginSpec>, Failure> {
 pub fn default_data_dir() -> Result<PathBuf, Failure> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
-    let data = data.ok_or_else(|| Failure::usage("neither XDG_DATA_HOME nor HOME is set: say with a flag where the data is to be kept"))?;
+    let data = data
+        .ok_or_else(|| Failure::usage("neither XDG_DATA_HOME nor HOME is set: say with a flag where the data is to be kept"))?;
     Ok(data.join("herring"))
 }
 

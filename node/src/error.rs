@@ -1,4 +1,5 @@
 use std::fmt::{self, Display};
+use std::io::Write;
 use std::process::ExitCode;
 
 const FAILED: u8 = 1;
@@ -36,14 +37,18 @@ impl Failure {
         self.code.into()
     }
 
-    pub fn is_usage(&self) -> bool {
-        self.code == USAGE
+    /// Says it on stderr, if there is something left to say.
+    pub fn tell(&self) {
+        if !self.sentence.is_empty() {
+            tell(self);
+        }
     }
+}
 
-    /// Whether there is a sentence to show.
-    pub fn speaks(&self) -> bool {
-        !self.sentence.is_empty()
-    }
+/// One sentence on stderr, for people: also where logs are off.
+pub fn tell(sentence: impl Display) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "herring: {sentence}");
 }
 
 impl Display for Failure {

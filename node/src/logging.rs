@@ -29,6 +29,8 @@ fn filter(level: &str) -> Result<EnvFilter, Failure> {
     let chosen = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let directives = if chosen.trim().is_empty() { level } else { &chosen };
     EnvFilter::try_new(directives).map_err(|error| {
-        Failure::usage(format_args!("RUST_LOG={directives:?} is no filter ({error}); try RUST_LOG=debug or RUST_LOG=herring_swarm=trace"))
+        Failure::usage(format_args!(
+            "RUST_LOG={directives:?} is no filter ({error}); try RUST_LOG=debug or RUST_LOG=herring_swarm=trace"
+        ))
     })
 }

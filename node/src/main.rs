@@ -1,5 +1,6 @@
 //! The `herring` program: a node, and the commands that talk to one.
 
+mod api;
 mod check;
 mod cli;
 mod commands;
@@ -14,7 +15,6 @@ mod progress;
 mod signals;
 mod up;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, NodeArgs};
@@ -27,10 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Err(failure) = start() else { return ExitCode::SUCCESS };
-    if failure.speaks() {
-        // Where stderr is closed there is nobody to tell.
-        let _ = writeln!(std::io::stderr(), "herring: {failure}");
-    }
+    failure.tell();
     failure.code()
 }
 

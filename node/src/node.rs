@@ -13,7 +13,6 @@ use herring_ring::NodeId;
 use herring_store::{Store, StoreConfig};
 use herring_swarm::{Swarm, SwarmConfig};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Api;
 use crate::config::NodeConfig;
 use crate::error::{Failure, OrFail};
+use crate::signals::Stop;
 
 /// The file in the data directory that makes a restarted node the same node.
 const ID_FILE: &str = "node-id";
@@ -38,7 +38,7 @@ const STEP: Duration = Duration::from_secs(8);
 pub async fn run(config: NodeConfig) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let node = Node::start(config).await?;
-    stop.wait().await;
+    stop.asked().await;
     node.shutdown().await;
     Ok(())
 }
@@ -51,26 +51,6 @@ struct Node {
     /// Stops the server and the housekeeping.
     stop: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// The two signals that end a node.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, Failure> {
-        let handler = |kind| signal(kind).or_fail(|| "cannot listen for signals".to_owned());
-        Ok(Self { interrupt: handler(SignalKind::interrupt())?, terminate: handler(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 impl Node {
@@ -105,13 +85,13 @@ impl Node {
         Ok(node)
     }
 
-    /// A machine that has no FUSE still has HTTP: it says so and goes on.
+    /// Where there is no FUSE, or none for this user, there is still HTTP: it says so and goes on.
     fn mount(&self, config: &NodeConfig) -> Result<Option<Mount>, Failure> {
         let Some(at) = &config.mount else { return Ok(None) };
-        let mount = MountConfig { allow_other: config.allow_other, ..MountConfig::new(at.clone()) };
+        let mount = MountConfig { at: at.clone(), allow_other: config.allow_other };
         match Mount::start(mount, self.swarm.clone(), tokio::runtime::Handle::current()) {
             Ok(mount) => Ok(Some(mount)),
-            Err(error @ MountError::NoDevice { .. }) => {
+            Err(error @ (MountError::NoDevice | MountError::NotPermitted { .. })) => {
                 tracing::warn!("{error}; going on with HTTP alone");
                 Ok(None)
             }

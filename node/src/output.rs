@@ -17,13 +17,9 @@ impl Output {
         if !self.json {
             return print(&table());
         }
-        let json = serde_json::to_string_pretty(value).map_err(|error| Failure::failed(format_args!("cannot write JSON: {error}")))?;
+        let json =
+            serde_json::to_string_pretty(value).map_err(|error| Failure::failed(format_args!("cannot write JSON: {error}")))?;
         print(&format!("{json}\n"))
-    }
-
-    /// Something said on the way, for people alone.
-    pub fn say(self, line: &str) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { print(&format!("{line}\n")) }
     }
 
     /// Clears the screen, where there is one.
@@ -75,7 +71,9 @@ impl Table {
 
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows[0].len();
-        let width = |column| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
         (0..columns).map(width).collect()
     }
 

@@ -14,7 +14,11 @@ impl Stop {
     /// From here on these signals no longer end the process by themselves.
     pub fn listen() -> Result<Self, Failure> {
         let on = |kind| signal(kind).or_fail(|| "cannot listen for signals".to_owned());
-        Ok(Self { interrupt: on(SignalKind::interrupt())?, terminate: on(SignalKind::terminate())?, hangup: on(SignalKind::hangup())? })
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one. May be dropped and asked again: none gets lost.

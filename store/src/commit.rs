@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use herring_blob::Manifest;
 
 use crate::files::read_range;
-use crate::layout::{sync_dir, write_file};
+use crate::layout::write_file;
 use crate::meta::{self, Meta};
 use crate::store::check_shape;
 use crate::table::State;
@@ -32,7 +32,7 @@ impl Draft {
             None => self.publish(store, manifest, &mut phase)?,
         };
         // In both cases: a merged entry may be a cached one, whose names were never made durable.
-        sync_dir(&self.disk.layout.shelf(&id))?;
+        self.disk.layout.sync_shelf(&id)?;
         metrics::histogram!(names::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
         Ok(entry)
     }
@@ -55,6 +55,7 @@ impl Draft {
         let meta = self.write_meta(manifest)?;
         let id = manifest.id().into();
         let (layout, data) = (&self.disk.layout, self.disk.layout.data(&id));
+        layout.make_shelf(&id)?;
         std::fs::rename(self.path(), &data)?;
         std::fs::rename(layout.draft(&id), layout.meta(&id)).inspect_err(|_| {
             // Back to where the next try looks for it. Where that fails too, the next open removes the nameless data.
@@ -102,6 +103,9 @@ impl Draft {
 impl Entry {
     /// A recorded chunk that nobody has read yet is believed only when it was; a rotten one is dropped by that.
     fn verify(&self, n: u32) -> io::Result<()> {
+        if self.0.table.is_verified(n) {
+            return Ok(());
+        }
         match self.read_blocking(self.geometry().chunk_range(n)) {
             Err(ReadError::Io(error)) => Err(error),
             Ok(_) | Err(ReadError::Missing { .. }) => Ok(()),

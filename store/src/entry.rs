@@ -11,7 +11,7 @@ use crate::Description;
 use crate::claims::Claims;
 use crate::disk::Disk;
 use crate::files::{Handle, Pair};
-use crate::layout::{remove_file, sync_dir};
+use crate::layout::remove_file;
 use crate::meta::{Meta, Tables};
 use crate::table::{State, Table};
 
@@ -178,7 +178,7 @@ impl Entry {
         self.0.disk.files.close(self.0.handle);
         self.0.disk.space.release(self.bytes(), u64::from(self.0.table.present_count()));
         remove_file(&self.data_path())?;
-        sync_dir(&layout.shelf(&self.0.id))?;
+        layout.sync_shelf(&self.0.id)?;
         Ok(true)
     }
 }

@@ -1,7 +1,9 @@
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use herring_blob::ContentId;
 
@@ -30,11 +32,13 @@ impl OpenError {
 /// Where everything lies below the store's directory.
 pub(crate) struct Layout {
     dir: PathBuf,
+    /// Shelves that are known to be durable; at most 512.
+    synced: Mutex<HashSet<PathBuf>>,
 }
 
 impl Layout {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self { dir, synced: Mutex::default() }
     }
 
     pub fn blobs(&self) -> PathBuf {
@@ -49,8 +53,8 @@ impl Layout {
         self.dir.join("uploads")
     }
 
-    /// The directory that an entry's two files lie in. All 512 exist from the start, so that making one needs no fsync later.
-    pub fn shelf(&self, id: &ContentId) -> PathBuf {
+    /// The directory that an entry's two files lie in.
+    fn shelf(&self, id: &ContentId) -> PathBuf {
         let (top, name) = self.place(id);
         top.join(&name[..2])
     }
@@ -66,6 +70,23 @@ impl Layout {
     /// Where an entry's meta is written before it is renamed into place.
     pub fn draft(&self, id: &ContentId) -> PathBuf {
         self.uploads().join(self.place(id).1).with_extension("meta")
+    }
+
+    /// Makes the shelf of this id if it is not there. Durable only with [`sync_shelf`](Self::sync_shelf).
+    pub fn make_shelf(&self, id: &ContentId) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(self.shelf(id))
+    }
+
+    /// Makes renames and removals on this id's shelf durable, and the shelf itself, which needs that once.
+    pub fn sync_shelf(&self, id: &ContentId) -> io::Result<()> {
+        let shelf = self.shelf(id);
+        sync_dir(&shelf)?;
+        let synced = || self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if !synced().contains(&shelf) {
+            sync_dir(&self.place(id).0)?;
+            synced().insert(shelf);
+        }
+        Ok(())
     }
 
     fn place(&self, id: &ContentId) -> (PathBuf, String) {
@@ -110,15 +131,9 @@ impl Layout {
         }
     }
 
-    /// The format file comes last, and durably: where it is, all directories are.
+    /// The format file comes last: where it is, the directories are.
     fn lay_out(&self) -> Result<(), OpenError> {
-        make_dirs(&self.uploads())?;
-        for top in [self.blobs(), self.objects()] {
-            for shelf in 0..=255u8 {
-                make_dirs(&top.join(format!("{shelf:02x}")))?;
-            }
-            sync_dir(&top).map_err(OpenError::at(&top))?;
-        }
+        [self.blobs(), self.objects(), self.uploads()].iter().try_for_each(|dir| make_dirs(dir))?;
         let (draft, path) = (self.dir.join("format.new"), self.dir.join("format"));
         write_file(&draft, format!("{FORMAT}\n").as_bytes(), true).map_err(OpenError::at(&draft))?;
         std::fs::rename(&draft, &path).map_err(OpenError::at(&path))?;
@@ -141,8 +156,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], durable: bool) -> io::Result
     if durable { file.sync_all() } else { Ok(()) }
 }
 
-/// Makes renames and removals in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

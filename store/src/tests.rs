@@ -1,1 +1,164 @@
+mod cap;
+mod chunks;
+mod crash;
+mod model;
+mod uploads;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use herring_blob::{BlobHasher, ByteRange, ChunkDigest, ContentId, Manifest, ObjectRef};
+use tempfile::TempDir;
+
+use crate::{Description, Entry, OpenError, Store, StoreConfig, WriteError};
+
+/// Small, so that every boundary is near.
+const CHUNK: u32 = 64;
+
+/// A directory to open a store in, again and again.
+struct Room {
+    dir: TempDir,
+    capacity: u64,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self::with_capacity(1 << 30)
+    }
+
+    fn with_capacity(capacity: u64) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), capacity }
+    }
+
+    fn try_open(&self) -> Result<Store, OpenError> {
+        Store::open(StoreConfig { dir: self.dir.path().into(), capacity: self.capacity })
+    }
+
+    fn open(&self) -> Store {
+        self.try_open().unwrap()
+    }
+
+    fn data(&self, id: &ContentId) -> PathBuf {
+        crate::layout::Layout::new(self.dir.path().into()).data(id)
+    }
+
+    fn meta(&self, id: &ContentId) -> PathBuf {
+        self.data(id).with_extension("meta")
+    }
+
+    /// Files below the store's directory, but for the lock and the format.
+    fn files(&self) -> usize {
+        let shelves = ["blobs", "objects"].map(|top| std::fs::read_dir(self.dir.path().join(top)).unwrap());
+        let shelved: usize =
+            shelves.into_iter().flatten().map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap().count()).sum();
+        shelved + std::fs::read_dir(self.dir.path().join("uploads")).unwrap().count()
+    }
+
+    fn flip(&self, id: &ContentId, offset: u64) {
+        flip(&self.data(id), offset);
+    }
+}
+
+fn flip(path: &std::path::Path, offset: u64) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[usize::try_from(offset).unwrap()] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Something with known bytes.
+#[derive(Clone)]
+struct Thing {
+    bytes: Bytes,
+    description: Description,
+}
+
+impl Thing {
+    fn blob(size: usize, seed: u64) -> Self {
+        let bytes = noise(size, seed);
+        let mut hasher = BlobHasher::new(CHUNK);
+        bytes.chunks(CHUNK as usize).for_each(|chunk| {
+            hasher.chunk(chunk);
+        });
+        Self { bytes, description: Description::Blob(Arc::new(hasher.finish().unwrap())) }
+    }
+
+    fn object(size: usize, seed: u64) -> Self {
+        let object = ObjectRef { origin: "o".into(), key: format!("k{seed}"), version: "1".into(), size: size as u64 };
+        Self { bytes: noise(size, seed), description: Description::Object { object, chunk_size: CHUNK } }
+    }
+
+    fn id(&self) -> ContentId {
+        self.description.id()
+    }
+
+    fn manifest(&self) -> Arc<Manifest> {
+        match &self.description {
+            Description::Blob(manifest) => manifest.clone(),
+            Description::Object { .. } => unreachable!("an object has no manifest"),
+        }
+    }
+
+    fn count(&self) -> u32 {
+        self.description.geometry().unwrap().chunk_count()
+    }
+
+    fn whole(&self) -> ByteRange {
+        ByteRange::new(0, self.bytes.len() as u64)
+    }
+
+    fn range(&self, n: u32) -> ByteRange {
+        self.description.geometry().unwrap().chunk_range(n)
+    }
+
+    fn slice(&self, range: ByteRange) -> Bytes {
+        let range = range.clamp_to(self.bytes.len() as u64);
+        if range.is_empty() {
+            return Bytes::new();
+        }
+        self.bytes.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
+    }
+
+    fn chunk(&self, n: u32) -> (u32, ChunkDigest, Bytes) {
+        let bytes = self.slice(self.range(n));
+        (n, ChunkDigest::of(&bytes), bytes)
+    }
+
+    async fn create(&self, store: &Store) -> Entry {
+        store.create(self.description.clone()).await.unwrap()
+    }
+
+    async fn write(&self, entry: &Entry, n: u32) -> Result<(), WriteError> {
+        let (n, digest, bytes) = self.chunk(n);
+        entry.write_chunk(n, digest, bytes).await
+    }
+
+    async fn fill(&self, store: &Store) -> Entry {
+        let entry = self.create(store).await;
+        for n in 0..self.count() {
+            self.write(&entry, n).await.unwrap();
+        }
+        entry
+    }
+
+    async fn upload(&self, store: &Store, chunks: &[u32]) -> Result<Entry, WriteError> {
+        let upload = store.begin_upload(CHUNK).await?;
+        for &n in chunks {
+            let (n, digest, bytes) = self.chunk(n);
+            upload.write_chunk(n, digest, bytes).await?;
+        }
+        upload.commit(self.manifest()).await
+    }
+}
+
+/// The same bytes for the same seed, no two chunks alike.
+fn noise(size: usize, seed: u64) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}

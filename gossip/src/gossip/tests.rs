@@ -10,6 +10,12 @@ use super::*;
 /// Of paused time, unless a test says that it is about real sockets. Far above what any step needs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The default grace.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// For what has to be over within the grace: gossip picks its partners by chance, and a test must not depend on luck.
+const LONG: Duration = Duration::from_secs(20);
+
 fn id(name: &str) -> NodeId {
     name.parse().unwrap()
 }
@@ -52,10 +58,11 @@ impl Net {
         Gossip::start_over(config, self.0.clone(), generation).await.unwrap()
     }
 
-    async fn three(&self) -> [Gossip; 3] {
-        let a = self.start(config("a", "127.0.0.1:1", &[]), 1).await;
-        let b = self.start(config("b", "127.0.0.1:2", &[a.address()]), 1).await;
-        let c = self.start(config("c", "127.0.0.1:3", &[a.address()]), 1).await;
+    async fn three(&self, grace: Duration) -> [Gossip; 3] {
+        let with_grace = |config: GossipConfig| GossipConfig { grace, ..config };
+        let a = self.start(with_grace(config("a", "127.0.0.1:1", &[])), 1).await;
+        let b = self.start(with_grace(config("b", "127.0.0.1:2", &[a.address()])), 1).await;
+        let c = self.start(with_grace(config("c", "127.0.0.1:3", &[a.address()])), 1).await;
         for node in [&a, &b, &c] {
             members(node, &["a", "b", "c"]).await;
         }
@@ -74,14 +81,14 @@ async fn the_first_view_has_this_node_in_it() {
 
 #[tokio::test(start_paused = true)]
 async fn nodes_that_see_the_same_have_one_epoch() {
-    let nodes = Net::new().three().await;
+    let nodes = Net::new().three(SHORT).await;
     let epochs: Vec<_> = nodes.iter().map(|node| node.view().borrow().epoch()).collect();
     assert_eq!(epochs, [epochs[0]; 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_falls_silent_is_a_suspect_and_then_gone() {
-    let [a, b, c] = Net::new().three().await;
+    let [a, b, c] = Net::new().three(SHORT).await;
     let full = a.view().borrow().epoch();
     let before = tokio::time::Instant::now();
     drop(c);
@@ -89,7 +96,7 @@ async fn one_that_falls_silent_is_a_suspect_and_then_gone() {
     assert_eq!(suspected.epoch(), full);
     let left = members(&a, &["a", "b"]).await;
     let took = before.elapsed();
-    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}, on a clock that the test owns");
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}, on a clock that the test owns");
     assert_eq!(members(&b, &["a", "b"]).await.epoch(), left.epoch());
     assert_ne!(left.epoch(), full);
 }
@@ -97,7 +104,7 @@ async fn one_that_falls_silent_is_a_suspect_and_then_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_quick_restart_changes_the_address_and_not_the_epoch() {
     let net = Net::new();
-    let [a, b, c] = net.three().await;
+    let [a, b, c] = net.three(LONG).await;
     let mut views = a.view();
     let full = views.borrow_and_update().epoch();
     drop(c);
@@ -123,7 +130,7 @@ async fn a_quick_restart_changes_the_address_and_not_the_epoch() {
 #[tokio::test(start_paused = true)]
 async fn a_short_partition_moves_nothing() {
     let net = Net::new();
-    let [a, b, c] = net.three().await;
+    let [a, b, c] = net.three(LONG).await;
     let full = a.view().borrow().epoch();
     let cut = [(a.address(), c.address()), (b.address(), c.address())];
     for (from, to) in cut {
@@ -139,7 +146,7 @@ async fn a_short_partition_moves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_state_is_told_to_all() {
-    let [a, b, c] = Net::new().three().await;
+    let [a, b, c] = Net::new().three(SHORT).await;
     c.set_state(NodeState::Draining).await;
     assert_eq!(c.view().borrow().get(&id("c")).unwrap().state, NodeState::Draining);
     for node in [&a, &b] {
@@ -151,7 +158,7 @@ async fn a_state_is_told_to_all() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_leaves_says_so_before_it_is_gone() {
-    let [a, _b, c] = Net::new().three().await;
+    let [a, _b, c] = Net::new().three(SHORT).await;
     c.shutdown().await;
     let view = a.view().borrow().clone();
     assert_eq!(view.get(&id("c")).unwrap().state, NodeState::Draining);
@@ -211,7 +218,8 @@ async fn a_server_that_dies_comes_back_and_nothing_moves() {
     let (net, breaks) = (Net::new(), Arc::new(Notify::new()));
     let fragile = Fragile { net: net.0.clone(), breaks: breaks.clone() };
     // The one that breaks is the others' only seed, and has none itself.
-    let a = Gossip::start_over(config("a", "127.0.0.1:1", &[]), Arc::new(fragile), 1).await.unwrap();
+    let config_of_a = GossipConfig { grace: LONG, ..config("a", "127.0.0.1:1", &[]) };
+    let a = Gossip::start_over(config_of_a, Arc::new(fragile), 1).await.unwrap();
     let b = net.start(config("b", "127.0.0.1:2", &[a.address()]), 1).await;
     let c = net.start(config("c", "127.0.0.1:3", &[a.address()]), 1).await;
     let full = members(&a, &["a", "b", "c"]).await.epoch();

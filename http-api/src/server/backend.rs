@@ -24,16 +24,19 @@ pub struct PutOutcome {
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     async fn blob(&self, id: BlobId) -> Result<BlobInfo, ApiError>;
-    /// The bytes of `range`, which lies within the blob.
+    /// The bytes of `range`, which lies within the blob and is not empty. A stream that fails before its first bytes is
+    /// answered with an error: [`ErrorKind::BadGateway`](super::ErrorKind), or the [`ApiError`] that its error wraps
+    /// (`io::Error::other(api_error)`). One that fails later, or is shorter than the range, breaks the connection.
     async fn read_blob(&self, id: BlobId, range: ByteRange) -> Result<ByteStream, ApiError>;
-    /// Takes a body in; `expected` is the id that the client claimed, if it did.
+    /// Takes a body in; `expected` is the id that the client claimed, if it did. A body that is not wanted need not be
+    /// read. Where its stream fails (stalled, broken off), so must this; the client is told why whatever the error says.
     async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError>;
     async fn delete_blob(&self, id: BlobId) -> Result<(), ApiError>;
     async fn manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
     /// `chunk`: only that one.
     async fn explain(&self, id: BlobId, chunk: Option<u32>) -> Result<Explain, ApiError>;
     async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError>;
-    /// The bytes of `range` of that very version.
+    /// The bytes of `range` of that very version; as [`read_blob`](Self::read_blob).
     async fn read_object(&self, origin: &str, key: &str, version: &str, range: ByteRange) -> Result<ByteStream, ApiError>;
     async fn cluster(&self) -> Result<Cluster, ApiError>;
     async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError>;
@@ -51,7 +54,14 @@ pub trait PeerBackend: Send + Sync + 'static {
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError>;
     async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError>;
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError>;
-    async fn upload_chunk(&self, upload: Uuid, chunk_size: u32, index: u32, digest: ChunkDigest, body: ByteStream) -> Result<(), ApiError>;
+    async fn upload_chunk(
+        &self,
+        upload: Uuid,
+        chunk_size: u32,
+        index: u32,
+        digest: ChunkDigest,
+        body: ByteStream,
+    ) -> Result<(), ApiError>;
     async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ApiError>;
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError>;
     fn usage(&self) -> NodeUsage;

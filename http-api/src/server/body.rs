@@ -32,7 +32,8 @@ impl Outgoing {
 
     fn account(&mut self, bytes: Bytes) -> Result<Frame<Bytes>, io::Error> {
         let length = bytes.len() as u64;
-        self.left = self.left.checked_sub(length).ok_or_else(|| io::Error::other("the body has more bytes than were promised"))?;
+        self.left =
+            self.left.checked_sub(length).ok_or_else(|| io::Error::other("the body has more bytes than were promised"))?;
         observe::sent(length);
         Ok(Frame::data(bytes))
     }
@@ -47,16 +48,14 @@ impl http_body::Body for Outgoing {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = match ready!(self.bytes.poll_next_unpin(cx)) {
-            Some(Ok(bytes)) => Some(self.account(bytes)),
-            Some(Err(error)) => Some(Err(error)),
-            None if self.left > 0 => Some(Err(self.short())),
-            None => None,
-        };
-        if let Some(Err(error)) = &frame {
-            tracing::warn!(%error, "a body broke off");
+        if self.left == 0 {
+            return Poll::Ready(None);
         }
-        Poll::Ready(frame)
+        let frame = match ready!(self.bytes.poll_next_unpin(cx)) {
+            Some(bytes) => bytes.and_then(|bytes| self.account(bytes)),
+            None => Err(self.short()),
+        };
+        Poll::Ready(Some(frame.inspect_err(|error| tracing::warn!(%error, "a body broke off"))))
     }
 
     /// HTTP/2 then ends the stream with the last bytes, rather than with an empty frame after them.

@@ -1,9 +1,9 @@
 //! The API's description: `/openapi.json`, and `/docs` to read it and try it, without internet.
 
 use axum::Router;
-use utoipa::{PartialSchema, ToSchema};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::PROBLEM_JSON;

@@ -82,7 +82,9 @@ impl ErrorKind {
             Self::Changed => (StatusCode::CONFLICT, "changed", "The object changed while it was read"),
             Self::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "precondition-failed", "A precondition does not hold"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request's body is too large"),
-            Self::RangeNotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies past the end"),
+            Self::RangeNotSatisfiable => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The range lies past the end")
+            }
             Self::Mismatch => (StatusCode::UNPROCESSABLE_ENTITY, "mismatch", "The bytes are not what was claimed"),
             Self::Full => (StatusCode::INSUFFICIENT_STORAGE, "full", "There is no room on disk"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible just now"),

@@ -181,7 +181,8 @@ impl Connections {
     }
 
     fn start(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
-        let connection = connection(self.builder.clone(), stream, self.router.clone(), self.header_timeout, self.graceful.watcher());
+        let connection =
+            connection(self.builder.clone(), stream, self.router.clone(), self.header_timeout, self.graceful.watcher());
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
             cut.run_until_cancelled(connection).await;
@@ -191,7 +192,10 @@ impl Connections {
 
     async fn drain(self, limit: Duration) {
         if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
-            tracing::info!(connections = self.tasks.len(), "closing connections that are still busy {limit:?} after the shutdown began");
+            tracing::info!(
+                connections = self.tasks.len(),
+                "closing connections that are still busy {limit:?} after the shutdown began"
+            );
         }
         self.cut.cancel();
         self.tasks.close();
@@ -215,7 +219,13 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// One connection, to its end.
-async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, router: axum::Router, patience: Duration, watcher: Watcher) {
+async fn connection(
+    builder: Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: axum::Router,
+    patience: Duration,
+    watcher: Watcher,
+) {
     // Replies are written whole; waiting for a fuller packet costs 40 ms against a client that delays its ACKs.
     let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));

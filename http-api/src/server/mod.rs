@@ -19,8 +19,6 @@ mod peers;
 mod range;
 mod representation;
 mod router;
-#[cfg(test)]
-mod tests;
 mod upload;
 
 pub use backend::{Backend, PeerBackend, PutOutcome};

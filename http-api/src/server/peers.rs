@@ -55,7 +55,11 @@ async fn local_manifest(State(peers): Peers, Path(id): Path<BlobId>, headers: He
     within(of_peer(&headers), peers.local_manifest(id)).await.map(|manifest| Json(Arc::unwrap_or_clone(manifest)))
 }
 
-async fn local_chunk(State(peers): Peers, Path((id, index)): Path<(BlobId, u32)>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn local_chunk(
+    State(peers): Peers,
+    Path((id, index)): Path<(BlobId, u32)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     within(of_peer(&headers), peers.local_chunk(id, index)).await.map(chunk)
 }
 

@@ -80,8 +80,21 @@ mod tests {
     #[test]
     fn what_is_malformed_or_unknown_is_ignored() {
         for header in [
-            "bytes", "bytes=", "bytes=-", "bytes=5", "bytes=5-2", "bytes=a-b", "bytes=+1-2", "bytes=1 - 2", "bytes=--5", "bytes=1-2-3",
-            "items=0-1", "bytes=0-1,4-5", "=0-1", "bytes 0-1", "bytes=1-é",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5",
+            "bytes=5-2",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "bytes=1 - 2",
+            "bytes=--5",
+            "bytes=1-2-3",
+            "items=0-1",
+            "bytes=0-1,4-5",
+            "=0-1",
+            "bytes 0-1",
+            "bytes=1-é",
         ] {
             assert_eq!(asked(header, 10), Asked::Whole, "{header}");
         }

@@ -1,10 +1,12 @@
 //! One way to answer GET and HEAD for bytes of a known size: conditions, ranges, headers. Blobs and objects share it.
 
 use std::future::Future;
+use std::io;
 use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_blob::ByteRange;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
@@ -25,12 +27,19 @@ pub(super) struct Representation {
 
 impl Representation {
     /// Answers a request; `open` is called once at most, with a range that lies within the body.
-    pub(super) async fn answer<F>(self, method: &Method, headers: &HeaderMap, open: impl FnOnce(ByteRange) -> F) -> Result<Response, ApiError>
+    pub(super) async fn answer<F>(
+        self,
+        method: &Method,
+        headers: &HeaderMap,
+        open: impl FnOnce(ByteRange) -> F,
+    ) -> Result<Response, ApiError>
     where
         F: Future<Output = Result<ByteStream, ApiError>>,
     {
         match judge(headers, &self.etag, self.modified) {
-            Verdict::Failed => Err(ApiError::new(ErrorKind::PreconditionFailed, "what is here now is not what the request names")),
+            Verdict::Failed => {
+                Err(ApiError::new(ErrorKind::PreconditionFailed, "what is here now is not what the request names"))
+            }
             Verdict::NotModified => Ok((StatusCode::NOT_MODIFIED, self.headers()).into_response()),
             Verdict::Proceed if method == Method::HEAD => Ok(self.whole(Body::empty())),
             Verdict::Proceed => match self.asked(headers) {
@@ -89,6 +98,8 @@ impl Representation {
     }
 }
 
+/// Waits for the first bytes before anything is answered: a read that fails at once is an error with a status and a
+/// reason, where later ones can only break the stream.
 async fn read<F>(range: ByteRange, open: impl FnOnce(ByteRange) -> F) -> Result<Body, ApiError>
 where
     F: Future<Output = Result<ByteStream, ApiError>>,
@@ -96,8 +107,21 @@ where
     if range.is_empty() {
         return Ok(Body::empty());
     }
-    let bytes = within(REPLY, open(range)).await?;
+    let begin = async {
+        let mut rest = open(range).await?;
+        let first = rest.try_next().await.map_err(reason)?.unwrap_or_default();
+        Ok(Box::pin(stream::iter([Ok(first)]).chain(rest)) as ByteStream)
+    };
+    let bytes = within(REPLY, begin).await?;
     Ok(Body::new(Outgoing::new(bytes, range.len())))
+}
+
+/// The error that the backend wrapped, if it did.
+fn reason(error: io::Error) -> ApiError {
+    match error.downcast::<ApiError>() {
+        Ok(reason) => reason,
+        Err(error) => ApiError::new(ErrorKind::BadGateway, error.to_string()),
+    }
 }
 
 fn content_range(response: &mut Response, value: String) {

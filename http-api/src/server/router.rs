@@ -1,9 +1,9 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;

@@ -64,7 +64,9 @@ impl Target {
 
     fn at(path: PathBuf) -> Result<Self, Failure> {
         match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => Err(Failure::usage(format_args!("{} is a directory: name a file in it", path.display()))),
+            Ok(meta) if meta.is_dir() => {
+                Err(Failure::usage(format_args!("{} is a directory: name a file in it", path.display())))
+            }
             Ok(meta) if !meta.is_file() => Ok(Self::Special(path)),
             _ => Ok(Self::File(path)),
         }
@@ -72,7 +74,9 @@ impl Target {
 
     fn explain(&self, error: CopyError) -> Failure {
         match (self, error) {
-            (_, CopyError::Read(error)) => Failure::failed(format_args!("the blob broke off: {error}; nothing was kept, try again")),
+            (_, CopyError::Read(error)) => {
+                Failure::failed(format_args!("the blob broke off: {error}; nothing was kept, try again"))
+            }
             (Self::Stdout, CopyError::Write(error)) => write_failure(error),
             (Self::File(path) | Self::Special(path), CopyError::Write(error)) => {
                 Failure::failed(format_args!("cannot write {}: {error}", path.display()))

@@ -1,4 +1,5 @@
 use std::fs::Metadata;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,7 +8,7 @@ use herring_blob::BlobId;
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
 use serde::Serialize;
-use tokio::io::AsyncRead;
+use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
 use crate::digest::READ_SIZE;
@@ -84,9 +85,11 @@ async fn one(client: &ApiClient, path: &Path) -> Result<Put, Failure> {
 /// The bytes at `path` and how many they are, where that is known.
 async fn open(path: &Path) -> Result<(ByteStream, Option<u64>), Failure> {
     if is_stdin(path) {
-        return Ok((body(tokio::io::stdin(), Progress::new("stdin", None)), None));
+        // As a file, because `std::io::stdin` would copy everything through a buffer of its own.
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| cannot_read(path, &error))?;
+        return Ok((body(File::from_std(stdin.into()), Progress::new("stdin", None)), None));
     }
-    let file = tokio::fs::File::open(path).await.map_err(|error| cannot_read(path, &error))?;
+    let file = File::open(path).await.map_err(|error| cannot_read(path, &error))?;
     let meta = file.metadata().await.map_err(|error| cannot_read(path, &error))?;
     // A pipe or device does not know its length.
     let length = Some(meta).filter(Metadata::is_file).map(|meta| meta.len());
@@ -94,7 +97,7 @@ async fn open(path: &Path) -> Result<(ByteStream, Option<u64>), Failure> {
     Ok((body(file, Progress::new(name, length)), length))
 }
 
-fn body(source: impl AsyncRead + Send + 'static, progress: Progress) -> ByteStream {
+fn body(source: File, progress: Progress) -> ByteStream {
     let pieces = ReaderStream::with_capacity(source, READ_SIZE);
     Box::pin(pieces.inspect(move |piece| progress.add(piece.as_ref().map_or(0, |bytes| bytes.len()))))
 }

@@ -11,7 +11,7 @@ fn config(toml: &str) -> NodeConfig {
 /// The sentence that refuses this.
 fn refusal(toml: &str) -> String {
     let failure = NodeConfig::new(settings(toml)).unwrap_err();
-    assert!(failure.is_usage());
+    assert_eq!(failure, Failure::usage(&failure));
     failure.to_string()
 }
 

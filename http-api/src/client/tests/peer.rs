@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +9,10 @@ use futures_util::{StreamExt, stream};
 use herring_blob::{BlobHasher, BlobId, ChunkDigest, Manifest, ObjectRef};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
-use tokio::sync::Barrier;
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::raw::{Raw, Script, settings};
+use super::raw::{Raw, Script, frame, settings};
 use super::server::{Reply, Server, With, problem, reply, streamed};
 use crate::client::{Ask, PeerClient, PeerConfig, PeerError};
 use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
@@ -243,37 +242,35 @@ async fn a_black_hole_costs_the_deadline_and_one_dial() {
 
 #[tokio::test]
 async fn chunks_share_few_connections_and_wait_for_their_turn() {
-    // Four at a time, and only four together: fewer would wait for the barrier for ever, more would be seen.
-    let (barrier, now, most) = (Arc::new(Barrier::new(4)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let seen = most.clone();
-    let server = Server::start(move |_| {
-        let (barrier, now, most) = (barrier.clone(), now.clone(), most.clone());
+    let (open, gate) = watch::channel(false);
+    let (arrived, mut arrivals) = watch::channel(0);
+    let arrived = Arc::new(arrived);
+    let server = Server::start(move |request| {
+        let (arrived, mut gate) = (arrived.clone(), gate.clone());
         async move {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            barrier.wait().await;
-            now.fetch_sub(1, Ordering::SeqCst);
+            if request.uri().path().ends_with("presence") {
+                return reply(200, r#"{"chunks":[]}"#);
+            }
+            arrived.send_modify(|count| *count += 1);
+            gate.wait_for(|open| *open).await.unwrap();
             chunk_reply("herring")
         }
     })
     .await;
     let client = PeerClient::new(PeerConfig { bulk_connections: 2, bulk_streams: 2, ..PeerConfig::default() });
-    let asks = join_all((0..12).map(|_| fetch(&client, server.address, 7))).await;
-    assert!(asks.iter().all(Result::is_ok), "{asks:?}");
-    assert_eq!((server.accepts(), seen.load(Ordering::SeqCst)), (2, 4));
-}
-
-#[tokio::test]
-async fn a_small_request_passes_chunks_that_wait() {
-    let server = Server::start(|request| async move {
-        if request.uri().path().contains("chunks") { std::future::pending().await } else { reply(200, r#"{"chunks":[]}"#) }
-    })
-    .await;
-    let client = PeerClient::new(PeerConfig { bulk_connections: 1, bulk_streams: 1, ..PeerConfig::default() });
-    let ask = ask();
-    tokio::select! {
-        asked = fetch(&client, server.address, 7) => panic!("{asked:?}"),
-        small = client.presence(server.address, id(), &ask) => assert!(small.is_ok(), "{small:?}"),
-    }
+    let fetches = join_all((0..12).map(|_| fetch(&client, server.address, 7)));
+    let watcher = async {
+        arrivals.wait_for(|&count| count == 4).await.unwrap();
+        // Small requests pass by, and in their time no further chunk's request comes.
+        for _ in 0..10 {
+            client.presence(server.address, id(), &ask()).await.unwrap();
+        }
+        assert_eq!(*arrivals.borrow(), 4);
+        open.send_replace(true);
+    };
+    let (fetched, ()) = tokio::join!(fetches, watcher);
+    assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
+    assert_eq!(server.accepts(), 2 + 1, "two for chunks, one for small requests");
 }
 
 #[tokio::test]
@@ -288,13 +285,53 @@ async fn a_closed_connection_is_replaced() {
     }
 }
 
+/// Something under way keeps the connection open after its GOAWAY, so the client learns of it only by sending.
 #[tokio::test]
-async fn a_connection_that_is_just_closing_loses_no_request() {
-    let server = Server::start(|_| std::future::ready(chunk_reply("herring"))).await;
-    let client = client();
-    for _ in 0..50 {
-        assert_eq!(fetch(&client, server.address, 7).await.unwrap(), "herring");
+async fn a_request_that_comes_too_late_goes_to_a_fresh_connection() {
+    let (arrived, mut arrivals) = watch::channel(0);
+    let arrived = Arc::new(arrived);
+    let server = Server::start(move |request| {
+        let (slow, arrived) = (request.headers()[EPOCH] == "slow", arrived.clone());
+        async move {
+            if slow {
+                arrived.send_modify(|count| *count += 1);
+                return std::future::pending().await;
+            }
+            chunk_reply("herring")
+        }
+    })
+    .await;
+    let client = PeerClient::new(PeerConfig { bulk_connections: 1, ..PeerConfig::default() });
+    let (slow, chunk) = (Ask { epoch: "slow".to_owned(), ..ask() }, first_chunk());
+    let others = async {
+        arrivals.wait_for(|&count| count == 1).await.unwrap();
         server.hang_up();
+        while server.accepts() < 2 {
+            assert_eq!(fetch(&client, server.address, 7).await.unwrap(), "herring");
+        }
+    };
+    tokio::select! {
+        slow = client.chunk(server.address, &chunk, 7, &slow) => panic!("{slow:?}"),
+        () = others => {}
+    }
+}
+
+/// The peer reads nothing, and its windows are wide open: the socket is full, and a polite goodbye would wait for ever.
+#[tokio::test]
+async fn a_connection_stuck_in_writing_ends_with_the_client() {
+    let window = frame(8, 0, 0, &[0x7f, 0xff, 0, 0]);
+    let settings = frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    let server = Raw::start(Script { hello: [settings, window].concat(), ..Script::default() }).await;
+    let client = PeerClient::new(PeerConfig { ping_interval: Duration::from_secs(600), ..PeerConfig::default() });
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let (bytes, digest) = (Bytes::from(vec![0; 64 << 20]), ChunkDigest::of(b""));
+    let hurried = Ask { deadline: 100 * MS, ..ask() };
+    let late = client.upload_chunk(server.address, Uuid::nil(), 4, 0, digest, bytes, &hurried).await;
+    assert_eq!(late, Err(PeerError::TimedOut(100)));
+    drop(client);
+    // The accepting task and the one that plays the peer.
+    while tasks() > 2 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -1,0 +1,263 @@
+//! A node that keeps everything in memory, and fails where it is told to.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herring_blob::{BlobHasher, BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_http_api::ByteStream;
+use herring_http_api::peer::ChunkReply;
+use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome, router};
+use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
+use uuid::Uuid;
+
+pub const CHUNK: usize = 1 << 20;
+
+/// What one origin has.
+pub struct Object {
+    pub bytes: Bytes,
+    pub version: &'static str,
+    pub modified_ms: u64,
+}
+
+/// What a peer was told to keep: of which chunk size, and the bytes.
+type Chunks = HashMap<(Uuid, u32), (u32, Bytes)>;
+
+#[derive(Clone, Default)]
+pub struct Fake(Arc<Inner>);
+
+#[derive(Default)]
+pub struct Inner {
+    pub blobs: Mutex<HashMap<BlobId, Bytes>>,
+    pub objects: Mutex<HashMap<String, Object>>,
+    pub uploads: Mutex<Chunks>,
+    pub committed: Mutex<Vec<Manifest>>,
+    /// Reads break after so many bytes.
+    pub breaks_at: Mutex<Option<usize>>,
+    /// Reads end after so many bytes, as if that were all.
+    pub ends_at: Mutex<Option<usize>>,
+    pub waits_for: Mutex<Option<String>>,
+}
+
+impl std::ops::Deref for Fake {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Fake {
+    pub fn with(bytes: impl Into<Bytes>) -> (Self, BlobId) {
+        let fake = Self::default();
+        let id = fake.keep(bytes.into());
+        (fake, id)
+    }
+
+    pub fn keep(&self, bytes: Bytes) -> BlobId {
+        let id = BlobId::of(&bytes);
+        self.blobs.lock().unwrap().insert(id, bytes);
+        id
+    }
+
+    pub fn router(&self) -> axum::Router {
+        router(self.backend(), self.peers())
+    }
+
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::new(self.clone())
+    }
+
+    pub fn peers(&self) -> Arc<dyn PeerBackend> {
+        Arc::new(self.clone())
+    }
+
+    fn find(&self, id: BlobId) -> Result<Bytes, ApiError> {
+        let found = self.blobs.lock().unwrap().get(&id).cloned();
+        found.ok_or_else(|| ApiError::new(ErrorKind::NotFound, format!("no node has blob {id}")))
+    }
+
+    fn stream(&self, bytes: &Bytes, range: ByteRange) -> ByteStream {
+        let at = |offset| usize::try_from(offset).unwrap();
+        let bytes = bytes.slice(at(range.start)..at(range.end));
+        let end = self.ends_at.lock().unwrap().unwrap_or(bytes.len()).min(bytes.len());
+        let broken = *self.breaks_at.lock().unwrap();
+        let whole = bytes.slice(..broken.unwrap_or(end).min(end));
+        let pieces: Vec<_> = whole.chunks((whole.len() / 3).max(1)).map(|piece| Ok(whole.slice_ref(piece))).collect();
+        let failure = broken.map(|_| Err(io::Error::other("every owner failed")));
+        stream::iter(pieces.into_iter().chain(failure)).boxed()
+    }
+
+    fn manifest_of(bytes: &[u8]) -> Manifest {
+        let mut hasher = BlobHasher::new(u32::try_from(CHUNK).unwrap());
+        bytes.chunks(CHUNK).for_each(|chunk| {
+            hasher.chunk(chunk);
+        });
+        hasher.finish().unwrap()
+    }
+}
+
+async fn read_all(body: ByteStream) -> Result<Bytes, ApiError> {
+    let all = body.try_fold(BytesMut::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    });
+    all.await.map(BytesMut::freeze).map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))
+}
+
+fn not_found(what: &str) -> ApiError {
+    ApiError::new(ErrorKind::NotFound, format!("no {what}"))
+}
+
+#[async_trait]
+impl Backend for Fake {
+    async fn blob(&self, id: BlobId) -> Result<BlobInfo, ApiError> {
+        self.find(id).map(|bytes| BlobInfo { id, size: bytes.len() as u64 })
+    }
+
+    async fn read_blob(&self, id: BlobId, range: ByteRange) -> Result<ByteStream, ApiError> {
+        self.find(id).map(|bytes| self.stream(&bytes, range))
+    }
+
+    /// A blob that is known is not read again.
+    async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError> {
+        if let Some(bytes) = expected.and_then(|id| self.find(id).ok()) {
+            return Ok(PutOutcome {
+                stored: Stored { id: BlobId::of(&bytes), size: bytes.len() as u64, replicas: 3 },
+                created: false,
+            });
+        }
+        let bytes = read_all(body).await?;
+        let (id, size) = (BlobId::of(&bytes), bytes.len() as u64);
+        if expected.is_some_and(|expected| expected != id) {
+            return Err(ApiError::new(ErrorKind::Mismatch, format!("the body hashes to {id}")));
+        }
+        let created = self.blobs.lock().unwrap().insert(id, bytes).is_none();
+        Ok(PutOutcome { stored: Stored { id, size, replicas: 3 }, created })
+    }
+
+    async fn delete_blob(&self, id: BlobId) -> Result<(), ApiError> {
+        self.find(id)?;
+        self.blobs.lock().unwrap().remove(&id);
+        Ok(())
+    }
+
+    async fn manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+        self.find(id).map(|bytes| Arc::new(Self::manifest_of(&bytes)))
+    }
+
+    async fn explain(&self, id: BlobId, chunk: Option<u32>) -> Result<Explain, ApiError> {
+        let size = self.find(id)?.len() as u64;
+        let epoch = chunk.map_or("all".into(), |chunk| chunk.to_string());
+        let none = Vec::new;
+        Ok(Explain {
+            id,
+            size,
+            chunk_size: 1 << 20,
+            epoch,
+            replicas: 3,
+            manifest_owners: none(),
+            manifest_holders: none(),
+            unreachable: none(),
+            chunks: vec![],
+        })
+    }
+
+    async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError> {
+        match origin {
+            "panics" => panic!("a bug"),
+            "hangs" => std::future::pending().await,
+            _ => {}
+        }
+        let objects = self.objects.lock().unwrap();
+        let object = objects.get(&format!("{origin}/{key}")).ok_or_else(|| not_found("such key"))?;
+        let size = object.bytes.len() as u64;
+        Ok(ObjectMeta { size, version: object.version.into(), modified_ms: object.modified_ms })
+    }
+
+    async fn read_object(&self, origin: &str, key: &str, version: &str, range: ByteRange) -> Result<ByteStream, ApiError> {
+        let objects = self.objects.lock().unwrap();
+        let object = objects.get(&format!("{origin}/{key}")).ok_or_else(|| not_found("such key"))?;
+        assert_eq!(object.version, version);
+        Ok(self.stream(&object.bytes, range))
+    }
+
+    async fn cluster(&self) -> Result<Cluster, ApiError> {
+        Ok(Cluster { node: "n1".into(), epoch: "e".into(), replicas: 3, members: vec![] })
+    }
+
+    async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError> {
+        Ok(Owners { id, chunk, epoch: "e".into(), point: "0".repeat(16), owners: vec!["n1".into()] })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.waits_for.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self) -> String {
+        "herring_up 1\n".into()
+    }
+}
+
+#[async_trait]
+impl PeerBackend for Fake {
+    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+        self.manifest(id).await
+    }
+
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError> {
+        let bytes = self.find(id)?;
+        let chunk = bytes.chunks(CHUNK).nth(usize::try_from(index).unwrap()).ok_or_else(|| not_found("such chunk"))?;
+        Ok(ChunkReply { digest: ChunkDigest::of(chunk), bytes: bytes.slice_ref(chunk) })
+    }
+
+    async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
+        self.find(id).map(|_| Presence { chunks: vec![(0, 1)] })
+    }
+
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError> {
+        if object.origin == "hangs" {
+            return std::future::pending().await;
+        }
+        let bytes = Bytes::from(format!("{object:?} {chunk_size} {index}"));
+        Ok(ChunkReply { digest: ChunkDigest::of(&bytes), bytes })
+    }
+
+    async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {
+        self.blobs.lock().unwrap().remove(&id);
+        Ok(())
+    }
+
+    async fn upload_chunk(
+        &self,
+        upload: Uuid,
+        chunk_size: u32,
+        index: u32,
+        digest: ChunkDigest,
+        body: ByteStream,
+    ) -> Result<(), ApiError> {
+        let bytes = read_all(body).await?;
+        if !digest.matches(&bytes) {
+            return Err(ApiError::new(ErrorKind::Mismatch, "not the chunk that was announced"));
+        }
+        self.uploads.lock().unwrap().insert((upload, index), (chunk_size, bytes));
+        Ok(())
+    }
+
+    async fn commit_upload(&self, _: Uuid, manifest: Manifest) -> Result<(), ApiError> {
+        self.committed.lock().unwrap().push(manifest);
+        Ok(())
+    }
+
+    async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
+        self.uploads.lock().unwrap().retain(|(of, _), _| *of != upload);
+        Ok(())
+    }
+
+    fn usage(&self) -> NodeUsage {
+        NodeUsage { bytes_used: 1, bytes_capacity: 2 }
+    }
+}

@@ -1,0 +1,121 @@
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::Failure;
+
+/// Ports from one node to the next.
+pub const STRIDE: u16 = 10;
+
+/// Which nodes there are to be on this machine.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub dir: PathBuf,
+    /// Of the first node's API.
+    pub port: u16,
+    pub nodes: u16,
+    pub replicas: usize,
+    pub mounts: bool,
+    /// Each `NAME=URL`.
+    pub origins: Vec<String>,
+}
+
+/// One node's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    pub id: String,
+    pub dir: PathBuf,
+    pub http: SocketAddr,
+    pub gossip: SocketAddr,
+    pub mount: Option<PathBuf>,
+}
+
+impl Layout {
+    pub fn places(&self) -> Result<Vec<Place>, Failure> {
+        (0..self.nodes).map(|index| self.place(index).ok_or_else(|| self.no_ports())).collect()
+    }
+
+    /// `None` where the ports would go past the last there is.
+    fn place(&self, index: u16) -> Option<Place> {
+        let port = self.port.checked_add(STRIDE.checked_mul(index)?)?;
+        let id = format!("n{}", index + 1);
+        let dir = self.dir.join(&id);
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (http, gossip) = (address(port), address(port.checked_add(1)?));
+        Some(Place { mount: self.mounts.then(|| dir.join("mnt")), id, dir, http, gossip })
+    }
+
+    fn no_ports(&self) -> Failure {
+        Failure::usage(format_args!("{} nodes from port {} on go past the last port: give a lower --port", self.nodes, self.port))
+    }
+
+    /// The command line of the node at `place`, which begins with all others.
+    pub fn arguments(&self, place: &Place, all: &[Place]) -> Vec<OsString> {
+        let mut line: Vec<OsString> = vec!["node".into(), "--die-with-parent".into()];
+        let mut flag = |name: &str, value: OsString| line.extend([name.into(), value]);
+        flag("--id", place.id.clone().into());
+        flag("--data-dir", place.dir.clone().into());
+        flag("--listen", place.http.to_string().into());
+        flag("--gossip", place.gossip.to_string().into());
+        flag("--replicas", self.replicas.to_string().into());
+        all.iter().filter(|other| *other != place).for_each(|other| flag("--seed", other.gossip.to_string().into()));
+        self.origins.iter().for_each(|origin| flag("--origin", origin.into()));
+        place.mount.iter().for_each(|mount| flag("--mount", mount.into()));
+        line
+    }
+}
+
+impl Place {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("herring.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::config::NodeConfig;
+    use clap::Parser;
+
+    fn layout(port: u16, nodes: u16) -> Layout {
+        Layout { dir: "/nowhere/up".into(), port, nodes, replicas: 2, mounts: true, origins: vec!["root=file:///".into()] }
+    }
+
+    #[test]
+    fn ports_and_directories_are_those_of_the_contract() {
+        let places = layout(7070, 3).places().unwrap();
+        let http: Vec<u16> = places.iter().map(|place| place.http.port()).collect();
+        assert_eq!(http, [7070, 7080, 7090]);
+        assert!(places.iter().all(|place| place.gossip.port() == place.http.port() + 1));
+        assert_eq!(places[2].id, "n3");
+        assert_eq!(places[2].mount.as_deref().unwrap().to_str(), Some("/nowhere/up/n3/mnt"));
+        assert_eq!(places[0].url(), "http://127.0.0.1:7070");
+    }
+
+    #[test]
+    fn ports_end_somewhere() {
+        assert!(layout(65514, 3).places().is_ok());
+        assert!(layout(65515, 3).places().unwrap_err().to_string().contains("--port"));
+    }
+
+    #[test]
+    fn a_node_understands_the_line_it_is_given() {
+        let layout = layout(7070, 3);
+        let places = layout.places().unwrap();
+        let line = [OsString::from("herring")].into_iter().chain(layout.arguments(&places[1], &places));
+        let Command::Node(args) = Cli::try_parse_from(line).unwrap().command else { panic!("a node was meant") };
+        assert!(args.die_with_parent);
+        let config = NodeConfig::new(args.settings).unwrap();
+        assert_eq!(config.listen, places[1].http);
+        assert_eq!(config.seeds, ["127.0.0.1:7071", "127.0.0.1:7091"]);
+        assert_eq!((config.replicas, config.origins.len()), (2, 1));
+        assert_eq!(config.mount, places[1].mount);
+    }
+}

@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_all};
+use herring_http_api::client::ApiClient;
+use herring_http_api::types::Cluster;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::child::Child;
+use super::layout::{Layout, Place};
+use super::mounts;
+use crate::error::Failure;
+use crate::signals::Stop;
+
+/// Nodes of one machine find each other within a second or two; a loaded machine may take longer.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// A node drains its requests and unmounts within this, or never.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks at a starting node.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The running nodes of one machine. [`stop`](Self::stop) it; dropped, it kills.
+#[derive(Debug)]
+pub struct Local {
+    places: Vec<Place>,
+    /// Those that still run.
+    children: Vec<Child>,
+    /// All that were started, in the order of `places`.
+    pids: Vec<u32>,
+}
+
+impl Local {
+    /// Starts all nodes and waits for none.
+    pub fn spawn(layout: Layout) -> Result<Self, Failure> {
+        let places = layout.places()?;
+        let children: Vec<Child> = places.iter().map(|place| Child::spawn(&layout, place, &places)).collect::<Result<_, _>>()?;
+        let pids = children.iter().map(|child| child.pid).collect();
+        Ok(Self { places, children, pids })
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = (&Place, u32)> {
+        self.places.iter().zip(self.pids.iter().copied())
+    }
+
+    pub fn client(&self, index: usize) -> Result<ApiClient, Failure> {
+        Ok(ApiClient::new(&self.places[index].url())?)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// Returns once every node is ready and all see the same members; else says what is missing, with the node's log.
+    pub async fn ready(&mut self) -> Result<(), Failure> {
+        let clients: Vec<ApiClient> = (0..self.places.len()).map(|index| self.client(index)).collect::<Result<_, _>>()?;
+        let deadline = Instant::now() + START_DEADLINE;
+        let mut missing = (0, "it does not answer".to_owned());
+        loop {
+            let looked = tokio::select! {
+                report = self.ended() => return Err(Failure::failed(report)),
+                looked = timeout_at(deadline, look(&clients)) => looked,
+            };
+            match looked {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(reason)) => missing = reason,
+                Err(_) => return Err(self.too_late(missing.0, &missing.1)),
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    fn too_late(&self, index: usize, missing: &str) -> Failure {
+        let (id, seconds) = (&self.places[index].id, START_DEADLINE.as_secs());
+        let tail = self.children.get(index).map(Child::tail).unwrap_or_default();
+        Failure::failed(format_args!("after {seconds} s {id} is still not ready: {missing}; its log ends with:\n{tail}"))
+    }
+
+    /// Waits until a node ends by itself, forgets it, and says so. Pends forever where none is left.
+    pub async fn ended(&mut self) -> String {
+        if self.children.is_empty() {
+            return std::future::pending().await;
+        }
+        let ends = self.children.iter_mut().map(|child| Box::pin(child.ended()));
+        let (report, index, _) = select_all(ends).await;
+        self.children.remove(index);
+        report
+    }
+
+    /// Asks all to stop and waits for them, at most ten seconds or until it is asked for again; then kills who is left.
+    pub async fn stop(mut self, again: &mut Stop) {
+        self.children.iter().for_each(Child::terminate);
+        let stopped = join_all(self.children.iter_mut().map(Child::wait));
+        let in_time = tokio::select! {
+            done = timeout(STOP_DEADLINE, stopped) => done.is_ok(),
+            () = again.asked() => false,
+        };
+        if !in_time {
+            join_all(self.children.iter_mut().filter(|child| child.is_running()).map(Child::kill)).await;
+        }
+        self.places.iter().filter_map(|place| place.mount.as_deref()).for_each(mounts::clear);
+    }
+}
+
+/// Which node is not there yet, and why.
+async fn look(clients: &[ApiClient]) -> Result<(), (usize, String)> {
+    let mut epoch: Option<String> = None;
+    for (index, client) in clients.iter().enumerate() {
+        client.ready().await.map_err(|reason| (index, reason))?;
+        let cluster = client.cluster().await.map_err(|error| (index, error.to_string()))?;
+        check(&cluster, clients.len(), epoch.as_deref()).map_err(|missing| (index, missing))?;
+        epoch = Some(cluster.epoch);
+    }
+    Ok(())
+}
+
+fn check(cluster: &Cluster, nodes: usize, epoch: Option<&str>) -> Result<(), String> {
+    let ready = cluster.members.iter().filter(|member| member.state == "ready").count();
+    if ready != nodes {
+        return Err(format!("it sees {ready} ready nodes, not {nodes}"));
+    }
+    match epoch {
+        Some(epoch) if epoch != cluster.epoch => Err(format!("its epoch is {}, another node's {epoch}", cluster.epoch)),
+        _ => Ok(()),
+    }
+}

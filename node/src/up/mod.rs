@@ -1,0 +1,154 @@
+//! `herring up`: a swarm on this machine, each node a process of its own.
+
+mod child;
+mod files;
+mod layout;
+mod local;
+mod mounts;
+mod ports;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+pub use files::{Bounds, regular_files, to_put as files_to_put};
+pub use layout::{Layout, Place};
+pub use local::Local;
+pub use mounts::obstacle as mount_obstacle;
+pub use ports::{check as check_ports, free_base};
+
+use crate::commands::put::{self, Put};
+use crate::config::{REPLICAS, absolute, default_data_dir, parse_origins};
+use crate::error::{Failure, tell};
+use crate::output::{Output, Table};
+use crate::signals::Stop;
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Files to put in; of a directory all files in it
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub nodes: u16,
+
+    /// Where data, mounts and logs are, in n1, n2, … [default: $XDG_DATA_HOME/herring/up; a temporary one with --check]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+
+    /// An origin by its name: models=file:///data, models=s3://bucket/prefix; may be repeated
+    #[arg(long, value_name = "NAME=URL")]
+    pub origin: Vec<String>,
+
+    /// Mounts nothing
+    #[arg(long)]
+    pub no_mount: bool,
+
+    /// Nodes that keep each chunk [default: 3; at most 2 with --check, so that reads cross the wire]
+    #[arg(long, value_name = "R")]
+    pub replicas: Option<usize>,
+
+    /// Port of the first node's API; each next one is 10 above, gossip 1 above each [default: 7070]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Proves that it works here and ends: reads real files back through every other node and compares digests
+    #[arg(long)]
+    pub check: bool,
+}
+
+pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
+    if args.replicas == Some(0) {
+        return Err(Failure::usage("--replicas 0 would keep nothing: it must be at least 1"));
+    }
+    parse_origins(&args.origin)?;
+    if args.check { crate::check::run(args, output).await } else { serve(args, output).await }
+}
+
+async fn serve(args: UpArgs, output: Output) -> Result<(), Failure> {
+    let files = files::to_put(&args.paths)?;
+    let layout = layout(&args)?;
+    ports::check(&layout)?;
+    // Before the children exist: afterwards nothing may end this process without ending them.
+    let mut stop = Stop::listen()?;
+    let mut local = Local::spawn(layout)?;
+    let done = tokio::select! {
+        done = stay(&mut local, &files, output) => done,
+        () = stop.asked() => Ok(()),
+    };
+    local.stop(&mut stop).await;
+    done
+}
+
+fn layout(args: &UpArgs) -> Result<Layout, Failure> {
+    let dir = args.dir.clone().map_or_else(|| default_data_dir().map(|data| data.join("up")), Ok)?;
+    Ok(Layout {
+        dir: absolute(dir)?,
+        port: args.port.unwrap_or(crate::config::PORT),
+        nodes: args.nodes,
+        replicas: args.replicas.unwrap_or(REPLICAS),
+        mounts: !args.no_mount && mounts::usable(),
+        origins: args.origin.clone(),
+    })
+}
+
+/// Puts the files in, tells what there is, and stays for as long as a node does.
+async fn stay(local: &mut Local, files: &[PathBuf], output: Output) -> Result<(), Failure> {
+    local.ready().await?;
+    let client = local.client(0)?;
+    let (done, failure) = put::all(&client, files).await;
+    let nodes: Vec<_> = local.places().map(|(place, pid)| json!({ "node": place, "pid": pid })).collect();
+    output
+        .show(&json!({ "nodes": nodes, "blobs": done }), || format!("{}\n{}", introduce(local, &done), suggest(local, &done)))?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    loop {
+        let report = local.ended().await;
+        tell(report);
+        if local.is_empty() {
+            return Err(Failure::failed("no node is left"));
+        }
+    }
+}
+
+fn introduce(local: &Local, done: &[Put]) -> String {
+    let mut nodes = Table::new(&["NODE", "API", "MOUNT", "LOG", "PID"], &[4]);
+    for (place, pid) in local.places() {
+        let mount = place.mount.as_deref().map_or_else(|| "-".to_owned(), |mount| mount.display().to_string());
+        nodes.row([place.id.clone(), place.url(), mount, place.log().display().to_string(), pid.to_string()]);
+    }
+    let blobs = if done.is_empty() { String::new() } else { format!("\n{}", put::table(done)) };
+    format!("{}{blobs}", nodes.render())
+}
+
+/// What to try next, ready to be pasted.
+fn suggest(local: &Local, done: &[Put]) -> String {
+    let places: Vec<(&Place, u32)> = local.places().collect();
+    let (first, last) = (places[0].0, places[places.len() - 1]);
+    let node = if first.http.port() == crate::config::PORT { String::new() } else { format!(" --node {}", first.url()) };
+    let mut lines = vec!["Try next, in another terminal:".to_owned(), format!("  herring status{node}")];
+    match done.first() {
+        None => lines.push(format!("  herring put{node} FILE")),
+        Some(put) => lines.extend(reading(put, last.0, &node)),
+    }
+    if places.len() > 1 {
+        lines.push(format!("  kill -9 {}    # {} is gone: read again, from another node", last.1, last.0.id));
+    }
+    lines.push("Ctrl-C stops all nodes; their data stays.\n".to_owned());
+    lines.join("\n")
+}
+
+fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
+    let id = put.id;
+    let mount = place.mount.as_deref().map(|mount| format!("  sha256sum {}", blob_path(mount, &id.to_string()).display()));
+    let fetch = format!("  curl -s {}/v1/blobs/{id} | sha256sum", place.url());
+    mount.into_iter().chain([fetch, format!("  herring explain{node} {id}")]).collect()
+}
+
+/// Where a mount shows a blob.
+pub fn blob_path(mount: &Path, id: &str) -> PathBuf {
+    mount.join("blobs").join(id)
+}

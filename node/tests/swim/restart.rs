@@ -1,0 +1,30 @@
+use crate::swarm::{Plan, Swarm, noise};
+
+#[test]
+fn all_nodes_killed_and_started_again_have_everything_that_was_acknowledged() {
+    let mut swarm = Swarm::start(Plan::default());
+    let blobs: Vec<Vec<u8>> = (0..12u64).map(|n| noise(usize::try_from(n * n * 70_001).unwrap(), n)).collect();
+    let ids: Vec<_> = blobs.iter().enumerate().map(|(n, bytes)| swarm.put(n % 3, bytes)).collect();
+    swarm.nodes.iter_mut().for_each(|node| node.kill());
+    (0..3).for_each(|n| swarm.launch(n));
+    swarm.wait_for_members(3);
+    for (id, bytes) in ids.iter().zip(&blobs) {
+        assert!((0..3).all(|n| swarm.get(n, *id) == *bytes), "{} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn a_restarted_node_is_one_node_and_the_epoch_is_as_before() {
+    let mut swarm = Swarm::start(Plan::default());
+    let before = swarm.members(1).unwrap();
+    swarm.nodes[0].kill();
+    swarm.launch(0);
+    swarm.wait_for_members(3);
+    assert_eq!(swarm.members(1).unwrap(), before);
+    swarm.nodes[0].kill();
+    swarm.wait_for_members(2);
+    assert_ne!(swarm.members(1).unwrap(), before);
+    swarm.launch(0);
+    swarm.wait_for_members(3);
+    assert_eq!(swarm.members(1).unwrap(), before);
+}

@@ -1,0 +1,255 @@
+//! Some nodes on this machine, each a process with a directory, started and ended by the test.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use herring_blob::BlobId;
+use herring_http_api::ByteStream;
+use herring_http_api::client::ApiClient;
+use tempfile::TempDir;
+
+pub const HERRING: &str = env!("CARGO_BIN_EXE_herring");
+/// Long enough for a slow machine, short enough that a hang is found. Never asserted on.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How the nodes of a test are started.
+#[derive(Clone)]
+pub struct Plan {
+    pub nodes: usize,
+    pub replicas: usize,
+    pub mounts: bool,
+    pub origin: Option<PathBuf>,
+    pub capacity: &'static str,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { nodes: 3, replicas: 2, mounts: false, origin: None, capacity: "10GiB" }
+    }
+}
+
+pub struct Swarm {
+    pub dir: TempDir,
+    pub nodes: Vec<Node>,
+    plan: Plan,
+    runtime: tokio::runtime::Runtime,
+}
+
+pub struct Node {
+    pub http: SocketAddr,
+    pub gossip: SocketAddr,
+    pub dir: PathBuf,
+    pub child: Option<Child>,
+}
+
+impl Swarm {
+    /// Starts the nodes and waits until all see each other ready.
+    pub fn start(plan: Plan) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let node = |n: usize| Node { http: free_port(), gossip: free_port(), dir: dir.path().join(format!("n{}", n + 1)), child: None };
+        let nodes = (0..plan.nodes).map(node).collect();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut swarm = Self { nodes, plan, runtime, dir };
+        (0..swarm.nodes.len()).for_each(|n| swarm.launch(n));
+        swarm.wait_for_members(swarm.nodes.len());
+        swarm
+    }
+
+    /// Starts node `n` (from 0), or starts it again.
+    pub fn launch(&mut self, n: usize) {
+        let seeds: Vec<SocketAddr> = self.nodes.iter().map(|node| node.gossip).collect();
+        let node = &mut self.nodes[n];
+        std::fs::create_dir_all(&node.dir).unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(node.dir.join("log")).unwrap();
+        let mut command = Command::new(HERRING);
+        command.arg("node").args(["--id", &format!("n{}", n + 1), "--replicas", &self.plan.replicas.to_string()]);
+        command.arg("--data-dir").arg(node.dir.join("data")).args(["--capacity", self.plan.capacity]);
+        command.args(["--listen", &node.http.to_string(), "--gossip", &node.gossip.to_string()]);
+        seeds.iter().filter(|seed| **seed != node.gossip).for_each(|seed| {
+            command.args(["--seed", &seed.to_string()]);
+        });
+        if self.plan.mounts {
+            command.arg("--mount").arg(node.mount());
+        }
+        if let Some(origin) = &self.plan.origin {
+            command.arg("--origin").arg(format!("files=file://{}", origin.display()));
+        }
+        node.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Waits until every running node is ready and sees `count` ready members, all in the same epoch.
+    pub fn wait_for_members(&self, count: usize) {
+        let running: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].child.is_some()).collect();
+        wait_until(&format!("{count} members on every node"), || {
+            let seen: Vec<Option<(usize, String)>> = running.iter().map(|n| self.members(*n)).collect();
+            seen.iter().all(|view| view.is_some() && *view == seen[0]) && seen[0].as_ref().is_some_and(|(ready, _)| *ready == count)
+        });
+    }
+
+    /// How many ready members node `n` sees, and its epoch.
+    pub fn members(&self, n: usize) -> Option<(usize, String)> {
+        let cluster = self.block(async { self.api(n).cluster().await }).ok()?;
+        let ready = cluster.members.iter().filter(|member| member.state == "ready").count();
+        (ready == cluster.members.len()).then_some((ready, cluster.epoch))
+    }
+
+    pub fn api(&self, n: usize) -> ApiClient {
+        ApiClient::new(&self.nodes[n].url()).unwrap()
+    }
+
+    pub fn block<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, work).await.expect("the test's own deadline") })
+    }
+
+    /// Puts bytes into node `n`.
+    pub fn put(&self, n: usize, bytes: &[u8]) -> BlobId {
+        let body = Bytes::copy_from_slice(bytes);
+        let stored = self.block(async { self.api(n).put(None, Some(body.len() as u64), stream(body)).await });
+        let (stored, _) = stored.unwrap();
+        assert_eq!(stored.id, BlobId::of(bytes));
+        stored.id
+    }
+
+    /// Reads a blob whole over HTTP from node `n`.
+    pub fn get(&self, n: usize, id: BlobId) -> Vec<u8> {
+        self.block(async {
+            let (_, body) = self.api(n).get(id, None).await.unwrap();
+            collect(body).await
+        })
+    }
+
+    /// One counter, summed over all its labels.
+    pub fn metric(&self, n: usize, name: &str) -> u64 {
+        let text = self.block(async { self.api(n).metrics().await }).unwrap();
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '));
+        text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+}
+
+impl Node {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    pub fn mount(&self) -> PathBuf {
+        self.dir.join("mnt")
+    }
+
+    pub fn blob(&self, id: BlobId) -> PathBuf {
+        self.mount().join("blobs").join(id.to_string())
+    }
+
+    /// `kill -9`, and reaped.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM (or another signal), and its exit status.
+    pub fn end(&mut self, signal: rustix::process::Signal) -> ExitStatus {
+        let mut child = self.child.take().expect("the node is running");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let mut status = None;
+        wait_until("the node to end", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.kill();
+            detach(&node.mount());
+            if std::thread::panicking() {
+                let log = std::fs::read_to_string(node.dir.join("log")).unwrap_or_default();
+                eprintln!("--- {}\n{log}", node.dir.display());
+            }
+        }
+    }
+}
+
+/// Takes away what a killed node left mounted.
+pub fn detach(mount: &Path) {
+    if is_mounted(mount) {
+        let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+pub fn is_mounted(mount: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    mounts.lines().any(|line| line.split(' ').nth(1) == mount.to_str())
+}
+
+pub fn stream(bytes: Bytes) -> ByteStream {
+    let pieces: Vec<_> = bytes.chunks(1 << 20).map(|piece| Ok(bytes.slice_ref(piece))).collect();
+    Box::pin(futures_util::stream::iter(pieces))
+}
+
+pub async fn collect(mut body: ByteStream) -> Vec<u8> {
+    use futures_util::StreamExt;
+    let mut whole = Vec::new();
+    while let Some(piece) = body.next().await {
+        whole.extend_from_slice(&piece.unwrap());
+    }
+    whole
+}
+
+/// Polls until `condition` holds; panics after [`DEADLINE`].
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The same bytes for the same seed on every machine.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut word = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = std::iter::repeat_with(&mut word).take(len.div_ceil(8)).flatten().collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// A port that nobody has just now, below those that the kernel hands out by itself.
+fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Whether the machine has what a test needs. Where `HERRING_REQUIRE` names it, it must.
+pub fn have(need: &str, there: bool) -> bool {
+    let required = std::env::var("HERRING_REQUIRE").unwrap_or_default();
+    assert!(there || !required.split(',').any(|one| one == need), "HERRING_REQUIRE names {need}, which is not here");
+    if !there {
+        eprintln!("skipped: no {need} on this machine");
+    }
+    there
+}
+
+pub fn have_fuse() -> bool {
+    have("fuse", std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok())
+}

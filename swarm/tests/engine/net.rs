@@ -1,0 +1,267 @@
+//! Some nodes in one process.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herring_blob::{BlobId, ByteRange, Manifest};
+use herring_gossip::{NodeInfo, NodeState, View};
+use herring_http_api::ByteStream;
+use herring_http_api::client::{PeerClient, PeerConfig};
+use herring_http_api::server::{Server, ServerConfig};
+use herring_origin::{OriginSpec, Origins};
+use herring_ring::{NodeId, Point};
+use herring_store::{Entry, Store, StoreConfig};
+use herring_swarm::{Content, Put, PutError, ReadError, Source, Swarm, SwarmConfig};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::count;
+use crate::peer::Peer;
+use crate::stub::NoPublicApi;
+
+/// Small, so that blobs of a few hundred KiB have many.
+pub const CHUNK: u32 = 64 << 10;
+pub const CHUNK_LEN: usize = CHUNK as usize;
+
+/// What the nodes of a net have in common, and how much each may keep.
+pub struct Setup {
+    pub nodes: usize,
+    pub config: SwarmConfig,
+    pub capacity: fn(usize) -> u64,
+    pub origins: Vec<OriginSpec>,
+}
+
+pub struct Net {
+    pub nodes: Vec<Node>,
+    setup: Setup,
+    homes: TempDir,
+}
+
+pub struct Node {
+    pub info: NodeInfo,
+    pub swarm: Swarm,
+    pub store: Store,
+    pub peer: Arc<Peer>,
+    home: PathBuf,
+    view: watch::Sender<Arc<View>>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Setup {
+    /// Nothing is hedged and nothing fetched ahead: what is asked of whom is what the test causes.
+    pub fn new(nodes: usize, replicas: usize) -> Self {
+        let never = Duration::from_secs(3600);
+        let config = SwarmConfig { replicas, chunk_size: CHUNK, read_ahead: 0, hedge: never, origin_hedge: never, ..SwarmConfig::default() };
+        Self { nodes, config, capacity: |_| 1 << 30, origins: Vec::new() }
+    }
+
+    pub fn tune(mut self, tune: impl FnOnce(&mut SwarmConfig)) -> Self {
+        tune(&mut self.config);
+        self
+    }
+
+    pub fn origin(mut self, name: &str, dir: &TempDir) -> Self {
+        self.origins.push(format!("{name}=file://{}", dir.path().display()).parse().unwrap());
+        self
+    }
+
+    pub async fn start(self) -> Net {
+        count::install();
+        let mut net = Net { nodes: Vec::new(), homes: TempDir::new().unwrap(), setup: self };
+        for _ in 0..net.setup.nodes {
+            net.add().await;
+        }
+        net.publish(&net.members());
+        net
+    }
+}
+
+impl Net {
+    pub async fn start(nodes: usize, replicas: usize) -> Self {
+        Setup::new(nodes, replicas).start().await
+    }
+
+    /// One more node, which nobody knows of before a view with it is published.
+    pub async fn add(&mut self) {
+        let index = self.nodes.len();
+        let (home, capacity) = (self.homes.path().join(index.to_string()), (self.setup.capacity)(index));
+        let origins = Origins::new(self.setup.origins.iter().cloned()).unwrap();
+        self.nodes.push(Node::start(index, home, capacity, self.setup.config.clone(), origins).await);
+    }
+
+    pub fn members(&self) -> Vec<NodeInfo> {
+        self.nodes.iter().map(|node| node.info.clone()).collect()
+    }
+
+    /// The members but for these nodes.
+    pub fn without(&self, gone: &[usize]) -> Vec<NodeInfo> {
+        let stays = |(index, info)| (!gone.contains(&index)).then_some(info);
+        self.members().into_iter().enumerate().filter_map(stays).collect()
+    }
+
+    /// Lets every node see these members.
+    pub fn publish(&self, members: &[NodeInfo]) {
+        for node in &self.nodes {
+            node.view.send_replace(Arc::new(View::fixed(node.info.id.clone(), members.to_vec())));
+            node.swarm.view_changed();
+        }
+    }
+
+    /// Lets all see another address for a node: its place on the ring stays, its door is another.
+    pub fn detour(&self, index: usize, door: SocketAddr) {
+        let mut members = self.members();
+        members[index].http = door;
+        self.publish(&members);
+    }
+
+    /// The nodes that own a point now, in the ring's order.
+    pub fn owners(&self, point: Point) -> Vec<usize> {
+        let view = self.nodes[0].swarm.view();
+        view.owners(point, self.setup.config.replicas).into_iter().map(|node| self.index(&node.id)).collect()
+    }
+
+    pub fn index(&self, id: &NodeId) -> usize {
+        self.nodes.iter().position(|node| node.info.id == *id).unwrap()
+    }
+
+    /// The nodes on which this holds of the entry.
+    pub fn holders(&self, id: BlobId, holds: impl Fn(&Entry) -> bool) -> BTreeSet<usize> {
+        (0..self.nodes.len()).filter(|&index| self.nodes[index].store.get(&id.into()).as_ref().is_some_and(&holds)).collect()
+    }
+
+    /// Every part of the blob is durable on all of its owners and on nobody else.
+    pub fn assert_placed(&self, manifest: &Manifest) {
+        let owners = |point| self.owners(point).into_iter().collect::<BTreeSet<_>>();
+        for chunk in 0..manifest.geometry().chunk_count() {
+            let due = owners(Point::of_chunk(manifest, chunk));
+            assert_eq!(self.holders(manifest.id(), |entry| entry.is_durable(chunk)), due, "durable on the owners of chunk {chunk}");
+            assert_eq!(self.holders(manifest.id(), |entry| entry.has(chunk)), due, "nowhere else");
+        }
+        let kept = self.holders(manifest.id(), Entry::is_kept);
+        assert!(owners(Point::of_blob(&manifest.id())).is_subset(&kept), "the manifest is on its owners");
+    }
+
+    /// Nothing of any put is left: neither a blob nor an upload, and no room is taken. Puts are abandoned behind their
+    /// callers' backs, so this waits.
+    pub async fn until_empty(&self) {
+        for node in &self.nodes {
+            let left = || node.store.usage().bytes > 0 || !node.store.blobs().is_empty() || node.uploads() > 0;
+            eventually("an abandoned put leaves nothing", || !left()).await;
+        }
+    }
+
+    /// Every node reads these bytes, and as often as it is asked.
+    pub async fn assert_readable(&self, readers: impl IntoIterator<Item = usize>, id: BlobId, bytes: &[u8]) {
+        for reader in readers {
+            assert!(self.nodes[reader].get(id).await.unwrap() == bytes, "node {reader} reads what was put");
+        }
+    }
+}
+
+impl Node {
+    async fn start(index: usize, home: PathBuf, capacity: u64, config: SwarmConfig, origins: Origins) -> Self {
+        let dir = home.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig { dir, capacity }).unwrap()).await.unwrap();
+        let quick = ServerConfig { drain: Duration::ZERO, ..ServerConfig::default() };
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), quick).await.unwrap();
+        let info = NodeInfo {
+            id: format!("n{index}").parse().unwrap(),
+            http: server.local_addr(),
+            zone: String::new(),
+            weight: 100,
+            state: NodeState::Ready,
+            version: String::new(),
+        };
+        let view = watch::Sender::new(Arc::new(View::fixed(info.id.clone(), Vec::new())));
+        let client = PeerClient::new(PeerConfig { ping_timeout: Duration::from_millis(300), ..PeerConfig::default() });
+        let swarm = Swarm::new(config, store.clone(), client, view.subscribe(), origins);
+        let (peer, stop) = (Arc::new(Peer::new(swarm.clone())), CancellationToken::new());
+        let serving = tokio::spawn(server.serve(Arc::new(NoPublicApi), peer.clone(), stop.clone()));
+        Self { info, swarm, store, peer, home, view, stop, serving }
+    }
+
+    /// The node's process is gone: nobody listens, and its connections are closed.
+    pub async fn crash(&mut self) {
+        self.stop.cancel();
+        (&mut self.serving).await.unwrap();
+    }
+
+    pub async fn put(&self, bytes: &[u8]) -> Result<Put, PutError> {
+        self.swarm.put(None, body(bytes)).await
+    }
+
+    pub async fn get(&self, id: BlobId) -> Result<Vec<u8>, ReadError> {
+        let content = self.swarm.open_blob(id).await.unwrap();
+        self.drain(&content).await
+    }
+
+    /// All of it, through the stream.
+    pub async fn drain(&self, content: &Content) -> Result<Vec<u8>, ReadError> {
+        let pieces = self.swarm.stream(content, ByteRange::new(0, content.size()));
+        let whole = pieces.try_fold(BytesMut::new(), |mut whole, piece| async move {
+            whole.extend_from_slice(&piece);
+            Ok(whole)
+        });
+        Ok(whole.await?.to_vec())
+    }
+
+    /// Files of uploads on its disk.
+    pub fn uploads(&self) -> usize {
+        std::fs::read_dir(self.home.join("uploads")).unwrap().count()
+    }
+}
+
+pub fn manifest_of(content: &Content) -> Arc<Manifest> {
+    match content.source() {
+        Source::Blob(manifest) => Arc::clone(manifest),
+        Source::Object(_) => panic!("{content} is not a blob"),
+    }
+}
+
+/// Bytes that nobody can tell from others, the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Bytes {
+    let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let words = std::iter::repeat_with(|| numbers.next().to_le_bytes());
+    words.flatten().take(len).collect::<Vec<_>>().into()
+}
+
+/// Splitmix64.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// A body in pieces that fit no chunk.
+pub fn body(bytes: &[u8]) -> ByteStream {
+    let pieces: Vec<_> = bytes.chunks(10_007).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    stream::iter(pieces).boxed()
+}
+
+/// Waits for what must come about, but not for ever.
+pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), met).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}

@@ -1,0 +1,190 @@
+//! What a node answers its peers: the engine's answer, counted, and spoilt where a test says so.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use herring_blob::{BlobId, ChunkDigest, Manifest, ObjectRef};
+use herring_http_api::ByteStream;
+use herring_http_api::peer::ChunkReply;
+use herring_http_api::server::{ApiError, ErrorKind, PeerBackend};
+use herring_http_api::types::{NodeUsage, Presence};
+use herring_store::WriteError;
+use herring_swarm::{ReadError, ServeError, Swarm};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// Questions that came to a peer.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub manifests: usize,
+    /// Indices of the chunks of blobs.
+    pub chunks: Vec<u32>,
+    /// Indices of the chunks of objects.
+    pub objects: Vec<u32>,
+    pub uploads: usize,
+    pub commits: usize,
+}
+
+/// How a peer answers questions for chunks, and takes them.
+#[derive(Debug, Clone, Default)]
+pub enum Fault {
+    #[default]
+    None,
+    /// Never answers.
+    Hang,
+    /// Answers once there is a permit.
+    Hold(Arc<Semaphore>),
+    /// Other bytes, with the digest of the right ones or of the wrong ones. Waits for a permit too.
+    Lie { right_header: bool, hold: Arc<Semaphore> },
+    /// 503.
+    Refuse,
+    /// 404, whatever it has.
+    Forget,
+    /// 507 to everything that it should take.
+    Full,
+}
+
+impl Fault {
+    pub fn lie(right_header: bool) -> Self {
+        Self::Lie { right_header, hold: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
+    }
+}
+
+pub struct Peer {
+    swarm: Swarm,
+    asked: watch::Sender<Asked>,
+    fault: Mutex<Fault>,
+}
+
+impl Peer {
+    pub fn new(swarm: Swarm) -> Self {
+        Self { swarm, asked: watch::Sender::default(), fault: Mutex::default() }
+    }
+
+    pub fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    pub fn asked(&self) -> Asked {
+        self.asked.borrow().clone()
+    }
+
+    pub fn forget_asked(&self) {
+        self.asked.send_replace(Asked::default());
+    }
+
+    /// Waits until it was asked so.
+    pub async fn until(&self, condition: impl Fn(&Asked) -> bool) {
+        let mut asked = self.asked.subscribe();
+        let met = timeout(Duration::from_secs(20), asked.wait_for(|asked| condition(asked))).await;
+        met.expect("the questions that a test waits for must come").expect("the sender lives as long as the peer");
+    }
+
+    fn fault(&self) -> Fault {
+        self.fault.lock().unwrap().clone()
+    }
+
+    async fn give(&self, reply: impl Future<Output = Result<ChunkReply, ServeError>>) -> Result<ChunkReply, ApiError> {
+        let fault = self.fault();
+        match &fault {
+            Fault::Hang => std::future::pending().await,
+            Fault::Hold(gate) | Fault::Lie { hold: gate, .. } => gate.acquire().await.unwrap().forget(),
+            Fault::Refuse => return Err(ApiError::new(ErrorKind::Unavailable, "not now")),
+            Fault::Forget => return Err(ApiError::new(ErrorKind::NotFound, "never heard of it")),
+            Fault::None | Fault::Full => {}
+        }
+        let reply = reply.await.map_err(answer)?;
+        Ok(if let Fault::Lie { right_header, .. } = fault { lie(&reply, right_header) } else { reply })
+    }
+
+    async fn take(&self) -> Result<(), ApiError> {
+        match self.fault() {
+            Fault::Full => Err(ApiError::new(ErrorKind::Full, "no room, says the test")),
+            Fault::Refuse => Err(ApiError::new(ErrorKind::Unavailable, "not now")),
+            Fault::Hang => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// As many bytes, the last bit of which is wrong.
+fn lie(reply: &ChunkReply, right_header: bool) -> ChunkReply {
+    let mut bytes = reply.bytes.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    let digest = if right_header { reply.digest } else { ChunkDigest::of(&bytes) };
+    ChunkReply { digest, bytes: Bytes::from(bytes) }
+}
+
+#[async_trait]
+impl PeerBackend for Peer {
+    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+        self.asked.send_modify(|asked| asked.manifests += 1);
+        self.swarm.local_manifest(id).map_err(answer)
+    }
+
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError> {
+        self.asked.send_modify(|asked| asked.chunks.push(index));
+        self.give(self.swarm.local_chunk(id, index)).await
+    }
+
+    async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
+        self.swarm.presence(id).map_err(answer)
+    }
+
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError> {
+        self.asked.send_modify(|asked| asked.objects.push(index));
+        self.give(self.swarm.object_chunk(object, chunk_size, index)).await
+    }
+
+    async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {
+        self.swarm.remove_local(id).await.map_err(|error| answer(error.into()))
+    }
+
+    async fn upload_chunk(
+        &self,
+        upload: Uuid,
+        chunk_size: u32,
+        index: u32,
+        digest: ChunkDigest,
+        body: ByteStream,
+    ) -> Result<(), ApiError> {
+        self.take().await?;
+        let taken = self.swarm.upload_chunk(upload, chunk_size, index, digest, body).await.map_err(answer);
+        self.asked.send_modify(|asked| asked.uploads += 1);
+        taken
+    }
+
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ApiError> {
+        self.asked.send_modify(|asked| asked.commits += 1);
+        self.take().await?;
+        self.swarm.commit_upload(upload, manifest).await.map_err(answer)
+    }
+
+    async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
+        self.swarm.abort_upload(upload).await;
+        Ok(())
+    }
+
+    fn usage(&self) -> NodeUsage {
+        self.swarm.node_usage()
+    }
+}
+
+fn answer(error: ServeError) -> ApiError {
+    let kind = match &error {
+        ServeError::NotHere => ErrorKind::NotFound,
+        ServeError::Invalid(_) | ServeError::Body(_) => ErrorKind::BadRequest,
+        ServeError::Read(ReadError::Changed { .. }) => ErrorKind::Changed,
+        ServeError::Read(ReadError::Unavailable { .. }) => ErrorKind::BadGateway,
+        ServeError::Write(WriteError::Full { .. }) => ErrorKind::Full,
+        ServeError::Write(WriteError::Mismatch { .. }) => ErrorKind::Mismatch,
+        ServeError::Write(WriteError::Gone) => ErrorKind::NotFound,
+        ServeError::Overloaded { .. } | ServeError::Read(_) | ServeError::Write(_) => ErrorKind::Unavailable,
+    };
+    ApiError::new(kind, error.to_string())
+}
