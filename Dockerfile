@@ -17,7 +17,5 @@ COPY --from=build /usr/local/bin/herring /usr/local/bin/herring
 ENV XDG_DATA_HOME=/var/lib
 VOLUME /var/lib/herring
 EXPOSE 7070/tcp 7071/udp
-# The program asks itself: a slim image has no curl. Of a node that listens elsewhere, set HERRING_NODE.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["herring", "status", "--ready"]
 ENTRYPOINT ["herring"]
 CMD ["node"]

@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::FsError;
-use crate::fs::{Entry, HerringFs, NAME_MAX};
+use crate::fs::{Entry, HerringFs};
+use crate::tree::NAME_MAX;
 use crate::{errno, metrics};
 
 /// How long the kernel waits for any answer. fuser does not pass on that a reader was killed, so it also bounds how long
@@ -31,6 +32,8 @@ const MAX_BACKGROUND: u16 = 256;
 const MAX_WRITE: u32 = 1 << 20;
 /// `df` counts in these.
 const FRAGMENT: u32 = 4096;
+#[expect(clippy::cast_possible_truncation, reason = "it is 255")]
+const LONGEST_NAME: u32 = NAME_MAX as u32;
 const GENERATION: Generation = Generation(0);
 
 pub(crate) struct Adapter {
@@ -235,7 +238,7 @@ impl Filesystem for Adapter {
         let usage = self.fs.usage();
         let fragments = |bytes: u64| bytes / u64::from(FRAGMENT);
         let free = fragments(usage.capacity.saturating_sub(usage.bytes));
-        reply.statfs(fragments(usage.capacity), free, free, 0, 0, FRAGMENT, NAME_MAX, FRAGMENT);
+        reply.statfs(fragments(usage.capacity), free, free, 0, 0, FRAGMENT, LONGEST_NAME, FRAGMENT);
     }
 
     always! {

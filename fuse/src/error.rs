@@ -11,7 +11,7 @@ pub(crate) enum FsError {
     NotADirectory,
     #[error("a directory has no bytes")]
     IsADirectory,
-    #[error("a name has at most {} bytes", crate::fs::NAME_MAX)]
+    #[error("a name has at most {} bytes", crate::tree::NAME_MAX)]
     NameTooLong,
     /// The kernel names an inode that it forgot before.
     #[error("inode {0} is not known")]

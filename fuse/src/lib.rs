@@ -1,6 +1,6 @@
 //! The kernel's view: blobs and origins as read-only files below one directory.
 //!
-//! `fs.rs` is the filesystem: names, inodes, listings and reads, with no kernel in sight. `adapter.rs` translates the
+//! `fs.rs` is the filesystem: inodes, listings and reads, with no kernel in sight; `tree.rs` is what its names mean. `adapter.rs` translates the
 //! kernel's requests to it, `mount.rs` makes the mount and takes it away, `errno.rs` is the only place that knows which
 //! failure is which errno.
 //!
@@ -20,5 +20,6 @@ pub mod metrics;
 mod mount;
 mod mountpoint;
 mod node;
+mod tree;
 
 pub use mount::{Mount, MountConfig, MountError, UnmountError, Unmounted};

@@ -34,10 +34,16 @@ impl Item {
 /// A directory as it was when its listing began, so that a reader who comes back for more misses nothing and sees nothing twice.
 pub(crate) struct Listing {
     items: Vec<Item>,
+    since: u64,
     _room: OwnedSemaphorePermit,
 }
 
 impl Listing {
+    /// How many deletions there were before it was made.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
     /// The items from `offset` on, each with the offset of what follows it.
     pub fn from(&self, offset: u64) -> impl Iterator<Item = (u64, &Item)> {
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -65,10 +71,10 @@ impl Listings {
         self.lock().get(&handle).cloned()
     }
 
-    pub fn put(&self, handle: u64, items: Vec<Item>) -> Result<Arc<Listing>, FsError> {
+    pub fn put(&self, handle: u64, items: Vec<Item>, since: u64) -> Result<Arc<Listing>, FsError> {
         let wanted = u32::try_from(items.len()).map_err(|_| FsError::ListingsFull)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| FsError::ListingsFull)?;
-        let listing = Arc::new(Listing { items, _room: room });
+        let listing = Arc::new(Listing { items, since, _room: room });
         self.lock().insert(handle, Arc::clone(&listing));
         Ok(listing)
     }
@@ -94,7 +100,7 @@ mod tests {
     #[test]
     fn a_listing_goes_on_where_it_stopped() {
         let listings = Listings::new();
-        let listing = listings.put(listings.handle(), items(5)).unwrap();
+        let listing = listings.put(listings.handle(), items(5), 0).unwrap();
         let (next, _) = listing.from(0).nth(1).unwrap();
         let rest: Vec<_> = listing.from(next).map(|(_, item)| item.name.as_str()).collect();
         assert_eq!(rest, ["2", "3", "4"]);
@@ -106,10 +112,10 @@ mod tests {
     fn entries_are_bounded_and_given_back() {
         let listings = Listings::new();
         let handle = listings.handle();
-        drop(listings.put(handle, items(MAX_LISTED as usize)).unwrap());
-        assert!(matches!(listings.put(listings.handle(), items(1)), Err(FsError::ListingsFull)));
+        drop(listings.put(handle, items(MAX_LISTED as usize), 0).unwrap());
+        assert!(matches!(listings.put(listings.handle(), items(1), 0), Err(FsError::ListingsFull)));
         listings.close(handle);
         assert!(listings.get(handle).is_none());
-        assert!(listings.put(listings.handle(), items(1)).is_ok());
+        assert!(listings.put(listings.handle(), items(1), 0).is_ok());
     }
 }

@@ -87,7 +87,7 @@ impl Mount {
     ///
     /// Blocks for some milliseconds. The runtime must outlive the mount, or readers get EIO.
     pub fn start(config: MountConfig, swarm: Swarm, runtime: Handle) -> Result<Self, MountError> {
-        check_device()?;
+        check_device(&config.at)?;
         let at = mountpoint::prepare(&config.at)?;
         let deleted = swarm.deletions();
         let fs = Arc::new(HerringFs::new(swarm));
@@ -155,11 +155,11 @@ fn end_session(session: BackgroundSession) -> bool {
     }
 }
 
-fn check_device() -> Result<(), MountError> {
+fn check_device(at: &Path) -> Result<(), MountError> {
     match OpenOptions::new().read(true).write(true).open(DEVICE) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(MountError::NotPermitted { at: DEVICE.into(), detail: error.to_string() })
+            Err(MountError::NotPermitted { at: at.to_owned(), detail: format!("{DEVICE}: {error}") })
         }
         Err(_) => Err(MountError::NoDevice),
     }

@@ -51,7 +51,7 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
 /// What is mounted exactly here; of several on top of each other, the one that is seen.
 fn mounted_at(at: &Path) -> Option<Mounted> {
     let info = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    info.lines().filter_map(parse).filter(|mounted| mounted.at == at).next_back()
+    info.lines().filter_map(parse).rfind(|mounted| mounted.at == at)
 }
 
 /// Tells apart mounts that follow each other at one path. Never asks the daemon.

@@ -212,7 +212,9 @@ fn serve_error(error: ServeError) -> ApiError {
 
 fn write_kind(error: &WriteError) -> ErrorKind {
     match error {
-        WriteError::Mismatch { .. } | WriteError::Conflict { .. } | WriteError::Shape { .. } | WriteError::ChunkSize { .. } => ErrorKind::Mismatch,
+        WriteError::Mismatch { .. } | WriteError::Conflict { .. } | WriteError::Shape { .. } | WriteError::ChunkSize { .. } => {
+            ErrorKind::Mismatch
+        }
         WriteError::Full { .. } => ErrorKind::Full,
         WriteError::Busy => ErrorKind::Unavailable,
         WriteError::Gone => ErrorKind::NotFound,

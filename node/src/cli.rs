@@ -15,7 +15,7 @@ use crate::up::UpArgs;
 ///
 /// Start with: herring up FILE…
 #[derive(Debug, Parser)]
-#[command(name = "herring", version, max_term_width = 120)]
+#[command(name = "herring", version, max_term_width = 120, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -27,7 +27,7 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The node that client commands talk to
-    #[arg(long, global = true, env = "HERRING_NODE", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(long, global = true, env = "HERRING_NODE", hide_env_values = true, value_name = "URL", default_value = "http://127.0.0.1:7070")]
     pub node: String,
 
     /// Prints one JSON document instead of a table
@@ -118,6 +118,27 @@ mod tests {
 
     fn complaint(line: &str) -> String {
         sentence(&parse(line).unwrap_err().render().to_string())
+    }
+
+    /// `docs/commands.md` is this definition, printed. `HERRING_WRITE_DOCS=1 cargo test -p herring` writes it anew.
+    #[test]
+    fn the_reference_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/commands.md");
+        if std::env::var_os("HERRING_WRITE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert!(std::fs::read_to_string(path).unwrap() == reference(), "docs/commands.md is not what the program says: write it anew");
+    }
+
+    fn reference() -> String {
+        let mut page = "# Commands and settings\n\nGenerated from the program's own definition (`node/src/cli.rs`).\n".to_owned();
+        let mut herring = Cli::command().term_width(100);
+        herring.build();
+        for command in herring.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            let name = command.get_name().to_owned();
+            page += &format!("\n## herring {name}\n\n```text\n{}```\n", command.render_long_help());
+        }
+        page
     }
 
     #[test]

@@ -83,6 +83,8 @@ impl NodeConfig {
     fn check(&self) -> Result<(), String> {
         self.check_figures()?;
         self.check_exposure()?;
+        check_reachable("--advertise", self.advertise)?;
+        check_reachable("--gossip-advertise", self.gossip_advertise)?;
         self.seeds.iter().try_for_each(|seed| check_seed(seed))?;
         self.check_directories()?;
         if self.allow_other && self.mount.is_none() {
@@ -148,8 +150,6 @@ impl Addresses {
         let gossip = settings.gossip.map_or_else(|| above(listen), Ok)?;
         let host = if gossip.ip().is_unspecified() { advertise.ip() } else { gossip.ip() };
         let gossip_advertise = settings.gossip_advertise.unwrap_or(SocketAddr::new(host, gossip.port()));
-        check_reachable("--advertise", advertise)?;
-        check_reachable("--gossip-advertise", gossip_advertise)?;
         Ok(Self { listen, advertise, gossip, gossip_advertise })
     }
 }
@@ -161,11 +161,11 @@ fn above(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     Ok(SocketAddr::new(listen.ip(), port))
 }
 
-fn check_reachable(flag: &str, address: SocketAddr) -> Result<(), Failure> {
+fn check_reachable(flag: &str, address: SocketAddr) -> Result<(), String> {
     if !address.ip().is_unspecified() && address.port() != 0 {
         return Ok(());
     }
-    Err(Failure::usage(format_args!("peers cannot reach {address}: say with {flag} HOST:PORT which address they are to use")))
+    Err(format!("peers cannot reach {address}: say with {flag} HOST:PORT which address they are to use"))
 }
 
 fn check_seed(seed: &str) -> Result<(), String> {

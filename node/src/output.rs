@@ -47,6 +47,11 @@ pub fn size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
+/// `1 node`, `3 nodes`.
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
 /// Rows under a heading, in columns as wide as their widest cell.
 #[derive(Debug)]
 pub struct Table {

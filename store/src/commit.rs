@@ -1,8 +1,10 @@
 //! How an upload becomes durable. Each step is on stable storage before the next one says so: the bytes, the meta that
 //! records them, the two names (data first: the meta's is the commit point), and at last the directory with the names.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -52,6 +54,12 @@ impl Draft {
 
     /// A blob that is not here: the upload's file becomes its file.
     fn publish(&self, store: &Store, manifest: &Arc<Manifest>, phase: &mut Phase) -> Result<Entry, WriteError> {
+        self.file.set_len(manifest.size())?;
+        if let Err(error) = self.file.sync_all() {
+            // The kernel drops bytes that it could not write, and calls the next fsync a success: they must come again.
+            self.close_in(phase)?;
+            return Err(error.into());
+        }
         let meta = self.write_meta(manifest)?;
         let id = manifest.id().into();
         let (layout, data) = (&self.disk.layout, self.disk.layout.data(&id));
@@ -71,8 +79,6 @@ impl Draft {
 
     fn write_meta(&self, manifest: &Arc<Manifest>) -> io::Result<Meta> {
         let geometry = manifest.geometry();
-        self.file.set_len(geometry.size())?;
-        self.file.sync_all()?;
         let states = {
             let received = self.received();
             let state = |n| if received.contains_key(&n) { State::Durable } else { State::Absent };
@@ -116,16 +122,23 @@ impl Entry {
     fn make_durable(&self, chunks: impl Iterator<Item = u32>) -> Result<(), WriteError> {
         let life = self.live().ok_or(WriteError::Gone)?;
         let files = self.open_files(&life)?;
-        files.data.sync_all()?;
+        self.sync(&files.data)?;
         let durable = [State::Durable.byte()];
         let chunks: Vec<u32> = chunks.collect();
         for &n in &chunks {
             files.meta.write_all_at(&durable, self.0.tables.state(n))?;
         }
         files.meta.write_all_at(&durable, self.0.tables.kept())?;
-        files.meta.sync_all()?;
+        self.sync(&files.meta)?;
         chunks.iter().for_each(|&n| self.0.table.set_durable(n));
         self.set_kept();
         Ok(())
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.0.sync_failed.load(Acquire) {
+            return Err(io::Error::other(format!("an fsync of {} failed before; restart, or remove it", self.0.id)));
+        }
+        file.sync_all().inspect_err(|_| self.0.sync_failed.store(true, Release))
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     /// Threads that write, each on a chunk of its own.
     pub writing: Claims<u32>,
     kept: AtomicBool,
+    /// An fsync has failed: the kernel then drops the bytes and calls the next fsync a success, so none is asked again.
+    pub sync_failed: AtomicBool,
     alive: AtomicBool,
     /// Held shared while the files are opened or written, alone while they are removed.
     life: RwLock<()>,
@@ -61,6 +63,7 @@ impl Entry {
             digests: RwLock::new(meta.digests),
             writing: Claims::new(),
             kept: AtomicBool::new(meta.kept),
+            sync_failed: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             life: RwLock::new(()),
         }))
@@ -78,7 +81,7 @@ impl Entry {
         self.0.geometry
     }
 
-    /// When it came into the store, in milliseconds since 1970.
+    /// When it came into the store, to the millisecond; stays the same from then on.
     pub fn modified(&self) -> SystemTime {
         self.0.since
     }

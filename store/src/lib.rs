@@ -2,8 +2,7 @@
 //!
 //! Each thing is one plain sparse file, its chunks at their natural offsets, beside a small `.meta` file that says which
 //! chunks are present. Every read is verified: a chunk written by this process was checked when it was written, one
-//! found on disk is checked at its first read. See `docs` of [`Store`] for the layout and of [`Entry`] for what survives
-//! a crash.
+//! found on disk is checked at its first read. [`Store`] shows the layout, [`Entry`] says what survives a crash.
 //!
 //! All disk I/O happens on the runtime's blocking threads, inside the async calls. The synchronous calls only look at
 //! memory, but for [`Store::open`], which reads the whole layout, and [`Entry::read_now`], which never waits for the disk.

@@ -57,7 +57,7 @@ impl Upload {
     /// they survive a power loss. They must carry the manifest's digests, but need not be all, nor any.
     ///
     /// Where the blob is here already they are copied into it, which for a moment takes their room twice. After an error the
-    /// upload is as before, and may be committed again.
+    /// upload is as before and may be committed again, unless an fsync failed: then that says [`Gone`](WriteError::Gone).
     pub async fn commit(&self, manifest: Arc<Manifest>) -> Result<Entry, WriteError> {
         let upload = self.clone();
         blocking(move || {

@@ -1,5 +1,6 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use futures_util::stream::Fuse;
 use herring_http_api::ByteStream;
 
 use crate::PutError;
@@ -8,7 +9,8 @@ use crate::memory::Memory;
 
 /// Cuts a body into chunks, each of which holds its share of memory until its last clone is dropped.
 pub(crate) struct Cutter {
-    body: ByteStream,
+    /// Fused: its end is looked for once more after it was met.
+    body: Fuse<ByteStream>,
     /// What came behind the end of the last chunk.
     rest: Bytes,
     chunk_size: usize,
@@ -26,7 +28,7 @@ pub(crate) struct Cut {
 impl Cutter {
     pub fn new(body: ByteStream, chunk_size: u32, memory: Memory) -> Self {
         let chunk_size = usize::try_from(chunk_size).unwrap_or(usize::MAX);
-        Self { body, rest: Bytes::new(), chunk_size, memory }
+        Self { body: body.fuse(), rest: Bytes::new(), chunk_size, memory }
     }
 
     /// The next chunk; `None` where the body has ended. Reads a little further, to know whether it is the last.

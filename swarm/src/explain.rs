@@ -81,11 +81,19 @@ impl Swarm {
         chunks.map(|chunk| self.explain_chunk(view, manifest, chunk, holdings, &mut futures)).collect()
     }
 
-    fn explain_chunk(&self, view: &View, manifest: &Manifest, chunk: u32, holdings: &Holdings, futures: &mut Futures<'_>) -> ExplainChunk {
+    fn explain_chunk(
+        &self,
+        view: &View,
+        manifest: &Manifest,
+        chunk: u32,
+        holdings: &Holdings,
+        futures: &mut Futures<'_>,
+    ) -> ExplainChunk {
         let point = Point::of_chunk(manifest, chunk);
         let owners = self.owner_names(view, point);
         let has = |presence: &Presence| presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&chunk));
-        let holders: Vec<String> = holdings.held.iter().filter(|(_, presence)| has(presence)).map(|(node, _)| node.to_string()).collect();
+        let holders: Vec<String> =
+            holdings.held.iter().filter(|(_, presence)| has(presence)).map(|(node, _)| node.to_string()).collect();
         let state = match holders.len() {
             0 => "lost",
             _ if owners.iter().all(|owner| holders.contains(owner)) => "replicated",
@@ -175,4 +183,3 @@ fn manifest_of(content: &Content) -> Option<&Manifest> {
         Source::Object(_) => None,
     }
 }
-

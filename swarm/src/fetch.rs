@@ -34,7 +34,11 @@ enum Answer {
     /// The object is not what it was: nobody else has it either.
     Changed,
     /// Not from this one; whether it may help to ask again soon.
-    No { whom: String, why: String, transient: bool },
+    No {
+        whom: String,
+        why: String,
+        transient: bool,
+    },
 }
 
 /// Pauses before all givers are asked once more, where some only failed for the moment (a restart, a full queue).
@@ -127,12 +131,15 @@ impl Swarm {
         loop {
             if asking.is_empty() {
                 let Some(giver) = givers.pop_front() else { return Ok((None, transient)) };
-                asking.push(Box::pin(self.ask_one(view, content, chunk, giver)));
+                asking.push(Box::pin(self.ask_one(view, content, chunk, giver, patience)));
             }
             tokio::select! {
                 Some(answer) = asking.next() => match answer {
                     Answer::Chunk(bytes) => return Ok((Some(bytes), transient)),
-                    Answer::Changed => return Err(ReadError::Changed { what: content.to_string() }),
+                    Answer::Changed => {
+                        self.forget_object(content);
+                        return Err(ReadError::Changed { what: content.to_string() });
+                    }
                     Answer::No { whom, why, transient: passing } => {
                         transient |= passing;
                         tried.note(whom, why);
@@ -142,22 +149,22 @@ impl Swarm {
                     counter!(m::HEDGES).increment(1);
                     // Checked not to be empty just above; nobody else takes from it.
                     if let Some(giver) = givers.pop_front() {
-                        asking.push(Box::pin(self.ask_one(view, content, chunk, giver)));
+                        asking.push(Box::pin(self.ask_one(view, content, chunk, giver, patience)));
                     }
                 }
             }
         }
     }
 
-    async fn ask_one(&self, view: &View, content: &Content, chunk: u32, giver: Giver) -> Answer {
+    async fn ask_one(&self, view: &View, content: &Content, chunk: u32, giver: Giver, patience: Duration) -> Answer {
         match giver {
-            Giver::Peer(peer) => self.ask_peer(view, content, chunk, peer).await,
+            Giver::Peer(peer) => self.ask_peer(view, content, chunk, peer, patience).await,
             Giver::Origin(object) => self.ask_origin(content, chunk, object).await,
         }
     }
 
-    async fn ask_peer(&self, view: &View, content: &Content, chunk: u32, peer: Candidate) -> Answer {
-        let question = self.0.health.ask(&peer.id);
+    async fn ask_peer(&self, view: &View, content: &Content, chunk: u32, peer: Candidate, patience: Duration) -> Answer {
+        let mut question = self.0.health.ask(&peer.id, patience);
         let (request, deadline) = match content.source() {
             Source::Blob(manifest) => (ChunkRequest::Blob { id: manifest.id(), index: chunk }, CHUNK_DEADLINE),
             Source::Object(object) => {
@@ -226,6 +233,10 @@ impl Swarm {
         if digest != reply.digest || length != content.geometry().chunk_range(chunk).len() {
             return None;
         }
+        // It came by another way meanwhile: then the store does not look at these bytes, and nobody else did.
+        if let Some(bytes) = self.read_local(content, content.geometry().chunk_range(chunk)).await {
+            return Some(bytes);
+        }
         let written = match self.0.store.create(content.describe()).await {
             Ok(entry) => entry.write_chunk(chunk, digest, reply.bytes.clone()).await,
             Err(error) => Err(error),
@@ -260,4 +271,3 @@ fn chunk_len(content: &Content, chunk: u32) -> u32 {
     // A chunk is at most 64 MiB.
     u32::try_from(content.geometry().chunk_range(chunk).len()).unwrap_or(u32::MAX)
 }
-

@@ -25,11 +25,14 @@ pub(crate) struct Standing {
     latency: u64,
 }
 
-/// A question that is being asked; counts as load until dropped.
+/// A question that is being asked; counts as load until dropped. Dropped after its patience without an answer, it lost
+/// to another peer: that counts as a failure, or the one that hangs, idle as it is, would be asked first for every chunk.
 pub(crate) struct Question<'a> {
     health: &'a Health,
     peer: NodeId,
     asked: Instant,
+    patience: Duration,
+    settled: bool,
 }
 
 /// A peer that failed is asked last for this long: one reader pays for finding out, not all.
@@ -46,9 +49,9 @@ impl Health {
         self.standing(peer).failed_lately
     }
 
-    pub fn ask(&self, peer: &NodeId) -> Question<'_> {
+    pub fn ask(&self, peer: &NodeId, patience: Duration) -> Question<'_> {
         self.with(peer, |peer| peer.waiting += 1);
-        Question { health: self, peer: peer.clone(), asked: Instant::now() }
+        Question { health: self, peer: peer.clone(), asked: Instant::now(), patience, settled: false }
     }
 
     /// Forgets peers that are gone.
@@ -63,7 +66,8 @@ impl Health {
 }
 
 impl Question<'_> {
-    pub fn answered(&self) {
+    pub fn answered(&mut self) {
+        self.settled = true;
         let took = u64::try_from(self.asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.health.with(&self.peer, |peer| {
             peer.failed = None;
@@ -71,13 +75,17 @@ impl Question<'_> {
         });
     }
 
-    pub fn failed(&self) {
+    pub fn failed(&mut self) {
+        self.settled = true;
         self.health.with(&self.peer, |peer| peer.failed = Some(Instant::now()));
     }
 }
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
+        if !self.settled && self.asked.elapsed() >= self.patience {
+            self.failed();
+        }
         self.health.with(&self.peer, |peer| peer.waiting = peer.waiting.saturating_sub(1));
     }
 }
@@ -90,12 +98,22 @@ mod tests {
     fn the_failed_come_last_and_an_answer_redeems() {
         let health = Health::default();
         let (good, bad): (NodeId, NodeId) = ("good".parse().unwrap(), "bad".parse().unwrap());
-        let asking = health.ask(&good);
-        health.ask(&bad).failed();
+        let asking = health.ask(&good, Duration::MAX);
+        health.ask(&bad, Duration::MAX).failed();
         assert!(health.standing(&good) < health.standing(&bad));
-        health.ask(&bad).answered();
+        health.ask(&bad, Duration::MAX).answered();
         assert!(health.standing(&bad) < health.standing(&good), "the good one is busy");
         drop(asking);
         assert_eq!(health.standing(&good).waiting, 0);
+        assert!(!health.failed_lately(&good), "nobody lost patience");
+    }
+
+    #[test]
+    fn who_is_not_waited_for_any_longer_failed() {
+        let (health, slow) = (Health::default(), "slow".parse().unwrap());
+        health.ask(&slow, Duration::ZERO).answered();
+        assert!(!health.failed_lately(&slow));
+        drop(health.ask(&slow, Duration::ZERO));
+        assert!(health.failed_lately(&slow));
     }
 }

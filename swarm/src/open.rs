@@ -50,7 +50,14 @@ impl Swarm {
     }
 
     /// Asks all of `round` at once; the first manifest wins. `silent` is set where one of them may have it but did not say.
-    async fn ask_manifest(&self, view: &View, id: BlobId, round: Vec<Candidate>, tried: &mut Tried, silent: &mut bool) -> Option<Manifest> {
+    async fn ask_manifest(
+        &self,
+        view: &View,
+        id: BlobId,
+        round: Vec<Candidate>,
+        tried: &mut Tried,
+        silent: &mut bool,
+    ) -> Option<Manifest> {
         let ask = self.ask(view, SMALL_DEADLINE);
         let question = |peer: Candidate| async {
             let answer = self.0.peers.manifest(peer.http, id, &ask).await;
@@ -92,9 +99,19 @@ impl Swarm {
         Ok(content)
     }
 
+    /// After it changed: the next open asks the origin.
+    pub(crate) fn forget_object(&self, content: &Content) {
+        if let Source::Object(object) = content.source() {
+            self.0.objects.remove(&(object.origin.clone(), object.key.clone()));
+        }
+    }
+
     fn object_content(&self, info: ObjectInfo) -> Result<Content, OpenError> {
         let what = || format!("{}/{}", info.object.origin, info.object.key);
-        let too_large = || OpenError::InvalidKey { what: what(), detail: format!("{} bytes are more than can be cut into chunks", info.object.size) };
+        let too_large = || OpenError::InvalidKey {
+            what: what(),
+            detail: format!("{} bytes are more than can be cut into chunks", info.object.size),
+        };
         let geometry = Geometry::new(info.object.size, self.0.config.chunk_size).ok_or_else(too_large)?;
         Ok(Content::object(info.object, geometry, info.modified))
     }
@@ -127,8 +144,12 @@ fn open_error(origin: &str, key: &str, error: OriginError) -> OpenError {
     tried.note(format_args!("origin {origin}"), &detail);
     match error {
         OriginError::NotFound { .. } => OpenError::NotFound { what, tried },
-        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::TooMany { .. } => OpenError::InvalidKey { what, detail },
+        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::TooMany { .. } => {
+            OpenError::InvalidKey { what, detail }
+        }
         OriginError::Denied { .. } => OpenError::Denied { what, detail },
-        OriginError::Changed { .. } | OriginError::Unavailable { .. } | OriginError::TimedOut { .. } => OpenError::Unavailable { what, tried },
+        OriginError::Changed { .. } | OriginError::Unavailable { .. } | OriginError::TimedOut { .. } => {
+            OpenError::Unavailable { what, tried }
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! A put: the body is cut into chunks, each is hashed and sent to its owners while the rest still arrives, and when all
 //! are there the manifest goes to everyone who holds a part, to the manifest's own owners last. That is the commit point.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -13,7 +14,7 @@ use herring_blob::{BlobHasher, BlobId, HashedChunk, Manifest};
 use herring_gossip::View;
 use herring_http_api::ByteStream;
 use herring_http_api::client::PeerError;
-use herring_http_api::types::Stored;
+use herring_http_api::types::{Presence, Stored};
 use herring_ring::{NodeId, Point};
 use herring_store::WriteError;
 use metrics::counter;
@@ -46,11 +47,17 @@ struct Transfer {
 /// The nodes that took a chunk.
 type Holders = BTreeSet<NodeId>;
 
+/// A chunk that arrived, and where.
+struct Part {
+    chunk: u32,
+    holders: Holders,
+}
+
 /// Chunks on their way to their owners, and those that arrived.
 #[derive(Default)]
 struct Sending {
-    under_way: JoinSet<Result<Holders, PutError>>,
-    arrived: Vec<Holders>,
+    under_way: JoinSet<Result<Part, PutError>>,
+    arrived: Vec<Part>,
 }
 
 /// Tells those who hold parts of an upload to forget it, unless it was committed. Runs also where the client goes away.
@@ -128,8 +135,9 @@ impl Transfer {
         Ok(hasher)
     }
 
-    async fn send(self, point: Point, chunk: HashedChunk, bytes: Bytes) -> Result<Holders, PutError> {
-        self.spread(self.walk(point), |node| self.send_to(node, chunk, bytes.clone())).await
+    async fn send(self, point: Point, chunk: HashedChunk, bytes: Bytes) -> Result<Part, PutError> {
+        let holders = self.spread(self.walk(point), |node| self.send_to(node, chunk, bytes.clone())).await?;
+        Ok(Part { chunk: chunk.index, holders })
     }
 
     /// The nodes in the order in which they should keep something: owners first, but silent and failed ones behind all others.
@@ -177,9 +185,9 @@ impl Transfer {
             return Ok(swarm.store.upload(self.upload, chunk_size).await?.write_chunk(index, digest, bytes).await?);
         }
         let ask = self.swarm.ask(&self.view, CHUNK_DEADLINE);
-        let question = swarm.health.ask(&node.id);
+        let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, digest, bytes, &ask).await;
-        sent.inspect_err(|error| note_failure(&question, error)).map_err(PartError::There)
+        sent.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
     }
 
     async fn commit_to(&self, node: Candidate, manifest: Arc<Manifest>) -> Result<(), PartError> {
@@ -190,17 +198,17 @@ impl Transfer {
             return Ok(upload.commit(manifest).await.map(drop)?);
         }
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
-        let question = swarm.health.ask(&node.id);
+        let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, &ask).await;
-        committed.inspect_err(|error| note_failure(&question, error)).map_err(PartError::There)
+        committed.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
     }
 
     /// Has everyone who holds a part put it on disk under the manifest, the manifest's owners last.
     /// Returns how many replicas the least replicated part has.
-    async fn commit_all(&self, manifest: &Arc<Manifest>, chunks: &[Holders]) -> Result<usize, PutError> {
+    async fn commit_all(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<usize, PutError> {
         let walk = self.walk(Point::of_blob(&manifest.id()));
         let keepers: BTreeSet<&NodeId> = walk.iter().take(self.swarm.replicas()).map(|one| &one.id).collect();
-        let holders: BTreeSet<&NodeId> = chunks.iter().flatten().collect();
+        let holders: BTreeSet<&NodeId> = parts.iter().flat_map(|part| &part.holders).collect();
         let others = holders.difference(&keepers).filter_map(|id| self.view.get(id)).map(Candidate::from);
         let commits = others.map(|node| async { (node.id.clone(), self.commit_to(node, Arc::clone(manifest)).await) });
         let (mut committed, mut refusals) = (Holders::new(), Refusals::default());
@@ -212,9 +220,23 @@ impl Transfer {
         }
         let kept = self.spread(walk, |node| self.commit_to(node, Arc::clone(manifest))).await?;
         committed.extend(kept.iter().cloned());
-        let replicas = chunks.iter().map(|holders| holders.intersection(&committed).count()).min();
+        let held = self.held_by(&committed, manifest.id()).await;
+        let replicas = parts.iter().map(|part| part.replicas(&held, &mut refusals)).min();
         let replicas = replicas.unwrap_or(kept.len()).min(kept.len());
         if replicas < self.needed() { Err(refusals.into_error(self.needed(), replicas)) } else { Ok(replicas) }
+    }
+
+    /// What those who committed hold now. One that restarted under the put has forgotten its parts and commits gladly without.
+    async fn held_by(&self, committed: &Holders, id: BlobId) -> BTreeMap<NodeId, Presence> {
+        let nodes = committed.iter().filter_map(|id| self.view.get(id)).map(Candidate::from);
+        let presences = nodes.map(|node| async {
+            let presence = match self.swarm.is_me(&self.view, &node) {
+                true => self.swarm.presence(id).ok(),
+                false => self.swarm.0.peers.presence(node.http, id, &self.swarm.ask(&self.view, SMALL_DEADLINE)).await.ok(),
+            };
+            Some((node.id, presence?))
+        });
+        join_all(presences).await.into_iter().flatten().collect()
     }
 
     async fn abandon(self) {
@@ -235,6 +257,18 @@ impl Transfer {
     }
 }
 
+impl Part {
+    /// On how many of its holders it still is.
+    fn replicas(&self, held: &BTreeMap<NodeId, Presence>, refusals: &mut Refusals) -> usize {
+        let has = |presence: &Presence| presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&self.chunk));
+        let (still, lost): (Vec<_>, Vec<_>) = self.holders.iter().partition(|node| held.get(node).is_some_and(has));
+        for node in lost {
+            refusals.tried.note(node, format_args!("took chunk {} and does not have it any more", self.chunk));
+        }
+        still.len()
+    }
+}
+
 impl Sending {
     /// Collects what arrived by now; the first failure ends the put before more of the body is read.
     fn fail_early(&mut self) -> Result<(), PutError> {
@@ -245,7 +279,7 @@ impl Sending {
     }
 
     /// Waits for the rest.
-    async fn all(mut self) -> Result<Vec<Holders>, PutError> {
+    async fn all(mut self) -> Result<Vec<Part>, PutError> {
         while let Some(sent) = self.under_way.join_next().await {
             self.arrived.push(finished(sent)?);
         }
@@ -253,7 +287,7 @@ impl Sending {
     }
 }
 
-fn finished(sent: Result<Result<Holders, PutError>, tokio::task::JoinError>) -> Result<Holders, PutError> {
+fn finished(sent: Result<Result<Part, PutError>, tokio::task::JoinError>) -> Result<Part, PutError> {
     sent.unwrap_or(Err(PutError::Interrupted))
 }
 
@@ -265,7 +299,7 @@ async fn hash(mut hasher: BlobHasher, bytes: Bytes) -> Result<(BlobHasher, Hashe
     work.await.map_err(|_| PutError::Interrupted)
 }
 
-fn note_failure(question: &crate::health::Question<'_>, error: &PeerError) {
+fn note_failure(question: &mut crate::health::Question<'_>, error: &PeerError) {
     match error {
         PeerError::Connect(_) | PeerError::TimedOut(_) | PeerError::Broken(_) | PeerError::Garbage(_) => question.failed(),
         PeerError::NotFound | PeerError::Full(_) | PeerError::Changed(_) | PeerError::Refused { .. } => {}

@@ -64,6 +64,8 @@ impl Swarm {
             _ => match self.read_local(content, piece).await {
                 Some(bytes) => bytes,
                 None => {
+                    // Given back before the next is waited for, or slow streams would wait for each other's memory.
+                    cursor.held = None;
                     let bytes = self.read_part(content, chunk, whole).await?;
                     cursor.held = Some((chunk, bytes.clone()));
                     slice(&bytes, whole, piece)
@@ -89,6 +91,10 @@ impl Swarm {
     /// What this node's disk has of `range`, if it has all of it. A disk that fails is as good as empty: others may have it.
     pub(crate) async fn read_local(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
         let entry = self.0.store.get(&content.id())?;
+        // Without this look, each cold chunk would go to a blocking thread three times to hear that it is missing.
+        if !entry.geometry().chunks_in(range).all(|chunk| entry.has(chunk)) {
+            return None;
+        }
         if let Some(bytes) = entry.read_now(range) {
             return Some(bytes);
         }

@@ -64,7 +64,9 @@ impl Swarm {
     fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {
         let ours = self.0.config.chunk_size;
         if chunk_size != ours {
-            return Err(ServeError::Invalid(format!("chunks of {chunk_size} bytes: this node cuts objects into chunks of {ours}")));
+            return Err(ServeError::Invalid(format!(
+                "chunks of {chunk_size} bytes: this node cuts objects into chunks of {ours}"
+            )));
         }
         let geometry = Geometry::new(object.size, chunk_size);
         let geometry = geometry.filter(|geometry| chunk < geometry.chunk_count());

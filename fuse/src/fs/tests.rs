@@ -4,7 +4,7 @@ use fuser::Errno;
 use herring_blob::ObjectRef;
 
 use super::*;
-use crate::node::{BLOBS, ORIGINS, ROOT};
+use crate::node::{BLOBS, ORIGINS, Place, ROOT};
 use rig::{CHUNK, ORIGIN, Rig, pattern};
 
 #[path = "../../tests/rig/mod.rs"]
@@ -212,6 +212,21 @@ async fn a_deleted_blob_is_gone() {
     assert_eq!(names(&fs, BLOBS).await, [".", ".."]);
     assert_eq!(fs.read(listed, 0, 1).await.unwrap_err().errno(), Errno::ESTALE);
     assert_eq!(fs.known_blobs(), [id]);
+}
+
+#[tokio::test]
+async fn what_was_listed_before_a_deletion_is_not_believed_for_long() {
+    let (rig, fs) = rig();
+    rig.put(b"listed").await;
+    let listing = fs.listing(BLOBS, fs.open_directory(), 0).await.unwrap();
+    let ttl = || {
+        let mut ttl = None;
+        fs.enter_all(&listing, 2, |_, _, entry| ttl.replace(entry.name_ttl).is_some());
+        ttl.unwrap()
+    };
+    assert_eq!(ttl(), FOR_EVER);
+    fs.deleting();
+    assert_eq!(ttl(), Duration::ZERO);
 }
 
 #[tokio::test]

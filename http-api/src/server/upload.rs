@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::FromRequest;
 use futures_util::{FutureExt, StreamExt};
-use http::{Request, Version, header};
+use http::{Request, header};
 
 use super::body::{BodyEnd, Incoming, STALL};
 use super::deadline::late;
@@ -16,16 +16,10 @@ use crate::ByteStream;
 /// How long the node may take once the whole body is here: replicas sync to disk.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// How long an unwanted rest of a body is read, so that a client which sends all before it listens gets to hear our
-/// answer: closing a socket with unread bytes makes the kernel reset it, and the answer is lost.
-const LINGER: Duration = Duration::from_secs(5);
-
 /// A request's body, not yet asked for.
 pub(super) struct Upload {
     body: Body,
     length: Option<u64>,
-    /// An unwanted rest must be read away: not over HTTP/2, where the stream alone is reset, after the answer.
-    linger: bool,
     /// The client waits for `100 Continue` before it sends.
     expects: bool,
 }
@@ -37,7 +31,7 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
         let (parts, body) = request.into_parts();
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let expects = parts.headers.contains_key(header::EXPECT);
-        Ok(Self { body, length, linger: parts.version <= Version::HTTP_11, expects })
+        Ok(Self { body, length, expects })
     }
 }
 
@@ -65,7 +59,7 @@ impl Upload {
         };
         // The backend may keep the body for a moment longer than its answer took; that moment is not waited for.
         match ended.or_else(|| end.now_or_never()?.ok()) {
-            Some(BodyEnd::Unread { rest, begun }) if self.linger && (begun || !self.expects) => read_away(rest).await,
+            Some(BodyEnd::Unread { rest, begun }) if begun || !self.expects => drop(tokio::spawn(read_away(rest))),
             Some(BodyEnd::Stalled) => return taken.or(Err(stalled())),
             Some(BodyEnd::TooLarge) => return taken.or(Err(too_large(limit))),
             Some(BodyEnd::Broken) => return taken.or(Err(broken())),
@@ -75,9 +69,11 @@ impl Upload {
     }
 }
 
-async fn read_away(rest: BodyDataStream) {
-    let all = rest.for_each(|_| std::future::ready(()));
-    let _ = tokio::time::timeout(LINGER, all).await;
+/// Reads what nobody wants, while the answer is already on its way. Many clients send all before they listen: a socket
+/// closed on their unread bytes is reset, and an HTTP/2 stream reset after its answer is an error to curl before 8.
+/// A client that can take an early answer stops by itself. Ends with the body, with its connection, or by a stall.
+async fn read_away(mut rest: BodyDataStream) {
+    while let Ok(Some(Ok(_))) = tokio::time::timeout(STALL, rest.next()).await {}
 }
 
 fn stalled() -> ApiError {

@@ -35,10 +35,11 @@ pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let mut local = Local::spawn(layout)?;
     let done = tokio::select! {
-        done = check(&mut local, &materials, &origin, &mut report) => done,
-        () = stop.asked() => Err(Failure::failed("the check was interrupted")),
+        done = check(&mut local, &materials, &origin, &mut report) => Some(done),
+        () = stop.asked() => None,
     };
     local.stop(&mut stop).await;
+    let Some(done) = done else { return Err(Failure::failed("the check was interrupted")) };
     let verdict = done.and_then(|()| conclude(&report, output));
     bench.leave(verdict.is_err());
     verdict

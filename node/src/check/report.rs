@@ -7,9 +7,12 @@ use serde::Serialize;
 
 use super::Node;
 use super::material::Material;
+use super::probe::judge;
 use crate::digest::Digested;
-use crate::output::{Table, size};
+use crate::output::{Table, count, size};
 use crate::up::Layout;
+
+type Read = io::Result<Digested>;
 
 /// Smaller files share a line of the table.
 const OWN_LINE: u64 = 1 << 20;
@@ -17,6 +20,7 @@ const OWN_LINE: u64 = 1 << 20;
 /// What was found.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    ok: bool,
     nodes: u16,
     replicas: usize,
     /// Why nothing was mounted, if nothing was.
@@ -38,7 +42,7 @@ pub enum Way {
     Http,
 }
 
-/// A file read twice from one node.
+/// A file read from one node in one way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reading {
     node: String,
@@ -46,7 +50,8 @@ pub struct Reading {
     file: String,
     id: BlobId,
     size: u64,
-    cold_ms: f64,
+    /// Absent where the node had it already.
+    cold_ms: Option<f64>,
     warm_ms: f64,
 }
 
@@ -68,8 +73,8 @@ impl fmt::Display for Way {
 }
 
 impl Reading {
-    pub fn new(node: &str, way: Way, material: &Material, cold: Duration, warm: Duration) -> Self {
-        let (cold_ms, warm_ms) = (cold.as_secs_f64() * 1e3, warm.as_secs_f64() * 1e3);
+    pub fn new(node: &str, way: Way, material: &Material, cold: Option<Duration>, warm: Duration) -> Self {
+        let (cold_ms, warm_ms) = (cold.map(ms), ms(warm));
         Self { node: node.to_owned(), way, file: material.name(), id: material.id, size: material.size, cold_ms, warm_ms }
     }
 }
@@ -78,46 +83,45 @@ impl Report {
     pub fn new(layout: &Layout, no_mount: Option<String>) -> Self {
         let (nodes, replicas) = (layout.nodes, layout.replicas);
         let (reads, differences) = (Vec::new(), Vec::new());
-        Self { nodes, replicas, no_mount, files: 0, bytes: 0, put_ms: 0.0, reads, origin: None, differences }
+        Self { ok: true, nodes, replicas, no_mount, files: 0, bytes: 0, put_ms: 0.0, reads, origin: None, differences }
     }
 
     pub fn put(&mut self, materials: &[Material], took: Duration) {
         self.files = materials.len();
         self.bytes = materials.iter().map(|material| material.size).sum();
-        self.put_ms = took.as_secs_f64() * 1e3;
+        self.put_ms = ms(took);
     }
 
-    pub fn read(&mut self, node: &Node, way: Way, material: &Material, cold: io::Result<Digested>, warm: io::Result<Digested>) {
-        match Reading::judge(node, way, material, cold, warm) {
-            Ok(reading) => self.reads.push(reading),
-            Err(difference) => self.differs(difference),
+    /// Takes a read and its repetition in.
+    pub fn read(&mut self, node: &Node, way: Way, material: &Material, cold: Option<Read>, warm: Read) {
+        let id = &node.place.id;
+        let cold = cold.map(|cold| judge(material, cold)).transpose().map_err(|why| format!("the cold read {why}"));
+        let warm = judge(material, warm).map_err(|why| format!("the warm read {why}"));
+        match cold.and_then(|cold| Ok((cold, warm?))) {
+            Ok((cold, warm)) => self.reads.push(Reading::new(id, way, material, cold, warm)),
+            Err(why) => self.differs(format!("{} from {id} by {way}: {why}", material.path.display())),
         }
     }
 
     pub fn differs(&mut self, sentence: String) {
+        self.ok = false;
         self.differences.push(sentence);
     }
 
     pub fn ok(&self) -> bool {
-        self.differences.is_empty()
+        self.ok
     }
 
     /// The table, and the verdict as its last line.
     pub fn render(&self) -> String {
-        let put = format!("put {} files, {}, into n1 in {}", self.files, size(self.bytes), pace(self.bytes, self.put_ms));
+        let put =
+            format!("put {}, {}, into n1 in {}", count(self.files, "file"), size(self.bytes), pace(self.bytes, self.put_ms));
         format!("{put}\n\n{}\n{}{}", self.table(), self.origin_line(), self.verdict())
     }
 
     fn table(&self) -> String {
         let mut table = Table::new(&["NODE", "WAY", "FILE", "SIZE", "COLD", "", "WARM", ""], &[3, 4, 5, 6, 7]);
-        for lot in self.lots() {
-            let (cold, warm) = (lot.reads.iter().map(|read| read.cold_ms).sum(), lot.reads.iter().map(|read| read.warm_ms).sum());
-            let bytes = lot.reads.iter().map(|read| read.size).sum();
-            let (first, file) = (lot.reads[0], lot.name());
-            let [ms_cold, ms_warm] = [cold, warm].map(|ms: f64| format!("{ms:.1} ms"));
-            let [speed_cold, speed_warm] = [cold, warm].map(|ms| speed(bytes, ms));
-            table.row([first.node.clone(), first.way.to_string(), file, size(bytes), ms_cold, speed_cold, ms_warm, speed_warm]);
-        }
+        self.lots().iter().for_each(|lot| table.row(lot.row()));
         table.render()
     }
 
@@ -138,7 +142,8 @@ impl Report {
         let line = |origin: &OriginReport| {
             let (bytes, served) = (size(origin.size), size(origin.served));
             let pace = pace(origin.size, origin.slowest_ms);
-            format!("origin: {} nodes read {bytes} at once in {pace} each; the origin served {served}\n", origin.readers)
+            let readers = count(origin.readers, "node");
+            format!("origin: {bytes} read from {readers} at once, in {pace} each; the origin served {served}\n")
         };
         self.origin.as_ref().map(line).unwrap_or_default()
     }
@@ -148,12 +153,11 @@ impl Report {
             let differences: String = self.differences.iter().map(|difference| format!("  {difference}\n")).collect();
             return format!("check: FAILED\n{differences}");
         }
-        let (reads, nodes, replicas) = (self.reads.len() * 2, self.nodes, self.replicas);
+        let cold = self.reads.iter().filter(|read| read.cold_ms.is_some()).count();
+        let (reads, files) = (count(self.reads.len() + cold, "read"), count(self.files, "file"));
+        let (nodes, replicas) = (count(self.nodes.into(), "node"), count(self.replicas, "replica"));
         let mounts = if self.no_mount.is_some() { ", without mounts" } else { "" };
-        format!(
-            "check: ok, {reads} reads of {} files on {nodes} nodes with {replicas} replicas{mounts} gave the right bytes\n",
-            self.files
-        )
+        format!("check: ok, {reads} of {files} on {nodes} with {replicas}{mounts} gave the right bytes\n")
     }
 }
 
@@ -168,12 +172,26 @@ impl Lot<'_> {
         (first.node == read.node && first.way == read.way) && first.size < OWN_LINE && read.size < OWN_LINE
     }
 
+    fn row(&self) -> [String; 8] {
+        let first = self.reads[0];
+        let bytes = self.reads.iter().map(|read| read.size).sum();
+        let cold: Option<f64> = self.reads.iter().map(|read| read.cold_ms).sum();
+        let warm: f64 = self.reads.iter().map(|read| read.warm_ms).sum();
+        let time = |ms: f64| [format!("{ms:.1} ms"), speed(bytes, ms)];
+        let ([cold, cold_speed], [warm, warm_speed]) = (cold.map(time).unwrap_or_default(), time(warm));
+        [first.node.clone(), first.way.to_string(), self.name(), size(bytes), cold, cold_speed, warm, warm_speed]
+    }
+
     fn name(&self) -> String {
         match self.reads.as_slice() {
             [one] => one.file.clone(),
             many => format!("{} small files", many.len()),
         }
     }
+}
+
+fn ms(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
 }
 
 /// `12.5 ms, 800 MB/s`.
@@ -196,7 +214,7 @@ mod tests {
         let mut report = Report::new(&layout, None);
         for (way, name, size) in [(Way::Http, "a", 1), (Way::Mount, "a", 1), (Way::Http, "b", 2), (Way::Http, "big", 4 << 20)] {
             let material = Material { path: name.into(), id: BlobId::of(name.as_bytes()), size };
-            report.reads.push(Reading::new("n2", way, &material, Duration::from_millis(2), Duration::from_millis(1)));
+            report.reads.push(Reading::new("n2", way, &material, Some(Duration::from_millis(2)), Duration::from_millis(1)));
         }
         report
     }

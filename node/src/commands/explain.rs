@@ -4,7 +4,7 @@ use herring_http_api::client::ApiClient;
 use herring_http_api::types::{Departure, Explain, ExplainChunk};
 
 use crate::error::Failure;
-use crate::output::{Output, Table, size};
+use crate::output::{Output, Table, count, size};
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -22,14 +22,14 @@ pub async fn run(client: &ApiClient, output: Output, args: ExplainArgs) -> Resul
 }
 
 fn heading(explain: &Explain) -> String {
-    let (id, replicas, epoch) = (explain.id, explain.replicas, &explain.epoch);
+    let (id, replicas, epoch) = (explain.id, count(explain.replicas, "replica"), &explain.epoch);
     let blob = format!("{id}: {} in chunks of {}", size(explain.size), size(explain.chunk_size.into()));
     let manifest = format!("manifest owned by {}, held by {}", names(&explain.manifest_owners), names(&explain.manifest_holders));
     let silent = match explain.unreachable.as_slice() {
         [] => String::new(),
         nodes => format!("not asked, because they do not answer: {}\n", names(nodes)),
     };
-    format!("{blob}, {replicas} replicas, epoch {epoch}\n{manifest}\n{silent}")
+    format!("{blob}, {replicas}, epoch {epoch}\n{manifest}\n{silent}")
 }
 
 fn table(chunks: &[ExplainChunk]) -> String {

@@ -31,11 +31,15 @@ pub struct GetArgs {
 pub async fn run(client: &ApiClient, args: GetArgs) -> Result<(), Failure> {
     let target = Target::choose(args.output)?;
     let (length, body) = client.get(args.id, None).await?;
-    let mut sink = Sink::open(&target)?;
-    let got = copy(body, &mut sink.file, Progress::new(short(args.id), Some(length))).await;
-    let got = got.map_err(|error| target.explain(error))?;
-    verify(args.id, length, got)?;
-    sink.keep(&target)
+    fetch(args.id, length, body, &target).await
+}
+
+/// Brings a body to its target, if it is the `length` bytes of `id`.
+async fn fetch(id: BlobId, length: u64, body: ByteStream, target: &Target) -> Result<(), Failure> {
+    let mut sink = Sink::open(target)?;
+    let got = copy(body, &mut sink.file, Progress::new(short(id), Some(length))).await;
+    verify(id, length, got.map_err(|error| target.explain(error))?)?;
+    sink.keep(target)
 }
 
 enum Target {
@@ -146,4 +150,47 @@ fn verify(id: BlobId, length: u64, got: Digester) -> Result<(), Failure> {
 
 fn short(id: BlobId) -> String {
     id.to_string()[..12].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    /// Gets these pieces as the blob of `b"herring"`; gives what is at the target afterwards, and whether it is alone there.
+    async fn get(pieces: Vec<std::io::Result<Bytes>>) -> (Result<(), Failure>, Option<Vec<u8>>, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blob");
+        std::fs::write(&path, "before").unwrap();
+        let target = Target::choose(Some(path.clone())).unwrap_or_else(|failure| panic!("{failure}"));
+        let done = fetch(BlobId::of(b"herring"), 7, Box::pin(stream::iter(pieces)), &target).await;
+        (done, std::fs::read(path).ok(), std::fs::read_dir(dir.path()).unwrap().count())
+    }
+
+    fn piece(text: &'static str) -> std::io::Result<Bytes> {
+        Ok(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[tokio::test]
+    async fn a_verified_blob_takes_the_place_of_what_was_there() {
+        let (done, kept, files) = get(vec![piece("herr"), piece("ing")]).await;
+        assert_eq!((done, kept, files), (Ok(()), Some(b"herring".to_vec()), 1));
+    }
+
+    #[tokio::test]
+    async fn anything_else_leaves_all_as_it_was() {
+        let broken = Err(std::io::Error::other("cable cut"));
+        let cases = [
+            (vec![piece("haddock")], "other bytes"),
+            (vec![piece("herr")], "sent 4"),
+            (vec![piece("herr"), broken], "cable cut"),
+        ];
+        for (pieces, why) in cases {
+            let (done, kept, files) = get(pieces).await;
+            assert!(done.unwrap_err().to_string().contains(why));
+            assert_eq!((kept, files), (Some(b"before".to_vec()), 1));
+        }
+    }
 }

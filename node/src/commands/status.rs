@@ -6,7 +6,7 @@ use herring_http_api::types::{Cluster, MemberInfo};
 use serde_json::json;
 
 use crate::error::Failure;
-use crate::output::{Output, Table, print, size};
+use crate::output::{Output, Table, count, print, size};
 use crate::signals::Stop;
 
 /// Between two looks with `--watch`.
@@ -61,9 +61,8 @@ async fn show(client: &ApiClient, output: Output) -> Result<(), Failure> {
 fn table(cluster: &Cluster) -> String {
     let mut table = Table::new(&["NODE", "HTTP", "ZONE", "WEIGHT", "STATE", "USED", "CAPACITY", "VERSION"], &[3, 5, 6]);
     cluster.members.iter().for_each(|member| table.row(row(member)));
-    let (count, node) = (cluster.members.len(), &cluster.node);
-    let nodes = if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
-    format!("{nodes} as {node} sees them, {} replicas, epoch {}\n\n{}", cluster.replicas, cluster.epoch, table.render())
+    let (nodes, replicas) = (count(cluster.members.len(), "node"), count(cluster.replicas, "replica"));
+    format!("{nodes} as {} sees them, {replicas}, epoch {}\n\n{}", cluster.node, cluster.epoch, table.render())
 }
 
 fn row(member: &MemberInfo) -> [String; 8] {

@@ -6,7 +6,7 @@ use clap::Args;
 use herring_ring::NodeId;
 use serde::Deserialize;
 
-use crate::error::{Failure, OrFail};
+use crate::error::Failure;
 
 /// What may be said about a node, on the command line or in a file: a key of the file is a flag without its dashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
@@ -81,8 +81,9 @@ pub struct NodeSettings {
 
 impl NodeSettings {
     pub fn load(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).or_fail(|| format!("cannot read the config file {}", path.display()))?;
-        Self::parse(&text).map_err(|error| Failure::usage(format_args!("config file {}, {error}", path.display())))
+        let refuse = |why: String| Failure::usage(format_args!("config file {}{why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(format!(" cannot be read: {error}")))?;
+        Self::parse(&text).map_err(|error| refuse(format!(", {error}")))
     }
 
     /// Reads TOML; the error starts with the line.

@@ -14,7 +14,7 @@ use crate::signals::Stop;
 /// Nodes of one machine find each other within a second or two; a loaded machine may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A node drains its requests and unmounts within this, or never.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
+const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// Between two looks at a starting node.
 const POLL: Duration = Duration::from_millis(50);
 

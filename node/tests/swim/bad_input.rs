@@ -4,7 +4,7 @@ use std::process::Command;
 
 use herring_blob::BlobId;
 
-use crate::swarm::{HERRING, Plan, Swarm, noise, wait_until};
+use crate::swarm::{HERRING, Plan, Swarm, free_port, noise, wait_until};
 
 /// Status and body of one HTTP/1.1 request.
 fn request(swarm: &Swarm, n: usize, head: &str, body: &[u8]) -> (u16, String) {
@@ -96,7 +96,8 @@ fn a_port_in_use_is_named() {
 fn two_nodes_do_not_share_a_directory() {
     let swarm = Swarm::start(Plan { nodes: 1, replicas: 1, ..Plan::default() });
     let data = swarm.nodes[0].dir.join("data");
-    let (code, stderr) = refused(&["node", "--data-dir", data.to_str().unwrap(), "--listen", "127.0.0.1:0", "--gossip", "127.0.0.1:0"]);
+    let (listen, gossip) = (free_port().to_string(), free_port().to_string());
+    let (code, stderr) = refused(&["node", "--data-dir", data.to_str().unwrap(), "--listen", &listen, "--gossip", &gossip]);
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains(data.to_str().unwrap()), "{stderr}");
 }

@@ -228,7 +228,7 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A port that nobody has just now, below those that the kernel hands out by itself.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 10_000).unwrap();
     loop {

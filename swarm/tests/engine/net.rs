@@ -60,7 +60,14 @@ impl Setup {
     /// Nothing is hedged and nothing fetched ahead: what is asked of whom is what the test causes.
     pub fn new(nodes: usize, replicas: usize) -> Self {
         let never = Duration::from_secs(3600);
-        let config = SwarmConfig { replicas, chunk_size: CHUNK, read_ahead: 0, hedge: never, origin_hedge: never, ..SwarmConfig::default() };
+        let config = SwarmConfig {
+            replicas,
+            chunk_size: CHUNK,
+            read_ahead: 0,
+            hedge: never,
+            origin_hedge: never,
+            ..SwarmConfig::default()
+        };
         Self { nodes, config, capacity: |_| 1 << 30, origins: Vec::new() }
     }
 
@@ -143,7 +150,11 @@ impl Net {
         let owners = |point| self.owners(point).into_iter().collect::<BTreeSet<_>>();
         for chunk in 0..manifest.geometry().chunk_count() {
             let due = owners(Point::of_chunk(manifest, chunk));
-            assert_eq!(self.holders(manifest.id(), |entry| entry.is_durable(chunk)), due, "durable on the owners of chunk {chunk}");
+            assert_eq!(
+                self.holders(manifest.id(), |entry| entry.is_durable(chunk)),
+                due,
+                "durable on the owners of chunk {chunk}"
+            );
             assert_eq!(self.holders(manifest.id(), |entry| entry.has(chunk)), due, "nowhere else");
         }
         let kept = self.holders(manifest.id(), Entry::is_kept);

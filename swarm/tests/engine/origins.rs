@@ -1,0 +1,143 @@
+//! Objects of origins: each byte is asked of the origin once for the whole swarm, and no version is mixed with another.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use herring_blob::ByteRange;
+use herring_ring::Point;
+use herring_swarm::{Content, OpenError, ReadError, Source};
+use tempfile::TempDir;
+
+use crate::count::origin_bytes;
+use crate::door::nobody;
+use crate::net::{CHUNK_LEN, Net, Setup, noise};
+use crate::peer::Fault;
+
+async fn with_origin(nodes: usize, replicas: usize, name: &str) -> (Net, TempDir) {
+    let dir = TempDir::new().unwrap();
+    let net = Setup::new(nodes, replicas).tune(|config| config.read_ahead = 4).origin(name, &dir).start().await;
+    (net, dir)
+}
+
+fn owners_of(net: &Net, content: &Content, chunk: u32) -> Vec<usize> {
+    let Source::Object(object) = content.source() else { panic!("{content} is no object") };
+    net.owners(Point::of_object_chunk(&object.id(), chunk))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cold_readers_on_every_node_cost_the_origin_each_byte_once() {
+    let (net, dir) = with_origin(4, 2, "once").await;
+    let bytes = noise(60, 24 * CHUNK_LEN + 99);
+    std::fs::write(dir.path().join("model.bin"), &bytes).unwrap();
+    let readings = (0..12).map(|turn| {
+        let node = &net.nodes[turn % 4];
+        async move { node.drain(&node.swarm.open_object("once", "model.bin").await.unwrap()).await }
+    });
+    assert!(join_all(readings).await.into_iter().all(|read| read.unwrap() == bytes));
+    assert_eq!(origin_bytes("once"), bytes.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_jump_cost_the_origin_each_byte_once_too() {
+    let (net, dir) = with_origin(3, 2, "jumps").await;
+    let bytes = noise(61, 16 * CHUNK_LEN);
+    std::fs::write(dir.path().join("o"), &bytes).unwrap();
+    let readings = (0..3usize).map(|turn| {
+        let node = &net.nodes[turn];
+        let bytes = &bytes;
+        async move {
+            let content = node.swarm.open_object("jumps", "o").await.unwrap();
+            for step in 0..16 {
+                let start = ((step * 7 + turn * 5) % 16) * CHUNK_LEN + 11;
+                let read = node.swarm.read(&content, ByteRange::at(start as u64, 100)).await.unwrap();
+                assert!(read == bytes[start..start + 100]);
+            }
+        }
+    });
+    join_all(readings).await;
+    assert_eq!(origin_bytes("jumps"), bytes.len() as u64);
+}
+
+#[tokio::test]
+async fn an_object_that_changes_is_never_a_mix() {
+    let (net, dir) = with_origin(3, 2, "changing").await;
+    let (old, new) = (noise(62, 12 * CHUNK_LEN), noise(63, 12 * CHUNK_LEN));
+    let path = dir.path().join("o");
+    std::fs::write(&path, &old).unwrap();
+    let node = &net.nodes[0];
+    let content = node.swarm.open_object("changing", "o").await.unwrap();
+    let start = node.swarm.read(&content, ByteRange::new(0, 10)).await.unwrap();
+    assert!(start == old[..10]);
+    // Replaced as a whole, so with another inode: another version whatever the clock's grain.
+    let beside = dir.path().join("new");
+    std::fs::write(&beside, &new).unwrap();
+    std::fs::rename(beside, &path).unwrap();
+
+    for reader in 0..3 {
+        let read = net.nodes[reader].drain(&content).await;
+        assert!(matches!(read, Err(ReadError::Changed { .. })), "the last chunk was never read, so node {reader} cannot have it");
+    }
+    let again = node.swarm.open_object("changing", "o").await.unwrap();
+    assert!(node.drain(&again).await.unwrap() == new, "opened again, as the error says");
+}
+
+#[tokio::test]
+async fn an_old_version_that_is_here_whole_stays_whole() {
+    let (net, dir) = with_origin(3, 2, "versions").await;
+    let (old, new) = (noise(64, 3 * CHUNK_LEN), noise(65, 3 * CHUNK_LEN));
+    let path = dir.path().join("o");
+    std::fs::write(&path, &old).unwrap();
+    let content = net.nodes[0].swarm.open_object("versions", "o").await.unwrap();
+    assert!(net.nodes[0].drain(&content).await.unwrap() == old);
+    let beside = dir.path().join("new");
+    std::fs::write(&beside, &new).unwrap();
+    std::fs::rename(beside, &path).unwrap();
+    assert!(net.nodes[0].drain(&content).await.unwrap() == old);
+    let other = net.nodes[1].swarm.open_object("versions", "o").await.unwrap();
+    assert_ne!(other.id(), content.id());
+    assert!(net.nodes[1].drain(&other).await.unwrap() == new);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_is_read_with_its_owners_gone_or_at_fault() {
+    // A lie whose digest is the lie's own is not noticed: an object has no manifest that knows better.
+    for (name, fault) in [("gone", None), ("refusing", Some(Fault::Refuse)), ("lying", Some(Fault::lie(true)))] {
+        let (net, dir) = with_origin(3, 1, name).await;
+        let bytes = noise(66, 9 * CHUNK_LEN + 7);
+        std::fs::write(dir.path().join("o"), &bytes).unwrap();
+        match fault {
+            Some(fault) => net.nodes[1].peer.set(fault),
+            None => net.detour(1, nobody().await),
+        }
+        for reader in [0, 2] {
+            let content = net.nodes[reader].swarm.open_object(name, "o").await.unwrap();
+            assert!((0..9).any(|chunk| owners_of(&net, &content, chunk) == [1]), "otherwise this proves nothing");
+            assert!(net.nodes[reader].drain(&content).await.unwrap() == bytes, "node {reader}, {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_owner_is_passed_by() {
+    let dir = TempDir::new().unwrap();
+    let hedged = Setup::new(3, 2).tune(|config| config.origin_hedge = Duration::from_millis(30));
+    let net = hedged.origin("hanging", &dir).start().await;
+    let bytes = noise(67, 9 * CHUNK_LEN);
+    std::fs::write(dir.path().join("o"), &bytes).unwrap();
+    net.nodes[1].peer.set(Fault::Hang);
+    let content = net.nodes[0].swarm.open_object("hanging", "o").await.unwrap();
+    assert!(net.nodes[0].drain(&content).await.unwrap() == bytes);
+    assert!(!net.nodes[1].peer.asked().objects.is_empty());
+}
+
+#[tokio::test]
+async fn what_no_origin_has_is_not_found() {
+    let (net, dir) = with_origin(2, 1, "empty").await;
+    let swarm = &net.nodes[0].swarm;
+    assert!(matches!(swarm.open_object("unknown", "o").await, Err(OpenError::NotFound { .. })));
+    assert!(matches!(swarm.open_object("empty", "o").await, Err(OpenError::NotFound { .. })));
+    assert!(matches!(swarm.open_object("empty", "../o").await, Err(OpenError::InvalidKey { .. })));
+    std::fs::write(dir.path().join("nothing"), b"").unwrap();
+    let content = swarm.open_object("empty", "nothing").await.unwrap();
+    assert_eq!(net.nodes[0].drain(&content).await.unwrap(), b"");
+}
