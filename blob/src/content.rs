@@ -72,7 +72,8 @@ mod tests {
     fn every_part_counts_and_parts_do_not_run_together() {
         let base = object("a", "bc", "v", 1).id();
         assert_eq!(base, object("a", "bc", "v", 1).id());
-        for other in [object("ab", "c", "v", 1), object("a", "b", "cv", 1), object("a", "bc", "v", 2), object("a", "bc", "w", 1)] {
+        for other in [object("ab", "c", "v", 1), object("a", "b", "cv", 1), object("a", "bc", "v", 2), object("a", "bc", "w", 1)]
+        {
             assert_ne!(base, other.id());
         }
     }

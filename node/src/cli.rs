@@ -27,7 +27,14 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The node that client commands talk to
-    #[arg(long, global = true, env = "HERRING_NODE", hide_env_values = true, value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(
+        long,
+        global = true,
+        env = "HERRING_NODE",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7070"
+    )]
     pub node: String,
 
     /// Prints one JSON document instead of a table
@@ -127,7 +134,10 @@ mod tests {
         if std::env::var_os("HERRING_WRITE_DOCS").is_some() {
             std::fs::write(path, reference()).unwrap();
         }
-        assert!(std::fs::read_to_string(path).unwrap() == reference(), "docs/commands.md is not what the program says: write it anew");
+        assert!(
+            std::fs::read_to_string(path).unwrap() == reference(),
+            "docs/commands.md is not what the program says: write it anew"
+        );
     }
 
     fn reference() -> String {

@@ -89,7 +89,16 @@ impl Hosts {
         std::fs::create_dir_all(&dir).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let mut command = self.inside(n);
-        command.args(["node", "--insecure", "--replicas", "2", "--id", &format!("n{n}"), "--listen", &format!("10.77.0.{n}:7070")]);
+        command.args([
+            "node",
+            "--insecure",
+            "--replicas",
+            "2",
+            "--id",
+            &format!("n{n}"),
+            "--listen",
+            &format!("10.77.0.{n}:7070"),
+        ]);
         command.arg("--data-dir").arg(dir.join("data")).arg("--mount").arg(dir.join("mnt"));
         (1..=HOSTS).filter(|other| *other != n).for_each(|other| {
             command.args(["--seed", &format!("10.77.0.{other}:7071")]);

@@ -34,7 +34,8 @@ impl Default for Plan {
 }
 
 pub struct Swarm {
-    pub dir: TempDir,
+    #[expect(dead_code, reason = "the directory is removed when this is dropped")]
+    dir: TempDir,
     pub nodes: Vec<Node>,
     plan: Plan,
     runtime: tokio::runtime::Runtime,
@@ -51,7 +52,8 @@ impl Swarm {
     /// Starts the nodes and waits until all see each other ready.
     pub fn start(plan: Plan) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node = |n: usize| Node { http: free_port(), gossip: free_port(), dir: dir.path().join(format!("n{}", n + 1)), child: None };
+        let node =
+            |n: usize| Node { http: free_port(), gossip: free_port(), dir: dir.path().join(format!("n{}", n + 1)), child: None };
         let nodes = (0..plan.nodes).map(node).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut swarm = Self { nodes, plan, runtime, dir };
@@ -87,7 +89,8 @@ impl Swarm {
         let running: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].child.is_some()).collect();
         wait_until(&format!("{count} members on every node"), || {
             let seen: Vec<Option<(usize, String)>> = running.iter().map(|n| self.members(*n)).collect();
-            seen.iter().all(|view| view.is_some() && *view == seen[0]) && seen[0].as_ref().is_some_and(|(ready, _)| *ready == count)
+            seen.iter().all(|view| view.is_some() && *view == seen[0])
+                && seen[0].as_ref().is_some_and(|(ready, _)| *ready == count)
         });
     }
 

@@ -10,7 +10,12 @@ fn the_check_puts_real_files_in_and_reads_them_back_everywhere() {
     let file = dir.path().join("some.bin");
     std::fs::write(&file, noise(9 << 20, 5)).unwrap();
     let port = (20_000 + std::process::id() % 10_000 + 11_000).to_string();
-    let output = Command::new(HERRING).args(["up", "--check", "--json", "--port", &port]).arg(&file).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(HERRING)
+        .args(["up", "--check", "--json", "--port", &port])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let report = String::from_utf8(output.stdout).unwrap();
