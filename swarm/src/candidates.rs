@@ -66,3 +66,6 @@ impl Candidates {
         owners
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use herring_http_api::client::PeerError;
 use herring_http_api::peer::{ChunkReply, ChunkRequest};
 use herring_origin::OriginError;
 use herring_ring::Point;
-use herring_store::WriteError;
+use herring_store::{Description, Entry, WriteError};
 use metrics::counter;
 use tokio::time::sleep;
 
@@ -226,6 +226,18 @@ impl Swarm {
         self.keep(content, chunk, ChunkReply { digest, bytes }).await
     }
 
+    /// A blob's is made when it is opened. Where it is gone since then the blob was removed, and a reader under way must
+    /// not bring it back.
+    async fn entry_to_fill(&self, content: &Content) -> Result<Entry, WriteError> {
+        match content.source() {
+            Source::Blob(_) => self.0.store.get(&content.id()).ok_or(WriteError::Gone),
+            Source::Object(object) => {
+                let chunk_size = content.geometry().chunk_size();
+                self.0.store.create(Description::Object { object: object.clone(), chunk_size }).await
+            }
+        }
+    }
+
     /// Verifies what came and keeps it on the disk, where there is room; `None` where it is not what it should be.
     async fn keep(&self, content: &Content, chunk: u32, reply: ChunkReply) -> Option<Bytes> {
         let digest = content.digest(chunk).unwrap_or(reply.digest);
@@ -233,11 +245,9 @@ impl Swarm {
         if digest != reply.digest || length != content.geometry().chunk_range(chunk).len() {
             return None;
         }
-        // It came by another way meanwhile: then the store does not look at these bytes, and nobody else did.
-        if let Some(bytes) = self.read_local(content, content.geometry().chunk_range(chunk)).await {
-            return Some(bytes);
-        }
-        let written = match self.0.store.create(content.describe()).await {
+        let written = match self.entry_to_fill(content).await {
+            // It came by another way meanwhile: then the store compares the digests, but does not look at these bytes.
+            Ok(entry) if entry.digest(chunk) == Some(digest) && entry.has(chunk) => return verified(digest, reply.bytes).await,
             Ok(entry) => entry.write_chunk(chunk, digest, reply.bytes.clone()).await,
             Err(error) => Err(error),
         };

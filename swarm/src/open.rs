@@ -127,16 +127,6 @@ impl Swarm {
     }
 }
 
-impl Content {
-    /// What the store is told of it.
-    pub(crate) fn describe(&self) -> Description {
-        match self.source() {
-            Source::Blob(manifest) => Description::Blob(Arc::clone(manifest)),
-            Source::Object(object) => Description::Object { object: object.clone(), chunk_size: self.geometry().chunk_size() },
-        }
-    }
-}
-
 fn open_error(origin: &str, key: &str, error: OriginError) -> OpenError {
     let what = format!("{origin}/{key}");
     let detail = error.to_string();

@@ -19,6 +19,7 @@ use herring_ring::{NodeId, Point};
 use herring_store::WriteError;
 use metrics::counter;
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::candidates::Candidate;
@@ -42,6 +43,8 @@ struct Transfer {
     upload: Uuid,
     /// Whoever was sent anything: those to tell if it comes to nothing.
     touched: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// Chunks on their way, whether anybody still waits for them or not.
+    sends: TaskTracker,
 }
 
 /// The nodes that took a chunk.
@@ -86,7 +89,8 @@ impl Swarm {
         if view.ring().members().is_empty() {
             return Err(PutError::NotReady);
         }
-        let transfer = Transfer { swarm: self.clone(), view, upload: Uuid::new_v4(), touched: Arc::default() };
+        let transfer =
+            Transfer { swarm: self.clone(), view, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() };
         let mut abandon = Abandon(Some(transfer.clone()));
         let put = transfer.run(expected, body).await?;
         abandon.0 = None;
@@ -98,7 +102,7 @@ impl Swarm {
 
 impl Transfer {
     async fn run(&self, expected: Option<BlobId>, body: ByteStream) -> Result<Put, PutError> {
-        let (manifest, sending) = self.send_all(body).await?;
+        let (manifest, mut sending) = self.send_all(body).await?;
         let (id, size) = (manifest.id(), manifest.size());
         if let Some(expected) = expected.filter(|expected| *expected != id) {
             return Err(PutError::Mismatch { expected, found: id });
@@ -131,7 +135,7 @@ impl Transfer {
             true => Point::of_blob(&hasher.clone().finish()?.id()),
             false => Point::of_streamed_chunk(&chunk.digest, chunk.index),
         };
-        sending.under_way.spawn(self.clone().send(point, chunk, cut.bytes));
+        sending.under_way.spawn(self.sends.track_future(self.clone().send(point, chunk, cut.bytes)));
         Ok(hasher)
     }
 
@@ -220,26 +224,37 @@ impl Transfer {
         }
         let kept = self.spread(walk, |node| self.commit_to(node, Arc::clone(manifest))).await?;
         committed.extend(kept.iter().cloned());
-        let held = self.held_by(&committed, manifest.id()).await;
+        let held = self.held_by(&committed, manifest.id(), &mut refusals).await;
         let replicas = parts.iter().map(|part| part.replicas(&held, &mut refusals)).min();
         let replicas = replicas.unwrap_or(kept.len()).min(kept.len());
         if replicas < self.needed() { Err(refusals.into_error(self.needed(), replicas)) } else { Ok(replicas) }
     }
 
     /// What those who committed hold now. One that restarted under the put has forgotten its parts and commits gladly without.
-    async fn held_by(&self, committed: &Holders, id: BlobId) -> BTreeMap<NodeId, Presence> {
+    async fn held_by(&self, committed: &Holders, id: BlobId, refusals: &mut Refusals) -> BTreeMap<NodeId, Presence> {
+        let ask = self.swarm.ask(&self.view, SMALL_DEADLINE);
         let nodes = committed.iter().filter_map(|id| self.view.get(id)).map(Candidate::from);
-        let presences = nodes.map(|node| async {
+        let answers = join_all(nodes.map(|node| async {
             let presence = match self.swarm.is_me(&self.view, &node) {
-                true => self.swarm.presence(id).ok(),
-                false => self.swarm.0.peers.presence(node.http, id, &self.swarm.ask(&self.view, SMALL_DEADLINE)).await.ok(),
+                true => self.swarm.presence(id).map_err(|_| PeerError::NotFound),
+                false => self.swarm.0.peers.presence(node.http, id, &ask).await,
             };
-            Some((node.id, presence?))
-        });
-        join_all(presences).await.into_iter().flatten().collect()
+            (node.id, presence)
+        }));
+        let mut held = BTreeMap::new();
+        for (node, presence) in answers.await {
+            match presence {
+                Ok(presence) => drop(held.insert(node, presence)),
+                Err(error) => refusals.note(node, &error.into()),
+            }
+        }
+        held
     }
 
     async fn abandon(self) {
+        // A chunk that arrived behind the word to forget it would begin the upload anew.
+        self.sends.close();
+        self.sends.wait().await;
         let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
         let nodes = touched.iter().filter_map(|id| self.view.get(id)).map(Candidate::from);
         join_all(nodes.map(|node| self.abandon_at(node))).await;
@@ -261,8 +276,9 @@ impl Part {
     /// On how many of its holders it still is.
     fn replicas(&self, held: &BTreeMap<NodeId, Presence>, refusals: &mut Refusals) -> usize {
         let has = |presence: &Presence| presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&self.chunk));
-        let (still, lost): (Vec<_>, Vec<_>) = self.holders.iter().partition(|node| held.get(node).is_some_and(has));
-        for node in lost {
+        let known = self.holders.iter().filter_map(|node| Some((node, held.get(node)?)));
+        let (still, lost): (Vec<_>, Vec<_>) = known.partition(|(_, presence)| has(presence));
+        for (node, _) in lost {
             refusals.tried.note(node, format_args!("took chunk {} and does not have it any more", self.chunk));
         }
         still.len()
@@ -279,11 +295,11 @@ impl Sending {
     }
 
     /// Waits for the rest.
-    async fn all(mut self) -> Result<Vec<Part>, PutError> {
+    async fn all(&mut self) -> Result<Vec<Part>, PutError> {
         while let Some(sent) = self.under_way.join_next().await {
             self.arrived.push(finished(sent)?);
         }
-        Ok(self.arrived)
+        Ok(std::mem::take(&mut self.arrived))
     }
 }
 
@@ -319,6 +335,13 @@ impl Refusals {
             true => PutError::Full { tried: self.tried },
             false => PutError::TooFewReplicas { needed, got, tried: self.tried },
         }
+    }
+}
+
+/// What is on its way when a put fails goes on to its end: see [`Transfer::abandon`].
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.under_way.detach_all();
     }
 }
 

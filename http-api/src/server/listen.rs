@@ -86,7 +86,6 @@ impl ServerConfig {
             .initial_connection_window_size(self.connection_window)
             .max_concurrent_streams(self.max_streams)
             .max_header_list_size(self.max_header_bytes)
-            .max_send_buf_size(usize::try_from(self.stream_window).unwrap_or(usize::MAX))
             .keep_alive_interval(self.keep_alive_interval)
             .keep_alive_timeout(self.keep_alive_timeout);
         builder

@@ -16,6 +16,10 @@ use crate::ByteStream;
 /// How long the node may take once the whole body is here: replicas sync to disk.
 const SETTLE: Duration = Duration::from_secs(60);
 
+/// How long the rest of a body is read once it is in vain. Long enough for a client nearby to end, and to read why it
+/// was refused; nobody should upload a terabyte to learn that the disk is full.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// A request's body, not yet asked for.
 pub(super) struct Upload {
     body: Body,
@@ -59,21 +63,24 @@ impl Upload {
         };
         // The backend may keep the body for a moment longer than its answer took; that moment is not waited for.
         match ended.or_else(|| end.now_or_never()?.ok()) {
-            Some(BodyEnd::Unread { rest, begun }) if begun || !self.expects => drop(tokio::spawn(read_away(rest))),
+            // Whoever still waits for `100 Continue` has sent nothing.
+            Some(BodyEnd::Unread { begun: false, .. }) if self.expects => {}
+            Some(BodyEnd::Unread { rest, .. }) => read_away(rest, if taken.is_ok() { Duration::MAX } else { LINGER }).await,
             Some(BodyEnd::Stalled) => return taken.or(Err(stalled())),
             Some(BodyEnd::TooLarge) => return taken.or(Err(too_large(limit))),
             Some(BodyEnd::Broken) => return taken.or(Err(broken())),
-            _ => {}
+            Some(BodyEnd::Complete) | None => {}
         }
         taken
     }
 }
 
-/// Reads what nobody wants, while the answer is already on its way. Many clients send all before they listen: a socket
-/// closed on their unread bytes is reset, and an HTTP/2 stream reset after its answer is an error to curl before 8.
-/// A client that can take an early answer stops by itself. Ends with the body, with its connection, or by a stall.
-async fn read_away(mut rest: BodyDataStream) {
-    while let Ok(Some(Ok(_))) = tokio::time::timeout(STALL, rest.next()).await {}
+/// Reads what nobody wants, before the answer. Many clients send all before they listen: a socket closed on their
+/// unread bytes is reset, and with it the answer. Over HTTP/2, curl 7.88 takes an answer before the end of its body for
+/// an error, or waits for ever. Who does not want to send in vain asks first, by HEAD or `Expect: 100-continue`.
+async fn read_away(mut rest: BodyDataStream, limit: Duration) {
+    let read = async { while let Ok(Some(Ok(_))) = tokio::time::timeout(STALL, rest.next()).await {} };
+    let _ = tokio::time::timeout(limit, read).await;
 }
 
 fn stalled() -> ApiError {

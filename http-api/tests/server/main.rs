@@ -1,6 +1,7 @@
 //! The router, and the server around it, over a node that lives in memory.
 #![cfg(feature = "server")]
 
+mod clients;
 mod fake;
 mod peers;
 mod reading;

@@ -21,8 +21,8 @@ use crate::fake::Fake;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server that runs until it is dropped or stopped.
-struct Running {
-    addr: SocketAddr,
+pub struct Running {
+    pub addr: SocketAddr,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -35,7 +35,7 @@ impl Running {
         Self { addr, stop, serving }
     }
 
-    async fn of(fake: &Fake) -> Self {
+    pub async fn of(fake: &Fake) -> Self {
         Self::with(fake, ServerConfig::default()).await
     }
 

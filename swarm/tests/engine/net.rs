@@ -193,7 +193,7 @@ impl Node {
             version: String::new(),
         };
         let view = watch::Sender::new(Arc::new(View::fixed(info.id.clone(), Vec::new())));
-        let client = PeerClient::new(PeerConfig { ping_timeout: Duration::from_millis(300), ..PeerConfig::default() });
+        let client = PeerClient::new(PeerConfig::default());
         let swarm = Swarm::new(config, store.clone(), client, view.subscribe(), origins);
         let (peer, stop) = (Arc::new(Peer::new(swarm.clone())), CancellationToken::new());
         let serving = tokio::spawn(server.serve(Arc::new(NoPublicApi), peer.clone(), stop.clone()));

@@ -37,6 +37,8 @@ pub enum Fault {
     Hang,
     /// Answers once there is a permit.
     Hold(Arc<Semaphore>),
+    /// Answers what was so when it was asked, once there is a permit.
+    HoldAnswer(Arc<Semaphore>),
     /// Other bytes, with the digest of the right ones or of the wrong ones. Waits for a permit too.
     Lie { right_header: bool, hold: Arc<Semaphore> },
     /// 503.
@@ -94,9 +96,12 @@ impl Peer {
             Fault::Hold(gate) | Fault::Lie { hold: gate, .. } => gate.acquire().await.unwrap().forget(),
             Fault::Refuse => return Err(ApiError::new(ErrorKind::Unavailable, "not now")),
             Fault::Forget => return Err(ApiError::new(ErrorKind::NotFound, "never heard of it")),
-            Fault::None | Fault::Full => {}
+            Fault::None | Fault::Full | Fault::HoldAnswer(_) => {}
         }
         let reply = reply.await.map_err(answer)?;
+        if let Fault::HoldAnswer(gate) = &fault {
+            gate.acquire().await.unwrap().forget();
+        }
         Ok(if let Fault::Lie { right_header, .. } = fault { lie(&reply, right_header) } else { reply })
     }
 

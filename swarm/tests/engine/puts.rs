@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use herring_blob::BlobId;
+use herring_blob::{BlobId, ChunkDigest};
 use herring_http_api::ByteStream;
+use herring_ring::Point;
 use herring_swarm::PutError;
 use tokio::sync::mpsc;
 
@@ -128,7 +129,10 @@ async fn an_owner_that_lost_its_part_before_the_commit_is_no_replica() {
     let putting = tokio::spawn(async move { swarm.put(None, body).await });
     let bytes = noise(13, 8 * CHUNK_LEN);
     feed.send(bytes.slice(..8 * CHUNK_LEN - 1)).await.unwrap();
-    net.nodes[1].peer.until(|asked| asked.uploads > 0).await;
+    let point = |(index, chunk): (u32, &[u8])| Point::of_streamed_chunk(&ChunkDigest::of(chunk), index);
+    let of_one = (0..7).zip(bytes.chunks(CHUNK_LEN)).filter(|part| net.owners(point(*part)) == [1]).count();
+    assert!(of_one > 0, "otherwise this proves nothing");
+    net.nodes[1].peer.until(|asked| asked.uploads == of_one).await;
     // A node that restarts forgets its uploads, and so it does when nobody continued them for long.
     net.nodes[1].swarm.sweep(Duration::ZERO).await;
     feed.send(bytes.slice(8 * CHUNK_LEN - 1..)).await.unwrap();

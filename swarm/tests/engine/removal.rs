@@ -1,10 +1,14 @@
 //! What was removed is gone from everywhere.
 
+use std::sync::Arc;
+
 use herring_blob::BlobId;
-use herring_swarm::{OpenError, RemoveError};
+use herring_swarm::{OpenError, ReadError, RemoveError};
+use tokio::sync::Semaphore;
 
 use crate::door::nobody;
-use crate::net::{CHUNK_LEN, Net, noise};
+use crate::net::{CHUNK_LEN, Net, Setup, noise};
+use crate::peer::Fault;
 
 #[tokio::test]
 async fn a_removed_blob_is_gone_from_every_node_and_all_are_told() {
@@ -24,6 +28,29 @@ async fn a_removed_blob_is_gone_from_every_node_and_all_are_told() {
     net.assert_readable(0..4, stays, &other).await;
     assert!(net.nodes[2].put(&bytes).await.unwrap().created, "it may come back");
     net.assert_readable(0..4, id, &bytes).await;
+}
+
+#[tokio::test]
+async fn readers_under_way_do_not_bring_a_removed_blob_back() {
+    let net = Setup::new(3, 1).tune(|config| config.read_ahead = 4).start().await;
+    let bytes = noise(82, 12 * CHUNK_LEN);
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    let reader = &net.nodes[2];
+    let content = reader.swarm.open_blob(id).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    for giver in &net.nodes[..2] {
+        giver.peer.set(Fault::HoldAnswer(gate.clone()));
+    }
+    let removal = async {
+        net.nodes[0].peer.until(|asked| !asked.chunks.is_empty()).await;
+        net.nodes[0].swarm.remove(id).await.unwrap();
+        gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    };
+    let (read, ()) = tokio::join!(reader.drain(&content), removal);
+    assert!(matches!(read, Err(ReadError::Unavailable { .. })), "some of it was asked for too late");
+    for node in &net.nodes {
+        assert!(matches!(node.swarm.open_blob(id).await, Err(OpenError::NotFound { .. })));
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,97 @@
+//! Our own clients against our own server: the seam between them, over sockets.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_http_api::ByteStream;
+use herring_http_api::client::{ApiClient, Ask, ClientError, PeerClient, PeerConfig, PeerError};
+use herring_http_api::peer::ChunkRequest;
+use herring_http_api::types::{NodeUsage, Presence, Stored};
+use uuid::Uuid;
+
+use crate::fake::{CHUNK, Fake, Object};
+use crate::sockets::Running;
+
+fn body(bytes: &Bytes) -> ByteStream {
+    stream::iter(bytes.chunks(CHUNK).map(|piece| Ok(bytes.slice_ref(piece))).collect::<Vec<_>>()).boxed()
+}
+
+async fn read(body: ByteStream) -> Vec<u8> {
+    body.try_fold(Vec::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn people() {
+    let fake = Fake::default();
+    fake.objects.lock().unwrap().insert("hub/a b/c?".into(), Object { bytes: "0123456789".into(), version: "v", modified_ms: 0 });
+    let server = Running::of(&fake).await;
+    let client = ApiClient::new(&format!("http://{}", server.addr)).unwrap();
+    let bytes = Bytes::from(vec![5; 3 * CHUNK + 1]);
+    let (id, size) = (BlobId::of(&bytes), bytes.len() as u64);
+    assert_eq!(client.put(None, None, body(&bytes)).await.unwrap(), (Stored { id, size, replicas: 3 }, true));
+    assert!(!client.put(Some(id), Some(size), body(&bytes)).await.unwrap().1);
+    assert_eq!(client.blob_info(id).await.unwrap().size, size);
+    assert_eq!(client.manifest(id).await.unwrap().chunks().len(), 4);
+    assert_eq!(client.owners(id, Some(2)).await.unwrap().chunk, Some(2));
+    assert_eq!(client.explain(id, None).await.unwrap().size, size);
+    assert_eq!(client.cluster().await.unwrap().node, "n1");
+    let (length, whole) = client.get(id, None).await.unwrap();
+    assert_eq!((length, read(whole).await.len() as u64), (size, size));
+    let (length, part) = client.get_object("hub", "a b/c?", Some(ByteRange::new(2, 5))).await.unwrap();
+    assert_eq!((length, read(part).await.as_slice()), (3, &b"234"[..]));
+    client.delete(id).await.unwrap();
+    let gone = client.get(id, None).await.err().expect("it is deleted");
+    assert!(matches!(&gone, ClientError::Problem(problem) if problem.kind == "urn:herring:problem:not-found"), "{gone}");
+    client.ready().await.unwrap();
+    *fake.waits_for.lock().unwrap() = Some("a seed".into());
+    assert_eq!(client.ready().await.unwrap_err(), "a seed");
+    assert_eq!(client.metrics().await.unwrap(), "herring_up 1\n");
+}
+
+#[tokio::test]
+async fn peers() {
+    let bytes = Bytes::from(vec![5; CHUNK + 10]);
+    let (fake, id) = Fake::with(bytes.clone());
+    let server = Running::of(&fake).await;
+    let (client, peer) = (PeerClient::new(PeerConfig::default()), server.addr);
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
+    let chunk = client.chunk(peer, &ChunkRequest::Blob { id, index: 1 }, 10, &ask).await.unwrap();
+    assert_eq!((chunk.digest, chunk.bytes), (ChunkDigest::of(&bytes[CHUNK..]), bytes.slice(CHUNK..)));
+    let absent = ChunkRequest::Blob { id, index: 2 };
+    assert_eq!(client.chunk(peer, &absent, 10, &ask).await, Err(PeerError::NotFound));
+    let object = ObjectRef { origin: "hub".into(), key: "a b/ä&c".into(), version: "\"v+1\"".into(), size: 9 };
+    let said = format!("{object:?} 4 2");
+    let size = u32::try_from(said.len()).unwrap();
+    let reply = client.chunk(peer, &ChunkRequest::Object { object, chunk_size: 4, index: 2 }, size, &ask).await.unwrap();
+    assert_eq!(reply.bytes, said);
+    assert_eq!(client.manifest(peer, id, &ask).await.unwrap().id(), id);
+    assert_eq!(client.presence(peer, id, &ask).await.unwrap(), Presence { chunks: vec![(0, 1)] });
+    assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2 });
+    client.delete(peer, id, &ask).await.unwrap();
+    assert_eq!(client.manifest(peer, id, &ask).await.unwrap_err(), PeerError::NotFound);
+}
+
+#[tokio::test]
+async fn uploads() {
+    let fake = Fake::default();
+    let server = Running::of(&fake).await;
+    let (client, peer, upload) = (PeerClient::new(PeerConfig::default()), server.addr, Uuid::from_u128(7));
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
+    let (four, digest) = (Bytes::from("four"), ChunkDigest::of(b"four"));
+    client.upload_chunk(peer, upload, 4, 3, digest, four.clone(), &ask).await.unwrap();
+    assert_eq!(fake.uploads.lock().unwrap().get(&(upload, 3)), Some(&(4, four)));
+    let wrong = client.upload_chunk(peer, upload, 4, 3, digest, "fore".into(), &ask).await.unwrap_err();
+    assert!(matches!(wrong, PeerError::Refused { status: 422, .. }), "{wrong}");
+    let manifest = Manifest::new(BlobId::of(b"four"), 4, 4, vec![digest]).unwrap();
+    client.commit_upload(peer, upload, &manifest, &ask).await.unwrap();
+    assert_eq!(*fake.committed.lock().unwrap(), [manifest]);
+    client.abort_upload(peer, upload, &ask).await.unwrap();
+    assert!(fake.uploads.lock().unwrap().is_empty());
+}
