@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use chitchat::transport::{Transport, UdpTransport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
@@ -39,6 +39,9 @@ pub struct GossipConfig {
     pub interval: Duration,
     /// How long a member that seems dead stays one, as a suspect.
     pub grace: Duration,
+    /// How long a node that has seeds waits for the first other member before it takes its view for
+    /// [settled](View::settled).
+    pub settle: Duration,
     /// What this node says of itself.
     pub me: NodeInfo,
 }
@@ -46,7 +49,8 @@ pub struct GossipConfig {
 impl GossipConfig {
     /// No seeds, and the measured intervals: at 200 ms a join is seen everywhere in 0.4 s and a death suspected after 1 s,
     /// to which the grace adds 1 s more: gone after 2.0 to 2.6 s among three nodes. A second of silence is what a busy
-    /// machine produces now and then, and taking that for a death would move data.
+    /// machine produces now and then, and taking that for a death would move data. A join is seen in 0.4 s, so
+    /// who has met nobody in 3 s is a lone survivor.
     pub fn new(me: NodeInfo, listen: SocketAddr) -> Self {
         Self {
             cluster: "herring".into(),
@@ -55,6 +59,7 @@ impl GossipConfig {
             seeds: Vec::new(),
             interval: Duration::from_millis(200),
             grace: Duration::from_secs(1),
+            settle: Duration::from_secs(3),
             me,
         }
     }
@@ -98,8 +103,9 @@ impl Gossip {
         wire::check(&config.me)?;
         let (setup, socket) = Setup::open(&config, &*transport).await?;
         let server = setup.spawn(&config.me, generation, socket).await?;
+        let company = setup.company(Instant::now() + config.settle);
         let (interval, address) = (setup.interval, setup.advertise);
-        let roster = Roster::new(config.me, generation, config.grace);
+        let roster = Roster::new(config.me, generation, config.grace, company);
         let (publisher, views) = watch::channel(Arc::new(roster.view(None)));
         let (orders, ordered) = mpsc::channel(QUEUED_ORDERS);
         let token = CancellationToken::new();
@@ -109,7 +115,7 @@ impl Gossip {
     }
 
     /// The views, from the present one on. The first has this node in it, and perhaps nobody else yet. One that follows
-    /// differs in members or suspects; data moves only where the epoch differs.
+    /// differs in members, suspects, or in being alone or settled; data moves only where the epoch differs.
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
     }

@@ -3,6 +3,7 @@
 //! Nodes tell each other of themselves by gossip. What comes out is a `watch` of [`View`]s: members and ring together,
 //! replaced as one, and only when something changed.
 
+mod company;
 mod gossip;
 mod node;
 mod owner;

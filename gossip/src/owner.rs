@@ -69,11 +69,11 @@ impl Owner {
 
     async fn serve(&mut self) {
         loop {
-            let departure = self.roster.next_departure();
-            let due = departure.unwrap_or_else(Instant::now);
+            let change = self.roster.next_change();
+            let due = change.unwrap_or_else(Instant::now);
             tokio::select! {
                 Ok(()) = self.live.changed() => self.hear(),
-                () = sleep_until(due), if departure.is_some() => self.roster.settle(Instant::now()),
+                () = sleep_until(due), if change.is_some() => self.roster.advance(Instant::now()),
                 Some(order) = self.orders.recv() => self.obey(order).await,
                 ended = self.server.termination_watcher() => self.revive(ended).await,
             }

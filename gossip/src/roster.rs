@@ -5,6 +5,7 @@ use herring_ring::NodeId;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::company::Company;
 use crate::{NodeInfo, View};
 
 /// A node that is alive, in one of its generations.
@@ -29,6 +30,7 @@ pub(crate) struct Roster {
     /// Who is alive, by the last word of the failure detector.
     alive: BTreeMap<NodeId, Sighting>,
     peers: BTreeMap<NodeId, Peer>,
+    company: Company,
 }
 
 #[derive(Debug)]
@@ -39,8 +41,9 @@ struct Peer {
 }
 
 impl Roster {
-    pub fn new(me: NodeInfo, generation: u64, grace: Duration) -> Self {
-        Self { me, generation, grace, alive: BTreeMap::new(), peers: BTreeMap::new() }
+    /// Begins with [`Company::Alone`] or [`Company::Awaited`].
+    pub fn new(me: NodeInfo, generation: u64, grace: Duration, company: Company) -> Self {
+        Self { me, generation, grace, alive: BTreeMap::new(), peers: BTreeMap::new(), company }
     }
 
     pub fn me_mut(&mut self) -> &mut NodeInfo {
@@ -63,12 +66,13 @@ impl Roster {
                 self.alive.insert(sighting.node.clone(), sighting);
             }
         }
-        self.settle(now);
+        self.advance(now);
     }
 
-    /// Lets those go whose grace is over.
-    pub fn settle(&mut self, now: Instant) {
+    /// Lets those go whose grace is over, and waits no longer for others than was said.
+    pub fn advance(&mut self, now: Instant) {
         self.admit();
+        self.company = self.company.at(now, !self.peers.is_empty());
         for (id, peer) in &mut self.peers {
             let alive = self.alive.get(id).is_some_and(|sighting| sighting.generation == peer.generation);
             peer.silent_since = if alive { None } else { peer.silent_since.or(Some(now)) };
@@ -82,16 +86,16 @@ impl Roster {
         self.admit();
     }
 
-    /// When to [`settle`](Self::settle) next, if nothing else happens before.
-    pub fn next_departure(&self) -> Option<Instant> {
-        self.departures().map(|(_, at)| at).min()
+    /// When to [`advance`](Self::advance) next, if nothing else happens before.
+    pub fn next_change(&self) -> Option<Instant> {
+        self.departures().map(|(_, at)| at).chain(self.company.due()).min()
     }
 
     /// What this looks like now; `before` is the last view.
     pub fn view(&self, before: Option<&View>) -> View {
         let members = self.peers.values().map(|peer| &peer.info).chain([&self.me]).cloned().collect();
         let silent = self.peers.iter().filter(|(_, peer)| peer.silent_since.is_some());
-        View::new(self.me.id.clone(), members, silent.map(|(id, _)| id.clone()).collect(), before)
+        View::new(self.me.id.clone(), members, silent.map(|(id, _)| id.clone()).collect(), self.company, before)
     }
 
     /// A later generation replaces an earlier one. One that says nothing usable keeps what it said last.

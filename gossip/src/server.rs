@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use chitchat::transport::{Socket, Transport};
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::company::Company;
 use crate::{GossipConfig, NodeInfo, StartError, wire};
 
 /// Resolving the seeds' names is all that takes long at a start.
@@ -42,6 +43,13 @@ impl Setup {
         }
         let (cluster, seeds, interval) = (config.cluster.clone(), config.seeds.clone(), config.interval);
         Ok((Self { cluster, listen, advertise, seeds, interval }, socket))
+    }
+
+    /// Whom this node expects at its start. A name counts as another node, whatever it resolves to just now: one that all
+    /// share stands for the first of them alone until the second is up.
+    pub fn company(&self, until: Instant) -> Company {
+        let own = |seed: &String| seed.parse().is_ok_and(|seed: SocketAddr| seed == self.listen || seed == self.advertise);
+        if self.seeds.iter().all(own) { Company::Alone } else { Company::Awaited { until } }
     }
 
     /// A server for one generation of this node.
@@ -94,5 +102,26 @@ impl Transport for Opened {
     async fn open(&self, listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         let socket = self.0.lock().await.take();
         socket.ok_or_else(|| anyhow::anyhow!("the socket of {listen} was taken already"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_only_itself_has_no_seeds() {
+        let until = Instant::now();
+        let company = |seeds: &[&str]| {
+            let [listen, advertise] = ["0.0.0.0:1", "127.0.0.2:1"].map(|address| address.parse().unwrap());
+            let seeds = seeds.iter().map(ToString::to_string).collect();
+            Setup { cluster: String::new(), listen, advertise, seeds, interval: Duration::ZERO }.company(until)
+        };
+        for own in [&[][..], &["127.0.0.2:1"], &["0.0.0.0:1", "127.0.0.2:1"]] {
+            assert_eq!(company(own), Company::Alone, "{own:?}");
+        }
+        for others in [&["127.0.0.3:1"][..], &["127.0.0.2:2"], &["127.0.0.2:1", "127.0.0.3:1"], &["localhost:1"]] {
+            assert_eq!(company(others), Company::Awaited { until }, "{others:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use herring_ring::{Epoch, NodeId, Point, Ring};
 
 use crate::NodeInfo;
+use crate::company::Company;
 
 /// One immutable picture of the swarm: its members, and the ring of those that are ready.
 #[derive(Debug, Clone)]
@@ -11,16 +12,27 @@ pub struct View {
     members: Vec<NodeInfo>,
     suspects: BTreeSet<NodeId>,
     ring: Ring,
+    company: Company,
 }
 
 impl View {
     /// A view that nobody gossiped about. Of several members with one id the last counts.
     pub fn fixed(me: NodeId, members: Vec<NodeInfo>) -> Self {
-        Self::new(me, members, BTreeSet::new(), None)
+        let mut view = Self::new(me, members, BTreeSet::new(), Company::Known, None);
+        if view.members.len() <= 1 {
+            view.company = Company::Alone;
+        }
+        view
     }
 
     /// Takes over the ring of the view `before` where it has the same members: building one costs milliseconds.
-    pub(crate) fn new(me: NodeId, members: Vec<NodeInfo>, suspects: BTreeSet<NodeId>, before: Option<&View>) -> Self {
+    pub(crate) fn new(
+        me: NodeId,
+        members: Vec<NodeInfo>,
+        suspects: BTreeSet<NodeId>,
+        company: Company,
+        before: Option<&View>,
+    ) -> Self {
         let by_id: BTreeMap<_, _> = members.into_iter().map(|node| (node.id.clone(), node)).collect();
         let members: Vec<NodeInfo> = by_id.into_values().collect();
         let owning = || members.iter().filter_map(NodeInfo::member);
@@ -28,7 +40,7 @@ impl View {
             Some(view) if owning().eq(view.ring.members().iter().cloned()) => view.ring.clone(),
             _ => Ring::new(owning()),
         };
-        Self { me, members, suspects, ring }
+        Self { me, members, suspects, ring, company }
     }
 
     /// The node that sees this.
@@ -65,9 +77,22 @@ impl View {
         self.suspects.contains(id)
     }
 
-    /// Whether both show the same. Two rings of one epoch are the same ring, so the members and suspects decide.
+    /// Whether this node belongs to nobody: it was given no seeds (but perhaps itself) and has met no other member since it
+    /// started; a fixed view, whether it has one member at most.
+    pub fn alone(&self) -> bool {
+        self.company == Company::Alone
+    }
+
+    /// Whether what this says of the swarm may be relied on, which then stays so: true when [`alone`](Self::alone), when
+    /// another member has been met since the start, when [`GossipConfig::settle`](crate::GossipConfig::settle) has passed
+    /// without one (a lone survivor), and in a fixed view.
+    pub fn settled(&self) -> bool {
+        self.company.due().is_none()
+    }
+
+    /// Whether both show the same. Two rings of one epoch are the same ring, so it need not be compared.
     pub(crate) fn same(&self, other: &View) -> bool {
-        self.members == other.members && self.suspects == other.suspects
+        self.members == other.members && self.suspects == other.suspects && self.company == other.company
     }
 }
 
@@ -96,6 +121,25 @@ mod tests {
         let mut owners: Vec<_> = view.owners(Point::from_u64(1), 3).iter().map(|m| m.id.to_string()).collect();
         owners.sort();
         assert_eq!(owners, ["b", "d"]);
+    }
+
+    #[test]
+    fn a_fixed_view_is_settled_and_alone_without_a_second_member() {
+        let [a, b] = ["a", "b"].map(|name| node(name, NodeState::Ready));
+        for (members, alone) in [(vec![], true), (vec![a.clone()], true), (vec![a.clone(), a.clone()], true), (vec![a, b], false)]
+        {
+            let view = View::fixed("a".parse().unwrap(), members);
+            assert_eq!((view.alone(), view.settled()), (alone, true), "{view:?}");
+        }
+    }
+
+    #[test]
+    fn views_that_differ_in_company_differ() {
+        let view = |company| View::new("a".parse().unwrap(), vec![], BTreeSet::new(), company, None);
+        let awaited = Company::Awaited { until: tokio::time::Instant::now() };
+        for (one, other) in [(Company::Alone, Company::Known), (Company::Known, awaited)] {
+            assert!(!view(one).same(&view(other)) && view(one).same(&view(one)));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | `DELETE blobs/{id}` | 204, also where there was none |
 //! | `GET objects/chunks/{n}?origin=&key=&version=&size=&chunk_size=` | 200 bytes and [`DIGEST`]; the owner asks the origin where it must |
 //! | `PUT uploads/{upload}/chunks/{n}?chunk_size=` with [`DIGEST`] | 204, 422, 507 |
-//! | `POST uploads/{upload}/commit` with a manifest | 204 once all is on disk, 422, 507 |
+//! | `POST uploads/{upload}/commit` with a manifest | 200 [`crate::types::Presence`] of the blob once all is on disk, 422, 507 |
 //! | `DELETE uploads/{upload}` | 204 |
 //! | `GET usage` | 200 [`crate::types::NodeUsage`] |
 

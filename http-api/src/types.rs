@@ -140,9 +140,57 @@ pub struct Problem {
     pub detail: String,
 }
 
-/// Which chunks of a content a peer holds: `GET /peer/v1/blobs/{id}/presence`.
+/// Which chunks of a content a peer holds: `GET /peer/v1/blobs/{id}/presence`, and what a commit answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Runs")]
 pub struct Presence {
-    /// Half-open runs of chunk indices, ascending.
+    /// Half-open runs of chunk indices: ascending, disjoint, none empty. What comes over the wire is checked for it.
     pub chunks: Vec<(u32, u32)>,
+}
+
+impl Presence {
+    pub fn has(&self, chunk: u32) -> bool {
+        let after = self.chunks.partition_point(|&(start, _)| start <= chunk);
+        after.checked_sub(1).is_some_and(|run| chunk < self.chunks[run].1)
+    }
+}
+
+/// A presence as it was read, not yet believed.
+#[derive(Deserialize)]
+struct Runs {
+    chunks: Vec<(u32, u32)>,
+}
+
+impl TryFrom<Runs> for Presence {
+    type Error = &'static str;
+
+    fn try_from(Runs { chunks }: Runs) -> Result<Self, Self::Error> {
+        let ordered = chunks.is_sorted_by(|before, after| before.1 <= after.0);
+        let filled = chunks.iter().all(|(start, end)| start < end);
+        if ordered && filled { Ok(Self { chunks }) } else { Err("runs of chunks that are empty, overlap, or do not ascend") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_presence_has_what_its_runs_have() {
+        let presence = Presence { chunks: vec![(1, 3), (3, 4), (7, 8), (u32::MAX - 1, u32::MAX)] };
+        for chunk in (0..10).chain([u32::MAX - 2, u32::MAX - 1, u32::MAX]) {
+            let among = presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&chunk));
+            assert_eq!(presence.has(chunk), among, "{chunk}");
+        }
+        assert!(!Presence { chunks: vec![] }.has(0));
+    }
+
+    #[test]
+    fn a_presence_out_of_order_is_not_read() {
+        let read = |chunks: &str| serde_json::from_str::<Presence>(&format!(r#"{{"chunks":{chunks}}}"#));
+        assert_eq!(read("[[0,2],[2,3],[5,9]]").unwrap().chunks, [(0, 2), (2, 3), (5, 9)]);
+        for wrong in ["[[2,2]]", "[[3,2]]", "[[0,3],[2,4]]", "[[5,6],[0,1]]"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 }

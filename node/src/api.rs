@@ -2,6 +2,7 @@
 //! meet HTTP.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
@@ -20,6 +21,8 @@ use uuid::Uuid;
 pub struct Api {
     pub swarm: Swarm,
     pub metrics: PrometheusHandle,
+    /// Whether all of the node is up, its mount included.
+    pub started: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -31,7 +34,7 @@ impl Backend for Api {
 
     async fn read_blob(&self, id: BlobId, range: ByteRange) -> Result<ByteStream, ApiError> {
         let content = self.swarm.open_blob(id).await.map_err(open_error)?;
-        started(self.swarm.stream(&content, range)).await
+        Ok(body(self.swarm.stream(&content, range)))
     }
 
     async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError> {
@@ -74,7 +77,7 @@ impl Backend for Api {
                 format!("{origin}/{key} is now version {}, no longer {asked}", version(&content)),
             ));
         }
-        started(self.swarm.stream(&content, range)).await
+        Ok(body(self.swarm.stream(&content, range)))
     }
 
     async fn cluster(&self) -> Result<Cluster, ApiError> {
@@ -87,7 +90,10 @@ impl Backend for Api {
     }
 
     fn ready(&self) -> Result<(), String> {
-        self.swarm.ready()
+        match self.started.load(Ordering::Acquire) {
+            true => self.swarm.ready(),
+            false => Err("this node is starting".to_owned()),
+        }
     }
 
     fn metrics(&self) -> String {
@@ -128,8 +134,8 @@ impl PeerBackend for Api {
         self.swarm.upload_chunk(upload, chunk_size, index, digest, body).await.map_err(serve_error)
     }
 
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ApiError> {
-        self.swarm.commit_upload(upload, manifest).await.map_err(serve_error)
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError> {
+        self.swarm.commit_upload(upload, Arc::new(manifest)).await.map_err(serve_error)
     }
 
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
@@ -142,12 +148,9 @@ impl PeerBackend for Api {
     }
 }
 
-/// The stream, once its first piece is there: what fails at once still gets a status of its own.
-async fn started(pieces: impl Stream<Item = Result<bytes::Bytes, ReadError>> + Send + 'static) -> Result<ByteStream, ApiError> {
-    let mut pieces = Box::pin(pieces);
-    let first = pieces.next().await.transpose().map_err(read_error)?;
-    let rest = pieces.map(|piece| piece.map_err(std::io::Error::other));
-    Ok(Box::pin(futures_util::stream::iter(first.map(Ok)).chain(rest)))
+/// The stream as the router takes it: an error keeps its kind, which decides the status where nothing was sent yet.
+fn body(pieces: impl Stream<Item = Result<bytes::Bytes, ReadError>> + Send + 'static) -> ByteStream {
+    Box::pin(pieces.map(|piece| piece.map_err(|error| std::io::Error::other(read_error(error)))))
 }
 
 fn version(content: &Content) -> &str {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herring_fuse::{Mount, MountConfig, MountError};
@@ -25,13 +26,15 @@ use crate::signals::Stop;
 
 /// The file in the data directory that makes a restarted node the same node.
 const ID_FILE: &str = "node-id";
-/// Puts that nobody has continued for this long are dropped: far beyond any deadline of a put under way.
-const UPLOAD_IDLE: Duration = Duration::from_secs(15 * 60);
+/// Puts that nobody has continued for this long are dropped. A put has no deadline while its body flows, and of a slow one in a large
+/// swarm a node sees a chunk now and then only.
+const UPLOAD_IDLE: Duration = Duration::from_secs(6 * 3600);
 /// How often idle puts are looked for and histograms are tidied.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long a leaving node's goodbye travels before it closes its door: three gossip rounds of 200 ms.
 const GOODBYE: Duration = Duration::from_millis(600);
-/// The most that each step of the shutdown may take: four of them stay below the 25 s after which `herring up` kills a child.
+/// The most that each step of the shutdown may take: an orderly stop takes
+/// about 2 s, and four steps at their worst end just when `herring up` gives up on a child after 27 s.
 const STEP: Duration = Duration::from_secs(6);
 
 /// Runs a node until SIGINT or SIGTERM.
@@ -70,7 +73,8 @@ impl Node {
         let engine = SwarmConfig { replicas: config.replicas, ..SwarmConfig::default() };
         let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone() });
+        let started = Arc::new(AtomicBool::new(false));
+        let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone() });
         tasks.spawn(server.serve(api.clone(), api, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
@@ -83,6 +87,7 @@ impl Node {
             }
         }
         node.gossip.set_state(NodeState::Ready).await;
+        started.store(true, Ordering::Release);
         tracing::info!(listen = %config.listen, gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::{Signal, getpid, kill_process};
 
 /// What an orderly stop may take.
-const GRACE: Duration = Duration::from_secs(25);
+const GRACE: Duration = Duration::from_secs(27);
 
 /// Stops this process once its stdin ends, which it does at the latest when the parent that holds the other end dies,
 /// be it by `kill -9`.

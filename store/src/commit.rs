@@ -23,7 +23,7 @@ impl Draft {
         let begun = Instant::now();
         self.touch();
         let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
-        if *phase == Phase::Closed {
+        if *phase == Phase::Closed || self.is_spoilt() {
             return Err(WriteError::Gone);
         }
         self.check(manifest)?;

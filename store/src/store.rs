@@ -87,6 +87,10 @@ impl Store {
     /// An entry without chunks. Where one of this id is here already, that one is given, whatever its chunk size is; calls at
     /// the same time give the same one.
     pub async fn create(&self, description: Description) -> Result<Entry, WriteError> {
+        // Without waiting for who holds the name: a commit may, for as long as the disk takes.
+        if let Some(entry) = self.get(&description.id()) {
+            return Ok(entry);
+        }
         let store = self.clone();
         blocking(move || store.create_blocking(description)).await
     }

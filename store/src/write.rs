@@ -54,12 +54,9 @@ impl WriteError {
 }
 
 impl Entry {
-    /// Writes chunk `n`, whole, after checking it against `digest` and that against the description. A chunk that is
-    /// here already is left as it is, without I/O. Survives the death of the process, not yet a power loss.
+    /// Writes chunk `n`, whole, after checking it against `digest` and that against the description, so that `Ok` always
+    /// says that these bytes are right. A chunk that is here already is left as it is, without I/O. Survives the death of the process, not yet a power loss.
     pub async fn write_chunk(&self, n: u32, digest: ChunkDigest, bytes: Bytes) -> Result<(), WriteError> {
-        if self.has(n) {
-            return self.agree(n, digest);
-        }
         let entry = self.clone();
         blocking(move || entry.write_blocking(n, digest, &bytes)).await
     }

@@ -9,8 +9,10 @@ pub struct SwarmConfig {
     pub replicas: usize,
     /// Bytes in a chunk of what is put here. Origins' objects are cut alike, so all nodes must agree.
     pub chunk_size: u32,
-    /// Bytes of chunks that may be in memory for this node's own readers and writers: 256 MiB, 64 chunks.
+    /// Bytes of chunks that may be in memory for this node's own readers: 256 MiB, 64 chunks.
     pub memory: usize,
+    /// The same for puts, apart so that clients that send slowly do not stop readers.
+    pub put_memory: usize,
     /// The same for what peers send and ask, apart so that two nodes cannot wait for each other's memory.
     pub peer_memory: usize,
     /// Chunks fetched ahead of a reader that goes forward: 8, within the 8–12 streams that fill a connection.
@@ -18,7 +20,8 @@ pub struct SwarmConfig {
     /// A second owner is asked when the first has not answered a blob's chunk for this long.
     /// A 4 MiB chunk takes 2 ms at 2 GB/s and 34 ms at 1 Gbit/s; half a second is a peer in trouble.
     pub hedge: Duration,
-    /// The same for an object's chunk, whose owner may be waiting for the origin, and where a second owner would fetch it a second time.
+    /// The same for an object's chunk, whose owner may be waiting for a slow origin, and where a second owner would fetch it a second time:
+    /// as long as one request to an origin may take. A peer that is gone is noticed within 1.5 s whatever this says.
     pub origin_hedge: Duration,
 }
 
@@ -28,10 +31,11 @@ impl Default for SwarmConfig {
             replicas: 3,
             chunk_size: CHUNK_SIZE,
             memory: 256 << 20,
+            put_memory: 256 << 20,
             peer_memory: 256 << 20,
             read_ahead: 8,
             hedge: Duration::from_millis(500),
-            origin_hedge: Duration::from_secs(5),
+            origin_hedge: Duration::from_secs(30),
         }
     }
 }
@@ -43,7 +47,9 @@ pub(crate) const ACKNOWLEDGE: usize = 2;
 /// place along the walk, so this many joins may pass before a blob must be looked for elsewhere.
 pub(crate) const SUCCESSORS: usize = 8;
 
-/// A question without a body worth mentioning: a manifest, a presence, a deletion.
+/// A removal, which waits for the disk.
+pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
+/// A question without a body worth mentioning: a manifest, a presence.
 pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);
 /// What a member has to say of itself for a table: late is as good as never.
 pub(crate) const STATUS_DEADLINE: Duration = Duration::from_millis(500);

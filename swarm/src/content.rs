@@ -68,10 +68,14 @@ impl Content {
         }
     }
 
-    /// Notes that `chunk` is being read; whether the reader goes forward (or begins at the beginning).
+    /// Notes that `chunk` is being read; whether that is a step forward from the last one.
     pub(crate) fn note_read(&self, chunk: u32) -> bool {
-        let last = self.0.last_read.swap(chunk, Ordering::Relaxed);
-        chunk == 0 || last == chunk || last.wrapping_add(1) == chunk
+        self.0.last_read.swap(chunk, Ordering::Relaxed).checked_add(1) == Some(chunk)
+    }
+
+    /// The same without noting it.
+    pub(crate) fn is_step(&self, chunk: u32) -> bool {
+        self.0.last_read.load(Ordering::Relaxed).checked_add(1) == Some(chunk)
     }
 }
 

@@ -15,6 +15,12 @@ pub struct Attempt {
 }
 
 impl Tried {
+    pub fn of(whom: impl fmt::Display, outcome: impl fmt::Display) -> Self {
+        let mut tried = Self::default();
+        tried.note(whom, outcome);
+        tried
+    }
+
     pub fn note(&mut self, whom: impl fmt::Display, outcome: impl fmt::Display) {
         self.0.push(Attempt { whom: whom.to_string(), outcome: outcome.to_string() });
     }

@@ -91,9 +91,8 @@ impl Swarm {
     ) -> ExplainChunk {
         let point = Point::of_chunk(manifest, chunk);
         let owners = self.owner_names(view, point);
-        let has = |presence: &Presence| presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&chunk));
         let holders: Vec<String> =
-            holdings.held.iter().filter(|(_, presence)| has(presence)).map(|(node, _)| node.to_string()).collect();
+            holdings.held.iter().filter(|(_, presence)| presence.has(chunk)).map(|(node, _)| node.to_string()).collect();
         let state = match holders.len() {
             0 => "lost",
             _ if owners.iter().all(|owner| holders.contains(owner)) => "replicated",
@@ -170,7 +169,8 @@ impl Swarm {
     pub fn ready(&self) -> Result<(), String> {
         let view = self.view();
         match view.get(view.me()).map(|me| me.state) {
-            Some(NodeState::Ready) => Ok(()),
+            Some(NodeState::Ready) if view.settled() => Ok(()),
+            Some(NodeState::Ready) => Err("this node is looking for the others of its swarm".to_owned()),
             Some(state) => Err(format!("this node is {state}")),
             None => Err("this node does not see itself in the swarm yet".to_owned()),
         }

@@ -26,6 +26,11 @@ impl Memory {
         Self { free: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS))), kib }
     }
 
+    /// Whether there is enough for work that nobody waits for yet.
+    pub fn is_half_free(&self) -> bool {
+        self.free.available_permits() >= usize::try_from(self.kib / 2).unwrap_or(usize::MAX)
+    }
+
     /// A share of `bytes`, or of the whole budget where that is less, first come first served.
     pub async fn take(&self, bytes: u64, wait: Duration) -> Result<Share, Exhausted> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib);

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use futures_util::StreamExt;
@@ -8,7 +9,7 @@ use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_origin::{Listed, ObjectInfo, Origin, OriginError};
 use herring_ring::Point;
-use herring_store::Description;
+use herring_store::{Description, WriteError};
 
 use crate::candidates::Candidate;
 use crate::config::{OBJECT_TTL, SMALL_DEADLINE};
@@ -39,10 +40,12 @@ impl Swarm {
         }
         let view = self.view();
         let (owners, others) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
-        let (mut tried, mut silent) = (Tried::default(), false);
+        // Until this node has met its swarm, nobody else having it says nothing.
+        let (mut tried, mut silent) = (Tried::default(), !view.settled());
+        let removals = self.0.removals.load(Ordering::Relaxed);
         for round in [owners, others] {
             if let Some(manifest) = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await {
-                return Ok(self.keep_manifest(manifest).await);
+                return Ok(self.keep_manifest(manifest, removals).await);
             }
         }
         let what = format!("blob {id}");
@@ -76,13 +79,17 @@ impl Swarm {
         None
     }
 
-    /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that.
-    async fn keep_manifest(&self, manifest: Manifest) -> Content {
+    /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that. Where something was
+    /// removed since it was asked for, it may be what was removed, and is not kept.
+    async fn keep_manifest(&self, manifest: Manifest, removals: u64) -> Content {
         let manifest = Arc::new(manifest);
-        if let Err(error) = self.0.store.create(Description::Blob(Arc::clone(&manifest))).await {
-            tracing::debug!(id = %manifest.id(), %error, "a manifest was not kept");
-        }
-        Content::blob(manifest, SystemTime::now())
+        let created = match self.0.removals.load(Ordering::Relaxed) == removals {
+            true => self.0.store.create(Description::Blob(Arc::clone(&manifest))).await.map(|entry| entry.modified()),
+            false => Err(WriteError::Gone),
+        };
+        let not_kept = |error| tracing::debug!(id = %manifest.id(), %error, "a manifest was not kept");
+        let modified = created.map_err(not_kept).unwrap_or_else(|()| SystemTime::now());
+        Content::blob(manifest, modified)
     }
 
     /// Opens the present version of an origin's object.

@@ -1,29 +1,27 @@
 //! A put: the body is cut into chunks, each is hashed and sent to its owners while the rest still arrives, and when all
 //! are there the manifest goes to everyone who holds a part, to the manifest's own owners last. That is the commit point.
+//! `put/spread.rs` gives parts to nodes, `put/commit.rs` is the end, `put/abandon.rs` the end of a put that failed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod abandon;
+mod commit;
+mod spread;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
 use herring_blob::{BlobHasher, BlobId, HashedChunk, Manifest};
 use herring_gossip::View;
 use herring_http_api::ByteStream;
-use herring_http_api::client::PeerError;
-use herring_http_api::types::{Presence, Stored};
+use herring_http_api::types::Stored;
 use herring_ring::{NodeId, Point};
-use herring_store::WriteError;
 use metrics::counter;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::candidates::Candidate;
-use crate::config::{ACKNOWLEDGE, CHUNK_DEADLINE, COMMIT_DEADLINE, SMALL_DEADLINE};
+use self::abandon::Abandon;
+use self::spread::Copies;
 use crate::cut::{Cut, Cutter};
 use crate::{PutError, Swarm, Tried, metrics as m};
 
@@ -63,34 +61,15 @@ struct Sending {
     arrived: Vec<Part>,
 }
 
-/// Tells those who hold parts of an upload to forget it, unless it was committed. Runs also where the client goes away.
-struct Abandon(Option<Transfer>);
-
-/// Why a node did not take its part of a put.
-#[derive(Debug, thiserror::Error)]
-enum PartError {
-    #[error(transparent)]
-    Here(#[from] WriteError),
-    #[error(transparent)]
-    There(#[from] PeerError),
-}
-
-/// Who refused, and how many of them only for want of room.
-#[derive(Default)]
-struct Refusals {
-    tried: Tried,
-    full: usize,
-}
-
 impl Swarm {
     /// Takes a body into the swarm. Returns when enough owners have everything on disk to acknowledge it.
     pub async fn put(&self, expected: Option<BlobId>, body: ByteStream) -> Result<Put, PutError> {
         let view = self.view();
-        if view.ring().members().is_empty() {
+        if view.ring().members().is_empty() || !view.settled() {
             return Err(PutError::NotReady);
         }
-        let transfer =
-            Transfer { swarm: self.clone(), view, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() };
+        let transfer = Transfer::new(self.clone(), view);
+        transfer.check_members()?;
         let mut abandon = Abandon(Some(transfer.clone()));
         let put = transfer.run(expected, body).await?;
         abandon.0 = None;
@@ -101,6 +80,17 @@ impl Swarm {
 }
 
 impl Transfer {
+    fn new(swarm: Swarm, view: Arc<View>) -> Self {
+        Self { swarm, view, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
+    }
+
+    /// Refuses before the body is read what cannot be acknowledged after it.
+    fn check_members(&self) -> Result<(), PutError> {
+        let (needed, got) = (self.needed(), self.view.ring().members().len());
+        let tried = Tried::of("the ring", format_args!("has only {got} members now"));
+        if got < needed { Err(PutError::TooFewReplicas { needed, got, tried }) } else { Ok(()) }
+    }
+
     async fn run(&self, expected: Option<BlobId>, body: ByteStream) -> Result<Put, PutError> {
         let (manifest, mut sending) = self.send_all(body).await?;
         let (id, size) = (manifest.id(), manifest.size());
@@ -115,7 +105,7 @@ impl Transfer {
     /// Reads and hashes the body; each chunk is on its way to its owners while the next is read.
     async fn send_all(&self, body: ByteStream) -> Result<(Manifest, Sending), PutError> {
         let config = &self.swarm.0.config;
-        let mut cutter = Cutter::new(body, config.chunk_size, self.swarm.0.memory.clone());
+        let mut cutter = Cutter::new(body, config.chunk_size, self.swarm.0.put_memory.clone());
         let (mut hasher, mut sending) = (BlobHasher::new(config.chunk_size), Sending::default());
         let mut current = cutter.next().await?;
         while let Some(cut) = current {
@@ -140,148 +130,8 @@ impl Transfer {
     }
 
     async fn send(self, point: Point, chunk: HashedChunk, bytes: Bytes) -> Result<Part, PutError> {
-        let holders = self.spread(self.walk(point), |node| self.send_to(node, chunk, bytes.clone())).await?;
-        Ok(Part { chunk: chunk.index, holders })
-    }
-
-    /// The nodes in the order in which they should keep something: owners first, but silent and failed ones behind all others.
-    fn walk(&self, point: Point) -> Vec<Candidate> {
-        let candidates = self.swarm.candidates(&self.view, point);
-        let mut walk = candidates.owners;
-        walk.extend(candidates.successors);
-        walk.sort_by_key(|one| self.view.suspect(&one.id) || self.swarm.0.health.failed_lately(&one.id));
-        walk
-    }
-
-    /// Gives a part to as many nodes as there should be replicas, all at once; who refuses is replaced by the next of the walk.
-    async fn spread<F>(&self, walk: Vec<Candidate>, part: impl Fn(Candidate) -> F) -> Result<Holders, PutError>
-    where
-        F: Future<Output = Result<(), PartError>>,
-    {
-        let give = |node: Candidate| async { (node.id.clone(), part(node).await) };
-        let mut walk = walk.into_iter();
-        let mut giving: FuturesUnordered<_> = walk.by_ref().take(self.swarm.replicas()).map(give).collect();
-        let (mut holders, mut refusals) = (Holders::new(), Refusals::default());
-        while let Some((node, given)) = giving.next().await {
-            match given {
-                Ok(()) => {
-                    holders.insert(node);
-                }
-                Err(error) => {
-                    refusals.note(node, &error);
-                    giving.extend(walk.next().map(give));
-                }
-            }
-        }
-        if holders.len() < self.needed() { Err(refusals.into_error(self.needed(), holders.len())) } else { Ok(holders) }
-    }
-
-    /// Replicas without which a put is not acknowledged.
-    fn needed(&self) -> usize {
-        ACKNOWLEDGE.min(self.swarm.replicas()).min(self.view.ring().members().len())
-    }
-
-    async fn send_to(&self, node: Candidate, chunk: HashedChunk, bytes: Bytes) -> Result<(), PartError> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node.id.clone());
-        let HashedChunk { index, digest } = chunk;
-        let (swarm, chunk_size) = (&self.swarm.0, self.swarm.0.config.chunk_size);
-        if self.swarm.is_me(&self.view, &node) {
-            return Ok(swarm.store.upload(self.upload, chunk_size).await?.write_chunk(index, digest, bytes).await?);
-        }
-        let ask = self.swarm.ask(&self.view, CHUNK_DEADLINE);
-        let mut question = swarm.health.ask(&node.id, Duration::MAX);
-        let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, digest, bytes, &ask).await;
-        sent.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
-    }
-
-    async fn commit_to(&self, node: Candidate, manifest: Arc<Manifest>) -> Result<(), PartError> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node.id.clone());
-        let swarm = &self.swarm.0;
-        if self.swarm.is_me(&self.view, &node) {
-            let upload = swarm.store.upload(self.upload, swarm.config.chunk_size).await?;
-            return Ok(upload.commit(manifest).await.map(drop)?);
-        }
-        let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
-        let mut question = swarm.health.ask(&node.id, Duration::MAX);
-        let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, &ask).await;
-        committed.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
-    }
-
-    /// Has everyone who holds a part put it on disk under the manifest, the manifest's owners last.
-    /// Returns how many replicas the least replicated part has.
-    async fn commit_all(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<usize, PutError> {
-        let walk = self.walk(Point::of_blob(&manifest.id()));
-        let keepers: BTreeSet<&NodeId> = walk.iter().take(self.swarm.replicas()).map(|one| &one.id).collect();
-        let holders: BTreeSet<&NodeId> = parts.iter().flat_map(|part| &part.holders).collect();
-        let others = holders.difference(&keepers).filter_map(|id| self.view.get(id)).map(Candidate::from);
-        let commits = others.map(|node| async { (node.id.clone(), self.commit_to(node, Arc::clone(manifest)).await) });
-        let (mut committed, mut refusals) = (Holders::new(), Refusals::default());
-        for (node, result) in join_all(commits).await {
-            match result {
-                Ok(()) => drop(committed.insert(node)),
-                Err(error) => refusals.note(node, &error),
-            }
-        }
-        let kept = self.spread(walk, |node| self.commit_to(node, Arc::clone(manifest))).await?;
-        committed.extend(kept.iter().cloned());
-        let held = self.held_by(&committed, manifest.id(), &mut refusals).await;
-        let replicas = parts.iter().map(|part| part.replicas(&held, &mut refusals)).min();
-        let replicas = replicas.unwrap_or(kept.len()).min(kept.len());
-        if replicas < self.needed() { Err(refusals.into_error(self.needed(), replicas)) } else { Ok(replicas) }
-    }
-
-    /// What those who committed hold now. One that restarted under the put has forgotten its parts and commits gladly without.
-    async fn held_by(&self, committed: &Holders, id: BlobId, refusals: &mut Refusals) -> BTreeMap<NodeId, Presence> {
-        let ask = self.swarm.ask(&self.view, SMALL_DEADLINE);
-        let nodes = committed.iter().filter_map(|id| self.view.get(id)).map(Candidate::from);
-        let answers = join_all(nodes.map(|node| async {
-            let presence = match self.swarm.is_me(&self.view, &node) {
-                true => self.swarm.presence(id).map_err(|_| PeerError::NotFound),
-                false => self.swarm.0.peers.presence(node.http, id, &ask).await,
-            };
-            (node.id, presence)
-        }));
-        let mut held = BTreeMap::new();
-        for (node, presence) in answers.await {
-            match presence {
-                Ok(presence) => drop(held.insert(node, presence)),
-                Err(error) => refusals.note(node, &error.into()),
-            }
-        }
-        held
-    }
-
-    async fn abandon(self) {
-        // A chunk that arrived behind the word to forget it would begin the upload anew.
-        self.sends.close();
-        self.sends.wait().await;
-        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
-        let nodes = touched.iter().filter_map(|id| self.view.get(id)).map(Candidate::from);
-        join_all(nodes.map(|node| self.abandon_at(node))).await;
-    }
-
-    /// Best effort: what is missed here, each node's own sweep of idle uploads finds.
-    async fn abandon_at(&self, node: Candidate) {
-        if self.swarm.is_me(&self.view, &node) {
-            return self.swarm.abort_upload(self.upload).await;
-        }
-        let ask = self.swarm.ask(&self.view, SMALL_DEADLINE);
-        if let Err(error) = self.swarm.0.peers.abort_upload(node.http, self.upload, &ask).await {
-            tracing::debug!(peer = %node.id, %error, "a peer was not told that a put came to nothing");
-        }
-    }
-}
-
-impl Part {
-    /// On how many of its holders it still is.
-    fn replicas(&self, held: &BTreeMap<NodeId, Presence>, refusals: &mut Refusals) -> usize {
-        let has = |presence: &Presence| presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&self.chunk));
-        let known = self.holders.iter().filter_map(|node| Some((node, held.get(node)?)));
-        let (still, lost): (Vec<_>, Vec<_>) = known.partition(|(_, presence)| has(presence));
-        for (node, _) in lost {
-            refusals.tried.note(node, format_args!("took chunk {} and does not have it any more", self.chunk));
-        }
-        still.len()
+        let given = self.spread(self.walk(point), Copies::all(&self), |node| self.send_to(node, chunk, bytes.clone())).await?;
+        Ok(Part { chunk: chunk.index, holders: given.into_keys().collect() })
     }
 }
 
@@ -315,41 +165,9 @@ async fn hash(mut hasher: BlobHasher, bytes: Bytes) -> Result<(BlobHasher, Hashe
     work.await.map_err(|_| PutError::Interrupted)
 }
 
-fn note_failure(question: &mut crate::health::Question<'_>, error: &PeerError) {
-    match error {
-        PeerError::Connect(_) | PeerError::TimedOut(_) | PeerError::Broken(_) | PeerError::Garbage(_) => question.failed(),
-        PeerError::NotFound | PeerError::Full(_) | PeerError::Changed(_) | PeerError::Refused { .. } => {}
-    }
-}
-
-impl Refusals {
-    fn note(&mut self, node: NodeId, error: &PartError) {
-        let full = matches!(error, PartError::Here(WriteError::Full { .. }) | PartError::There(PeerError::Full(_)));
-        self.full += usize::from(full);
-        tracing::warn!(%node, %error, "a node did not take its part of a put");
-        self.tried.note(node, error);
-    }
-
-    fn into_error(self, needed: usize, got: usize) -> PutError {
-        match self.full > 0 && self.full == self.tried.0.len() {
-            true => PutError::Full { tried: self.tried },
-            false => PutError::TooFewReplicas { needed, got, tried: self.tried },
-        }
-    }
-}
-
 /// What is on its way when a put fails goes on to its end: see [`Transfer::abandon`].
 impl Drop for Sending {
     fn drop(&mut self) {
         self.under_way.detach_all();
-    }
-}
-
-impl Drop for Abandon {
-    fn drop(&mut self) {
-        if let Some(transfer) = self.0.take() {
-            let tasks = transfer.swarm.0.tasks.clone();
-            tasks.spawn(transfer.abandon());
-        }
     }
 }

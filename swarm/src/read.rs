@@ -1,5 +1,7 @@
 //! Ranges: from this node's disk where it has them, else chunk by chunk from elsewhere.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream;
@@ -14,23 +16,35 @@ const PIECE: u64 = 1 << 20;
 /// Where a stream is.
 struct Cursor {
     left: ByteRange,
-    /// A chunk that came from elsewhere: its first pieces are served from memory.
+    /// A chunk that came from elsewhere and could not be kept: its pieces are served from memory.
     held: Option<(u32, Bytes)>,
+    /// The chunks of the range behind the one that is being read.
+    sent_for: Range<u32>,
 }
 
 impl Swarm {
     /// The bytes of `range` if that takes no waiting: on this node's disk, verified, and in the page cache.
     pub fn read_now(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
-        self.0.store.get(&content.id())?.read_now(range.clamp_to(content.size()))
+        let range = range.clamp_to(content.size());
+        let entry = self.0.store.get(&content.id())?;
+        let chunk = content.geometry().chunk_at(range.start)?;
+        // A step into the next chunk of what is not all here is the moment to send for more, which is not done from here.
+        if content.is_step(chunk) && !entry.is_complete() {
+            return None;
+        }
+        entry.read_now(range)
     }
 
     /// The bytes of `range`, from wherever they are; held in memory whole, so a few MiB at a time.
     pub async fn read(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
         let range = range.clamp_to(content.size());
+        let chunks = content.geometry().chunks_in(range);
+        if chunks.clone().any(|chunk| content.note_read(chunk)) {
+            self.read_ahead(content, chunks.end..content.geometry().chunk_count());
+        }
         if let Some(bytes) = self.read_local(content, range).await {
             return Ok(bytes);
         }
-        let chunks = content.geometry().chunks_in(range);
         let mut whole = None::<BytesMut>;
         for chunk in chunks.clone() {
             let part = range.intersect(content.geometry().chunk_range(chunk));
@@ -45,7 +59,7 @@ impl Swarm {
 
     /// The bytes of `range` piece by piece, in order; ends after the first error.
     pub fn stream(&self, content: &Content, range: ByteRange) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
-        let cursor = Cursor { left: range.clamp_to(content.size()), held: None };
+        let cursor = Cursor { left: range.clamp_to(content.size()), held: None, sent_for: content.geometry().chunks_in(range) };
         stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
             let piece = swarm.next_piece(&content, &mut cursor).await?;
             Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))
@@ -60,29 +74,46 @@ impl Swarm {
         let whole = content.geometry().chunk_range(chunk);
         let piece = ByteRange::at(cursor.left.start, PIECE).intersect(cursor.left).intersect(whole);
         let bytes = match &cursor.held {
-            Some((held, bytes)) if *held == chunk => slice(bytes, whole, piece),
-            _ => match self.read_local(content, piece).await {
-                Some(bytes) => bytes,
-                None => {
-                    // Given back before the next is waited for, or slow streams would wait for each other's memory.
-                    cursor.held = None;
-                    let bytes = self.read_part(content, chunk, whole).await?;
-                    cursor.held = Some((chunk, bytes.clone()));
-                    slice(&bytes, whole, piece)
+            Some((held, bytes)) if *held == chunk => copy(bytes, whole, piece),
+            _ => {
+                // Given back before the next is waited for, or slow streams would wait for each other's memory.
+                cursor.held = None;
+                if cursor.sent_for.start <= chunk {
+                    // Nothing is sent for beyond the range: all of it is known to be wanted, and no more.
+                    cursor.sent_for.start = chunk + 1;
+                    self.read_ahead(content, cursor.sent_for.clone());
                 }
-            },
+                self.first_piece(content, chunk, piece, cursor).await?
+            }
         };
         cursor.left.start = piece.end;
         Ok(Some(bytes))
     }
 
-    /// A part of one chunk. Where the chunk has to come from elsewhere and the reader goes forward, the next ones are sent for too.
+    /// A piece of a chunk from this node's disk; where the disk lacks the chunk, and has no room to keep it, the chunk stays in memory
+    /// for the pieces to come. A client that reads slowly holds no more than the piece it was given.
+    async fn first_piece(
+        &self,
+        content: &Content,
+        chunk: u32,
+        piece: ByteRange,
+        cursor: &mut Cursor,
+    ) -> Result<Bytes, ReadError> {
+        if let Some(bytes) = self.read_local(content, piece).await {
+            return Ok(bytes);
+        }
+        let whole = content.geometry().chunk_range(chunk);
+        let bytes = self.fetch(content, chunk).await?;
+        let first = copy(&bytes, whole, piece);
+        let kept = self.0.store.get(&content.id()).is_some_and(|entry| entry.has(chunk));
+        cursor.held = (!kept && piece.end < whole.end).then_some((chunk, bytes));
+        Ok(first)
+    }
+
+    /// A part of one chunk.
     async fn read_part(&self, content: &Content, chunk: u32, part: ByteRange) -> Result<Bytes, ReadError> {
         if let Some(bytes) = self.read_local(content, part).await {
             return Ok(bytes);
-        }
-        if content.note_read(chunk) {
-            self.read_ahead(content, chunk);
         }
         let bytes = self.fetch(content, chunk).await?;
         Ok(slice(&bytes, content.geometry().chunk_range(chunk), part))
@@ -108,21 +139,29 @@ impl Swarm {
         }
     }
 
-    /// Sends for the chunks behind `chunk`, unless the disk has no room to keep them until they are wanted.
-    fn read_ahead(&self, content: &Content, chunk: u32) {
+    /// Sends for the first of the chunks `ahead` that are not here: unless the disk has no room to keep them until they are wanted, or
+    /// the memory they would wait for is wanted by readers.
+    fn read_ahead(&self, content: &Content, ahead: Range<u32>) {
         let config = &self.0.config;
-        let usage = self.0.store.usage();
-        let window = u64::from(config.read_ahead) * u64::from(config.chunk_size);
-        if usage.bytes.saturating_add(window) > usage.capacity {
+        let entry = self.0.store.get(&content.id());
+        if ahead.is_empty() || entry.as_ref().is_some_and(herring_store::Entry::is_complete) {
             return;
         }
-        let entry = self.0.store.get(&content.id());
-        let ahead = chunk.saturating_add(1)..chunk.saturating_add(1).saturating_add(config.read_ahead);
-        let wanted = ahead.take_while(|next| *next < content.geometry().chunk_count());
-        for next in wanted.filter(|next| !entry.as_ref().is_some_and(|entry| entry.has(*next))) {
+        let usage = self.0.store.usage();
+        let window = u64::from(config.read_ahead) * u64::from(config.chunk_size);
+        if usage.bytes.saturating_add(window) > usage.capacity || !self.0.memory.is_half_free() {
+            return;
+        }
+        let last = ahead.end.min(ahead.start.saturating_add(config.read_ahead));
+        for next in (ahead.start..last).filter(|next| !entry.as_ref().is_some_and(|entry| entry.has(*next))) {
             self.fetch_ahead(content, next);
         }
     }
+}
+
+/// `part` out of the bytes of `whole`, copied (0.1 ms for a MiB), so that it does not hold the memory of all.
+fn copy(bytes: &Bytes, whole: ByteRange, part: ByteRange) -> Bytes {
+    Bytes::copy_from_slice(&slice(bytes, whole, part))
 }
 
 /// `part` out of the bytes of `whole`, without a copy.

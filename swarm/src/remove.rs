@@ -1,9 +1,11 @@
+use std::sync::atomic::Ordering;
+
 use futures_util::future::join_all;
 use herring_blob::BlobId;
 use herring_gossip::View;
 
 use crate::candidates::Candidate;
-use crate::config::SMALL_DEADLINE;
+use crate::config::REMOVE_DEADLINE;
 use crate::{OpenError, RemoveError, Swarm, Tried};
 
 impl Swarm {
@@ -25,13 +27,14 @@ impl Swarm {
         let done = if self.is_me(view, &member) {
             self.remove_local(id).await.map_err(|error| error.to_string())
         } else {
-            self.0.peers.delete(member.http, id, &self.ask(view, SMALL_DEADLINE)).await.map_err(|error| error.to_string())
+            self.0.peers.delete(member.http, id, &self.ask(view, REMOVE_DEADLINE)).await.map_err(|error| error.to_string())
         };
         done.err().map(|why| (member.id.to_string(), why))
     }
 
     /// Removes this node's copy and tells who listens, also where there was none: a mount may show what it only looked up.
     pub async fn remove_local(&self, id: BlobId) -> Result<(), herring_store::WriteError> {
+        self.0.removals.fetch_add(1, Ordering::Relaxed);
         self.0.store.remove(&id.into()).await?;
         let _ = self.0.deletions.send(id);
         Ok(())

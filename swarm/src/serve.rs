@@ -13,6 +13,7 @@ use metrics::counter;
 use uuid::Uuid;
 
 use crate::config::MEMORY_DEADLINE;
+use crate::memory::Share;
 use crate::{Content, ReadError, Source, Swarm, metrics as m};
 
 /// Why a peer does not get what it asked for.
@@ -44,8 +45,10 @@ impl Swarm {
     pub async fn local_chunk(&self, id: BlobId, chunk: u32) -> Result<ChunkReply, ServeError> {
         let content = self.open_local(id).ok_or(ServeError::NotHere)?;
         let digest = content.digest(chunk).ok_or(ServeError::NotHere)?;
-        let bytes = self.read_local(&content, content.geometry().chunk_range(chunk)).await.ok_or(ServeError::NotHere)?;
-        Ok(served(digest, bytes))
+        let range = content.geometry().chunk_range(chunk);
+        let share = self.peer_share(range.len()).await?;
+        let bytes = self.read_local(&content, range).await.ok_or(ServeError::NotHere)?;
+        Ok(served(digest, share.hold(bytes)))
     }
 
     /// A chunk of an origin's object: from this node's disk, else from the origin.
@@ -89,17 +92,21 @@ impl Swarm {
         digest: ChunkDigest,
         body: ByteStream,
     ) -> Result<(), ServeError> {
-        let overloaded = |_| ServeError::Overloaded { waited_ms: MEMORY_DEADLINE.as_millis() };
-        let share = self.0.peer_memory.take(u64::from(chunk_size), MEMORY_DEADLINE).await.map_err(overloaded)?;
+        let share = self.peer_share(u64::from(chunk_size)).await?;
         let bytes = share.hold(collect(body, chunk_size).await?);
         Ok(self.0.store.upload(upload, chunk_size).await?.write_chunk(chunk, digest, bytes).await?)
     }
 
-    /// Makes the chunks of a put that came here a durable part of the blob.
-    pub async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ServeError> {
+    /// Makes the chunks of a put that came here a durable part of the blob; answers which of its chunks are here now.
+    pub async fn commit_upload(&self, upload: Uuid, manifest: Arc<Manifest>) -> Result<Presence, ServeError> {
         let chunk_size = manifest.geometry().chunk_size();
-        self.0.store.upload(upload, chunk_size).await?.commit(Arc::new(manifest)).await?;
-        Ok(())
+        let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest).await?;
+        Ok(Presence { chunks: runs(&entry) })
+    }
+
+    async fn peer_share(&self, bytes: u64) -> Result<Share, ServeError> {
+        let overloaded = |_| ServeError::Overloaded { waited_ms: MEMORY_DEADLINE.as_millis() };
+        self.0.peer_memory.take(bytes, MEMORY_DEADLINE).await.map_err(overloaded)
     }
 
     pub async fn abort_upload(&self, upload: Uuid) {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -31,11 +32,14 @@ pub(crate) struct Inner {
     pub origins: Origins,
     pub health: Health,
     pub memory: Memory,
+    pub put_memory: Memory,
     pub peer_memory: Memory,
     pub chunks: Arc<Flights<(ContentId, u32), Result<Bytes, ReadError>>>,
     pub manifests: Arc<Flights<BlobId, Result<Content, OpenError>>>,
     pub objects: Cache<(String, String), (Instant, Content)>,
     pub deletions: broadcast::Sender<BlobId>,
+    /// How many blobs were removed here: who asked for a manifest before a removal must not keep it after.
+    pub removals: AtomicU64,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
 }
@@ -60,11 +64,13 @@ impl Swarm {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Self(Arc::new(Inner {
             memory: Memory::new(config.memory),
+            put_memory: Memory::new(config.put_memory),
             peer_memory: Memory::new(config.peer_memory),
             chunks: Flights::new(tasks.clone(), stop.clone()),
             manifests: Flights::new(tasks.clone(), stop.clone()),
             objects: Cache::new(OBJECTS_REMEMBERED),
             deletions: broadcast::channel(DELETIONS_BEHIND).0,
+            removals: AtomicU64::new(0),
             health: Health::default(),
             config,
             store,

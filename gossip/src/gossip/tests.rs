@@ -77,6 +77,32 @@ async fn the_first_view_has_this_node_in_it() {
     assert_eq!(view.me(), &id("a"));
     assert_eq!(view.members().len(), 1);
     assert_eq!(view.ring().members().len(), 1);
+    assert!(view.alone() && view.settled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_joins_has_settled_when_it_sees_another() {
+    let net = Net::new();
+    let a = net.start(config("a", "127.0.0.1:1", &[]), 1).await;
+    let b = net.start(GossipConfig { settle: DEADLINE, ..config("b", "127.0.0.1:2", &[a.address()]) }, 1).await;
+    let first = b.view().borrow().clone();
+    assert!(!first.alone() && !first.settled());
+    for node in [&a, &b] {
+        let view = members(node, &["a", "b"]).await;
+        assert!(!view.alone() && view.settled());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_survivor_settles_in_time_and_says_so() {
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let before = Instant::now();
+    let node = Net::new().start(config("a", "127.0.0.1:1", &[nobody]), 1).await;
+    assert!(!node.view().borrow().settled());
+    let view = until(&node, "settled", View::settled).await;
+    assert!(!view.alone() && view.members().len() == 1);
+    let took = before.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(4), "{took:?}, on a clock that the test owns");
 }
 
 #[tokio::test(start_paused = true)]

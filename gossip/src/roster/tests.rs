@@ -3,6 +3,7 @@ use crate::NodeState;
 use proptest::prelude::*;
 
 const GRACE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(3);
 
 fn node(name: &str, port: u16) -> NodeInfo {
     NodeInfo {
@@ -34,9 +35,19 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let roster = Roster::new(node("me", 1), 50, GRACE);
+        Self::at(Instant::now(), Company::Alone)
+    }
+
+    /// This node has seeds.
+    fn seeking() -> Self {
+        let now = Instant::now();
+        Self::at(now, Company::Awaited { until: now + SETTLE })
+    }
+
+    fn at(now: Instant, company: Company) -> Self {
+        let roster = Roster::new(node("me", 1), 50, GRACE, company);
         let view = roster.view(None);
-        Self { roster, now: Instant::now(), view }
+        Self { roster, now, view }
     }
 
     fn alive<const N: usize>(&mut self, alive: [Sighting; N]) -> &View {
@@ -46,7 +57,7 @@ impl Scene {
 
     fn after(&mut self, millis: u64) -> &View {
         self.now += Duration::from_millis(millis);
-        self.roster.settle(self.now);
+        self.roster.advance(self.now);
         self.look()
     }
 
@@ -57,6 +68,10 @@ impl Scene {
 
     fn ports(&self) -> Vec<(&str, u16)> {
         self.view.members().iter().map(|m| (m.id.as_str(), m.http.port())).collect()
+    }
+
+    fn alone_and_settled(&self) -> (bool, bool) {
+        (self.view.alone(), self.view.settled())
     }
 
     fn suspect(&self, name: &str) -> bool {
@@ -79,11 +94,11 @@ fn a_silent_node_is_a_suspect_until_its_grace_is_over() {
     let full = scene.alive([seen("a", 1), seen("b", 1)]).epoch();
     assert_eq!(scene.alive([seen("b", 1)]).epoch(), full);
     assert!(scene.suspect("a") && !scene.suspect("b") && !scene.suspect("me"));
-    assert_eq!(scene.roster.next_departure(), Some(scene.now + GRACE));
+    assert_eq!(scene.roster.next_change(), Some(scene.now + GRACE));
     assert_eq!(scene.after(999).epoch(), full);
     assert_ne!(scene.after(1).epoch(), full);
     assert_eq!(scene.ports(), [("b", 1), ("me", 1)]);
-    assert_eq!(scene.roster.next_departure(), None);
+    assert_eq!(scene.roster.next_change(), None);
 }
 
 #[test]
@@ -95,7 +110,7 @@ fn a_blip_moves_nothing_and_the_next_has_the_whole_grace_again() {
         assert_eq!(scene.after(900).epoch(), full);
         assert_eq!(scene.alive([seen("a", 1)]).epoch(), full);
         assert!(!scene.suspect("a"));
-        assert_eq!(scene.roster.next_departure(), None);
+        assert_eq!(scene.roster.next_change(), None);
     }
     assert_eq!(scene.after(10_000).epoch(), full);
 }
@@ -176,7 +191,7 @@ fn who_says_nothing_usable_is_not_let_in_and_keeps_what_it_said_before() {
     scene.alive([wordless("a", 1)]);
     assert_eq!(scene.ports(), [("a", 1), ("me", 1)]);
     assert!(!scene.suspect("a"));
-    assert_eq!(scene.roster.next_departure(), None);
+    assert_eq!(scene.roster.next_change(), None);
 }
 
 #[test]
@@ -187,6 +202,51 @@ fn nobody_else_speaks_for_this_node() {
     scene.alive([]);
     scene.after(10_000);
     assert_eq!(scene.ports(), [("me", 1)]);
+}
+
+#[test]
+fn without_seeds_a_node_is_alone_and_settled_until_one_comes() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.alone_and_settled(), (true, true));
+    assert_eq!(scene.roster.next_change(), None);
+    scene.alive([wordless("a", 1), seen("me", 7)]);
+    assert_eq!(scene.alone_and_settled(), (true, true), "neither is another member");
+    scene.alive([seen("a", 1)]);
+    assert_eq!(scene.alone_and_settled(), (false, true));
+}
+
+#[test]
+fn with_seeds_a_node_settles_when_it_meets_a_member() {
+    let mut scene = Scene::seeking();
+    assert_eq!(scene.alone_and_settled(), (false, false));
+    scene.after(100);
+    scene.alive([wordless("a", 1), seen("me", 7)]);
+    assert_eq!(scene.alone_and_settled(), (false, false), "neither is another member");
+    scene.alive([seen("a", 1)]);
+    assert_eq!(scene.alone_and_settled(), (false, true));
+    assert_eq!(scene.roster.next_change(), None);
+}
+
+#[test]
+fn with_seeds_and_nobody_there_a_node_settles_in_time_and_is_not_alone() {
+    let mut scene = Scene::seeking();
+    assert_eq!(scene.roster.next_change(), Some(scene.now + SETTLE));
+    scene.after(2999);
+    assert_eq!(scene.alone_and_settled(), (false, false));
+    scene.after(1);
+    assert_eq!(scene.alone_and_settled(), (false, true));
+    assert_eq!(scene.roster.next_change(), None);
+}
+
+#[test]
+fn who_met_a_member_stays_settled_and_not_alone_when_it_goes() {
+    for mut scene in [Scene::new(), Scene::seeking()] {
+        scene.alive([seen("a", 1)]);
+        scene.alive([]);
+        scene.after(1000);
+        assert_eq!(scene.ports(), [("me", 1)]);
+        assert_eq!(scene.alone_and_settled(), (false, true));
+    }
 }
 
 #[test]
@@ -231,7 +291,7 @@ proptest! {
             let members = last_alive.iter().filter(|(_, at)| scene.now < **at + GRACE).map(|(name, _)| name.as_str());
             let expected: Vec<&str> = std::iter::once("me").chain(members).collect();
             prop_assert_eq!(scene.ports().iter().map(|(name, _)| *name).collect::<Vec<_>>(), expected);
-            prop_assert!(scene.roster.next_departure().is_none_or(|at| at > scene.now));
+            prop_assert!(scene.roster.next_change().is_none_or(|at| at > scene.now));
         }
     }
 }

@@ -13,7 +13,7 @@ use url::Url;
 use super::answer::Answer;
 use super::error::WireError;
 use super::link::SentBody;
-use super::route::{Route, Seat};
+use super::route::{Route, Seat, Turn};
 use super::upload::Upload;
 use super::{ClientError, PeerConfig};
 use crate::ByteStream;
@@ -128,11 +128,11 @@ impl ApiClient {
         if let Some(size) = size {
             request.headers_mut().insert(CONTENT_LENGTH, size.into());
         }
-        let send = async { self.send(self.route.bulk().await, request).await };
+        let send = async { self.send(self.route.seat(Turn::Bulk).await, request).await };
         let sent = upload.while_moving(self.answer_timeout, send).await;
         let answer = match (sent, upload.failure()) {
             (_, Some(failure)) => return Err(ClientError::Source(failure)),
-            (sent, None) => sent.unwrap_or_else(|| Err(self.timed_out()))?,
+            (sent, None) => sent.unwrap_or_else(|limit| Err(self.timed_out(limit)))?,
         };
         let created = answer.status() == StatusCode::CREATED;
         Ok((self.in_time(answer.json(BODY_LIMIT)).await?, created))
@@ -148,7 +148,7 @@ impl ApiClient {
             let text = format!("bytes={}-{}", range.start, range.end - 1);
             request.headers_mut().insert(RANGE, HeaderValue::from_str(&text).expect("digits are valid in a header"));
         }
-        let answer = self.in_time(async { Ok(self.send(self.route.bulk().await, request).await) }).await??;
+        let answer = self.in_time(async { Ok(self.send(self.route.seat(Turn::Bulk).await, request).await) }).await??;
         self.check_range(&answer, range)?;
         let length = answer.length().ok_or_else(|| self.garbage("it did not say how long the body is"))?;
         Ok((length, answer.stream()))
@@ -169,7 +169,7 @@ impl ApiClient {
 
     async fn control(&self, method: Method, url: Url) -> Result<Answer, ClientError> {
         let request = self.request(method, &url, empty())?;
-        self.in_time(async { Ok(self.send(self.route.control().await, request).await) }).await?
+        self.in_time(async { Ok(self.send(self.route.seat(Turn::Control).await, request).await) }).await?
     }
 
     async fn send(&self, seat: Seat, request: Request<SentBody>) -> Result<Answer, ClientError> {
@@ -178,7 +178,7 @@ impl ApiClient {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, WireError>>) -> Result<T, ClientError> {
-        let done = timeout(self.answer_timeout, work).await.map_err(|_| self.timed_out())?;
+        let done = timeout(self.answer_timeout, work).await.map_err(|_| self.timed_out(self.answer_timeout))?;
         done.map_err(|error| error.at(self.base.as_str()))
     }
 
@@ -212,8 +212,8 @@ impl ApiClient {
         WireError::Garbage(detail.into()).at(self.base.as_str())
     }
 
-    fn timed_out(&self) -> ClientError {
-        ClientError::TimedOut { url: self.base.to_string(), ms: self.answer_timeout.as_millis() }
+    fn timed_out(&self, limit: Duration) -> ClientError {
+        ClientError::TimedOut { url: self.base.to_string(), ms: limit.as_millis() }
     }
 }
 

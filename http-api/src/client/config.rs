@@ -20,6 +20,9 @@ pub struct PeerConfig {
     pub bulk_streams: usize,
     /// Small requests under way per peer; more wait for their turn.
     pub control_streams: usize,
+    /// Commits under way per peer; more wait for their turn. Each waits for a disk, up to minutes, so they have a connection
+    /// of their own: neither small requests nor chunks wait behind them.
+    pub commit_streams: usize,
     /// A connection with requests under way that brought nothing for so long is pinged, …
     pub ping_interval: Duration,
     /// … and given up when the pong takes longer than this. A peer whose process is stopped fails its requests after
@@ -45,6 +48,7 @@ impl Default for PeerConfig {
             bulk_connections: 2,
             bulk_streams: 8,
             control_streams: 64,
+            commit_streams: 64,
             ping_interval: Duration::from_millis(500),
             ping_timeout: Duration::from_secs(1),
             frame_size: 1 << 20,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::error::WireError;
 use super::link::SentBody;
-use super::route::Route;
+use super::route::{Route, Turn};
 use super::{PeerConfig, PeerError};
 use crate::peer::{ChunkReply, ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
 use crate::types::{NodeUsage, Presence, Problem};
@@ -94,11 +94,19 @@ impl PeerClient {
         self.done(peer, call, ask).await
     }
 
-    /// Makes an upload a blob. `Ok` once all that the peer was given of it is on its disk.
-    pub async fn commit_upload(&self, peer: SocketAddr, upload: Uuid, manifest: &Manifest, ask: &Ask) -> Result<(), PeerError> {
+    /// Makes an upload a blob; answers what the peer has of it on its disk then. A peer that restarted since has forgotten
+    /// what it was given before.
+    pub async fn commit_upload(
+        &self,
+        peer: SocketAddr,
+        upload: Uuid,
+        manifest: &Manifest,
+        ask: &Ask,
+    ) -> Result<Presence, PeerError> {
         let body = serde_json::to_vec(manifest).expect("a manifest has string keys only, and writing to memory does not fail");
-        let call = Call { body: body.into(), ..Call::new(Method::POST, format!("uploads/{upload}/commit")) };
-        self.done(peer, call, ask).await
+        let path = format!("uploads/{upload}/commit");
+        let call = Call { body: body.into(), turn: Turn::Commit, ..Call::new(Method::POST, path) };
+        self.ask(peer, call, ask, async |answer| answer.json(SMALL_LIMIT).await).await
     }
 
     /// Forgets an upload that will not be committed.
@@ -134,7 +142,7 @@ impl PeerClient {
         let route = self.route(peer);
         let start = Instant::now();
         let work = async {
-            let seat = if call.bulk { route.bulk().await } else { route.control().await };
+            let seat = route.seat(call.turn).await;
             let request = call.request(route.target(), &ask.epoch, ask.deadline.saturating_sub(start.elapsed()))?;
             let answer = seat.send(request).await?;
             Ok(read(answer.accepted().await.map_err(refused)?).await?)
@@ -159,16 +167,16 @@ struct Call {
     path: String,
     digest: Option<ChunkDigest>,
     body: Bytes,
-    bulk: bool,
+    turn: Turn,
 }
 
 impl Call {
     fn new(method: Method, path: String) -> Self {
-        Self { method, path, digest: None, body: Bytes::new(), bulk: false }
+        Self { method, path, digest: None, body: Bytes::new(), turn: Turn::Control }
     }
 
     fn bulk(self) -> Self {
-        Self { bulk: true, ..self }
+        Self { turn: Turn::Bulk, ..self }
     }
 
     fn request(self, target: &str, epoch: &str, left: Duration) -> Result<Request<SentBody>, WireError> {

@@ -10,11 +10,23 @@ use super::error::WireError;
 use super::lane::{Dialer, Lane};
 use super::link::SentBody;
 
-/// The connections to one address: one for small requests, some for chunks, so that the small never queue behind the large.
+/// What a request has to wait for, and who waits behind it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Turn {
+    /// A small request, answered from memory.
+    Control,
+    /// A chunk, or a long body.
+    Bulk,
+    /// A commit: small, but it takes as long as a disk does.
+    Commit,
+}
+
+/// The connections to one address: apart for each kind of request, so that the quick never queue behind the slow.
 pub(super) struct Route {
     dialer: Arc<Dialer>,
     control: Arc<Lanes>,
     bulk: Arc<Lanes>,
+    commit: Arc<Lanes>,
 }
 
 impl Route {
@@ -23,21 +35,21 @@ impl Route {
         let dialer = Arc::new(Dialer::new(target, config.clone()));
         let control = Lanes::new(&dialer, 1, config.control_streams, config);
         let bulk = Lanes::new(&dialer, config.bulk_connections.max(1), config.bulk_streams.max(1), config);
-        Self { dialer, control, bulk }
+        let commit = Lanes::new(&dialer, 1, config.commit_streams.max(1), config);
+        Self { dialer, control, bulk, commit }
     }
 
     pub(super) fn target(&self) -> &str {
         self.dialer.target()
     }
 
-    /// A turn for a small request.
-    pub(super) async fn control(&self) -> Seat {
-        self.control.clone().seat().await
-    }
-
-    /// A turn for a chunk or a long body.
-    pub(super) async fn bulk(&self) -> Seat {
-        self.bulk.clone().seat().await
+    pub(super) async fn seat(&self, turn: Turn) -> Seat {
+        let lanes = match turn {
+            Turn::Control => &self.control,
+            Turn::Bulk => &self.bulk,
+            Turn::Commit => &self.commit,
+        };
+        lanes.clone().seat().await
     }
 }
 

@@ -62,7 +62,9 @@ pub trait PeerBackend: Send + Sync + 'static {
         digest: ChunkDigest,
         body: ByteStream,
     ) -> Result<(), ApiError>;
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ApiError>;
+    /// Makes an upload a durable part of the blob; answers all that is here of the blob then. A node that restarted in
+    /// between has forgotten chunks that it took.
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError>;
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError>;
     fn usage(&self) -> NodeUsage;
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::deadline::{REPLY, within};
+use super::deadline::{REPLY, SETTLE, within};
 use super::docs::ManifestSchema;
 use super::etag::ETag;
 use super::extract::{Path, Query};
@@ -88,7 +88,7 @@ async fn get_blob(
     ),
 )]
 async fn put_blob(State(backend): State<Arc<dyn Backend>>, Path(id): Path<BlobId>, upload: Upload) -> Result<Response, ApiError> {
-    let put = upload.feed(u64::MAX, |body| backend.put_blob(Some(id), body)).await?;
+    let put = upload.feed(u64::MAX, SETTLE, |body| backend.put_blob(Some(id), body)).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(put.stored)).into_response())
 }
@@ -108,7 +108,7 @@ async fn put_blob(State(backend): State<Arc<dyn Backend>>, Path(id): Path<BlobId
     ),
 )]
 async fn post_blob(State(backend): State<Arc<dyn Backend>>, upload: Upload) -> Result<Response, ApiError> {
-    let stored = upload.feed(u64::MAX, |body| backend.put_blob(None, body)).await?.stored;
+    let stored = upload.feed(u64::MAX, SETTLE, |body| backend.put_blob(None, body)).await?.stored;
     let location = [(header::LOCATION, format!("/v1/blobs/{}", stored.id))];
     Ok((StatusCode::CREATED, location, Json(stored)).into_response())
 }

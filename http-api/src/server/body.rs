@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::observe;
+use super::watched::Watched;
 use crate::ByteStream;
 
 /// A client that sends no byte of its body for so long has gone, or is starving us: 408.
@@ -21,13 +22,13 @@ pub(super) const STALL: Duration = Duration::from_secs(30);
 /// A body of exactly as many bytes as were promised, or an error, which breaks the stream: what has failed never looks
 /// like something complete.
 pub(super) struct Outgoing {
-    bytes: ByteStream,
+    bytes: Watched,
     left: u64,
 }
 
 impl Outgoing {
     pub(super) fn new(bytes: ByteStream, length: u64) -> Self {
-        Self { bytes, left: length }
+        Self { bytes: Watched::new(bytes), left: length }
     }
 
     fn account(&mut self, bytes: Bytes) -> Result<Frame<Bytes>, io::Error> {

@@ -6,9 +6,18 @@ use http::HeaderMap;
 use super::{ApiError, ErrorKind};
 use crate::peer::DEADLINE;
 
-/// How long the node may take for an answer, or for the first of it. The engine's own limits on peers and origins are
-/// shorter; this one only makes sure that no request waits for ever.
-pub(super) const REPLY: Duration = Duration::from_secs(60);
+/// How long the node may take for an answer, or for the first of it. The engine's own limits are shorter and say more:
+/// the longest is an object's chunk, up to 30 s of waiting for memory and then up to 65 s for its owner, who waits for
+/// the origin. This one only makes sure that no request waits for ever.
+pub(super) const REPLY: Duration = Duration::from_secs(100);
+
+/// How long a peer's commit may take once the manifest is here: a disk syncs. Longer than the 120 s that the asker waits,
+/// so that it is the asker who gives up.
+pub(super) const COMMIT: Duration = Duration::from_secs(130);
+
+/// How long a public put may take once the whole body is here: up to three rounds of commits, of 120 s at most each, and
+/// the questions between them.
+pub(super) const SETTLE: Duration = Duration::from_secs(400);
 
 /// The backend's answer, or 504.
 pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {

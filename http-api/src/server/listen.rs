@@ -10,12 +10,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::watched::UNREAD;
 use super::{Backend, PeerBackend, router};
 
 /// After an accept that failed for want of something, such as file descriptors: long enough for some to come free,
@@ -44,6 +46,8 @@ pub struct ServerConfig {
     pub keep_alive_interval: Duration,
     /// … and cut off after so long without an answer.
     pub keep_alive_timeout: Duration,
+    /// A connection whose client takes no byte for so long while some are ready is cut off by the kernel.
+    pub unread: Duration,
     /// Connections at once; further ones wait in the kernel's backlog. Each is one file descriptor: 4,096 leaves most of
     /// a hard limit of 20,000 to the store.
     pub max_connections: usize,
@@ -62,6 +66,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(30),
             keep_alive_interval: Duration::from_secs(15),
             keep_alive_timeout: Duration::from_secs(10),
+            unread: UNREAD,
             max_connections: 4096,
             drain: Duration::from_secs(5),
         }
@@ -152,6 +157,7 @@ struct Connections {
     builder: Builder<TokioExecutor>,
     router: axum::Router,
     header_timeout: Duration,
+    unread: Duration,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
     graceful: GracefulShutdown,
@@ -165,6 +171,7 @@ impl Connections {
             builder: config.builder(),
             router,
             header_timeout: config.header_timeout,
+            unread: config.unread,
             slots: Arc::new(Semaphore::new(config.max_connections)),
             tasks: TaskTracker::new(),
             graceful: GracefulShutdown::new(),
@@ -180,6 +187,7 @@ impl Connections {
     }
 
     fn start(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        prepare(&stream, self.unread);
         let connection =
             connection(self.builder.clone(), stream, self.router.clone(), self.header_timeout, self.graceful.watcher());
         let cut = self.cut.clone();
@@ -217,6 +225,14 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
+/// Sets what would only make the connection worse if it could not be set, as where the client has gone already.
+fn prepare(stream: &TcpStream, unread: Duration) {
+    // Replies are written whole; waiting for a fuller packet costs 40 ms against a client that delays its ACKs.
+    let _ = stream.set_nodelay(true);
+    // Counts a window that stays closed as well, though its owner answers every probe.
+    let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(unread.as_millis()).unwrap_or(u32::MAX));
+}
+
 /// One connection, to its end.
 async fn connection(
     builder: Builder<TokioExecutor>,
@@ -225,8 +241,6 @@ async fn connection(
     patience: Duration,
     watcher: Watcher,
 ) {
-    // Replies are written whole; waiting for a fuller packet costs 40 ms against a client that delays its ACKs.
-    let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));
     let mark = Arc::clone(&asked);
     let service = service_fn(move |request: http::Request<Incoming>| {

@@ -20,6 +20,7 @@ mod range;
 mod representation;
 mod router;
 mod upload;
+mod watched;
 
 pub use backend::{Backend, PeerBackend, PutOutcome};
 pub use error::{ApiError, ErrorKind, PROBLEM_JSON};

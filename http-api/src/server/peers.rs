@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::deadline::{of_peer, within};
+use super::deadline::{COMMIT, of_peer, within};
 use super::extract::{Path, Query};
 use super::upload::Upload;
 use super::{ApiError, ErrorKind, PeerBackend, observe};
@@ -105,13 +105,13 @@ async fn upload_chunk(
 ) -> Result<StatusCode, ApiError> {
     check_chunk_size(chunk_size)?;
     let digest = digest(&headers)?;
-    let taken = body.feed(u64::from(chunk_size), |bytes| peers.upload_chunk(upload, chunk_size, index, digest, bytes)).await;
-    taken.map(|()| StatusCode::NO_CONTENT)
+    let take = |bytes| peers.upload_chunk(upload, chunk_size, index, digest, bytes);
+    body.feed(u64::from(chunk_size), of_peer(&headers), take).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn commit_upload(State(peers): Peers, Path(upload): Path<Uuid>, body: Upload) -> Result<StatusCode, ApiError> {
+async fn commit_upload(State(peers): Peers, Path(upload): Path<Uuid>, body: Upload) -> Result<Json<Presence>, ApiError> {
     let commit = |bytes| async { peers.commit_upload(upload, read_manifest(bytes).await?).await };
-    body.feed(MAX_MANIFEST, commit).await.map(|()| StatusCode::NO_CONTENT)
+    body.feed(MAX_MANIFEST, COMMIT, commit).await.map(Json)
 }
 
 async fn abort_upload(State(peers): Peers, Path(upload): Path<Uuid>, headers: HeaderMap) -> Result<StatusCode, ApiError> {

@@ -9,12 +9,9 @@ use futures_util::{FutureExt, StreamExt};
 use http::{Request, header};
 
 use super::body::{BodyEnd, Incoming, STALL};
-use super::deadline::late;
+use super::deadline::within;
 use super::{ApiError, ErrorKind};
 use crate::ByteStream;
-
-/// How long the node may take once the whole body is here: replicas sync to disk.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// How long the rest of a body is read once it is in vain. Long enough for a client nearby to end, and to read why it
 /// was refused; nobody should upload a terabyte to learn that the disk is full.
@@ -40,9 +37,9 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
 }
 
 impl Upload {
-    /// Hands a body of at most `limit` bytes to `take`. What went wrong with the body itself outranks what `take` made
-    /// of it.
-    pub(super) async fn feed<T, F>(self, limit: u64, take: impl FnOnce(ByteStream) -> F) -> Result<T, ApiError>
+    /// Hands a body of at most `limit` bytes to `take`, which may go on for `settle` once the whole body is here. What
+    /// went wrong with the body itself outranks what `take` made of it.
+    pub(super) async fn feed<T, F>(self, limit: u64, settle: Duration, take: impl FnOnce(ByteStream) -> F) -> Result<T, ApiError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
@@ -58,7 +55,7 @@ impl Upload {
             taken = &mut taking => taken,
             how = &mut end => {
                 ended = how.ok();
-                tokio::time::timeout(SETTLE, taking).await.unwrap_or_else(|_| Err(late(SETTLE)))
+                within(settle, taking).await
             }
         };
         // The backend may keep the body for a moment longer than its answer took; that moment is not waited for.

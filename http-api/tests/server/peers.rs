@@ -87,7 +87,8 @@ async fn a_commit_brings_a_manifest() {
     let fake = Fake::default();
     let manifest = Manifest::new(BlobId::of(b"four"), 4, 4, vec![ChunkDigest::of(b"four")]).unwrap();
     let commit = format!("{UPLOAD}/commit");
-    assert_eq!(peer(&fake, "POST", &commit, &[], serde_json::to_vec(&manifest).unwrap()).await.status.as_u16(), 204);
+    let answer = peer(&fake, "POST", &commit, &[], serde_json::to_vec(&manifest).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &br#"{"chunks":[[0,1]]}"#[..]));
     assert_eq!(*fake.committed.lock().unwrap(), [manifest]);
     assert_eq!(peer(&fake, "POST", &commit, &[], "{}").await.kind(), "bad-request");
     let announced = [("content-length", "67108865")];

@@ -149,3 +149,15 @@ proptest! {
         }
     }
 }
+
+/// As over HTTP/2, where the client's window is closed: the server cannot go on, and holds what was read for it.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_reads_is_given_up() {
+    let (fake, id) = Fake::with(vec![7; 100]);
+    let request = || Request::get(format!("/v1/blobs/{id}")).body(Body::empty()).unwrap();
+    for (pause, whole) in [(29, true), (31, false)] {
+        let response = fake.router().oneshot(request()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(pause)).await;
+        assert_eq!(response.into_body().collect().await.is_ok(), whole, "after {pause} s");
+    }
+}

@@ -261,6 +261,18 @@ async fn connections_above_the_bound_wait_for_their_turn() {
     assert!(read_to_end(waiting).await.starts_with("HTTP/1.1 200 "));
 }
 
+/// The blob is larger than both ends' socket buffers, so most of it stays with the server until the client reads.
+#[tokio::test]
+async fn a_client_that_reads_nothing_loses_its_connection() {
+    let (fake, id) = Fake::with(vec![9; 64 << 20]);
+    let config = ServerConfig { max_connections: 1, unread: Duration::from_millis(100), ..ServerConfig::default() };
+    let server = Running::with(&fake, config).await;
+    let unread = server.raw(format!("GET /v1/blobs/{id} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).await;
+    let next = server.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(read_to_end(next).await.starts_with("HTTP/1.1 200 "), "the place is free again");
+    assert!(read_to_end(unread).await.len() < 64 << 20);
+}
+
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() {
     let server = Running::of(&Fake::default()).await;

@@ -14,7 +14,7 @@ use crate::signals::Stop;
 /// Nodes of one machine find each other within a second or two; a loaded machine may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A node drains its requests and unmounts within this, or never.
-const STOP_DEADLINE: Duration = Duration::from_secs(25);
+const STOP_DEADLINE: Duration = Duration::from_secs(27);
 /// Between two looks at a starting node.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -85,7 +85,7 @@ impl Local {
         report
     }
 
-    /// Asks all to stop and waits for them, at most ten seconds or until it is asked for again; then kills who is left.
+    /// Asks all to stop and waits for them, at most 27 s or until it is asked for again; then kills who is left.
     pub async fn stop(mut self, again: &mut Stop) {
         self.children.iter().for_each(Child::terminate);
         let stopped = join_all(self.children.iter_mut().map(Child::wait));

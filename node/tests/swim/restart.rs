@@ -1,4 +1,6 @@
-use crate::swarm::{Plan, Swarm, noise};
+use bytes::Bytes;
+
+use crate::swarm::{Plan, Swarm, noise, stream, wait_until};
 
 #[test]
 fn all_nodes_killed_and_started_again_have_everything_that_was_acknowledged() {
@@ -27,4 +29,21 @@ fn a_restarted_node_is_one_node_and_the_epoch_is_as_before() {
     swarm.launch(0);
     swarm.wait_for_members(3);
     assert_eq!(swarm.members(1).unwrap(), before);
+}
+
+#[test]
+fn a_node_that_has_not_met_its_swarm_yet_acknowledges_nothing_alone() {
+    let mut swarm = Swarm::start(Plan::default());
+    swarm.nodes[2].kill();
+    swarm.launch(2);
+    let mut turn = 0;
+    wait_until("the first put that the restarted node takes", || {
+        turn += 1;
+        let body = Bytes::from(noise(100, turn));
+        let put = swarm.block(async { swarm.api(2).put(None, Some(100), stream(body)).await });
+        put.is_ok_and(|(stored, _)| {
+            assert_eq!(stored.replicas, 2, "put {turn}");
+            true
+        })
+    });
 }

@@ -96,6 +96,7 @@ impl Swarm {
 
     /// How many ready members node `n` sees, and its epoch.
     pub fn members(&self, n: usize) -> Option<(usize, String)> {
+        self.block(async { self.api(n).ready().await }).ok()?;
         let cluster = self.block(async { self.api(n).cluster().await }).ok()?;
         let ready = cluster.members.iter().filter(|member| member.state == "ready").count();
         (ready == cluster.members.len()).then_some((ready, cluster.epoch))
@@ -241,6 +242,17 @@ pub fn free_port() -> SocketAddr {
             return address;
         }
     }
+}
+
+/// A first port of which `herring up` can have all that it needs for three nodes.
+pub fn free_base() -> u16 {
+    let start = u16::try_from(std::process::id() % 200).unwrap();
+    let bases = (0..200).map(|n| 12_000 + (start + n) % 200 * 30);
+    let is_free = |port: u16| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    bases.into_iter().find(|base| (0..22).all(|offset| is_free(base + offset))).expect("some ports are free")
 }
 
 /// Whether the machine has what a test needs. Where `HERRING_REQUIRE` names it, it must.

@@ -2,14 +2,14 @@ use std::process::{Command, Stdio};
 
 use herring_blob::BlobId;
 
-use crate::swarm::{HERRING, noise};
+use crate::swarm::{HERRING, free_base, noise};
 
 #[test]
 fn the_check_puts_real_files_in_and_reads_them_back_everywhere() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("some.bin");
     std::fs::write(&file, noise(9 << 20, 5)).unwrap();
-    let port = (20_000 + std::process::id() % 10_000 + 11_000).to_string();
+    let port = free_base().to_string();
     let output = Command::new(HERRING)
         .args(["up", "--check", "--json", "--port", &port])
         .arg(&file)

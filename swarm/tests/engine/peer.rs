@@ -164,10 +164,10 @@ impl PeerBackend for Peer {
         taken
     }
 
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<(), ApiError> {
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError> {
         self.asked.send_modify(|asked| asked.commits += 1);
         self.take().await?;
-        self.swarm.commit_upload(upload, manifest).await.map_err(answer)
+        self.swarm.commit_upload(upload, Arc::new(manifest)).await.map_err(answer)
     }
 
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {

@@ -139,10 +139,31 @@ async fn an_owner_that_lost_its_part_before_the_commit_is_no_replica() {
     drop(feed);
     let error = putting.await.unwrap().unwrap_err();
     assert!(matches!(error, PutError::TooFewReplicas { needed: 1, got: 0, .. }), "{error}");
-    assert!(error.to_string().contains("n1 took chunk"), "{error}");
+    assert!(error.to_string().contains("n1 does not have it"), "{error}");
     // As the error says: trying again is safe, and mends.
     let id = net.nodes[2].put(&bytes).await.unwrap().stored.id;
     net.assert_readable(0..3, id, &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_owner_lost_before_the_commit_is_given_to_another() {
+    let net = Net::start(4, 2).await;
+    let (feed, body) = fed();
+    let swarm = net.nodes[0].swarm.clone();
+    let putting = tokio::spawn(async move { swarm.put(None, body).await });
+    let bytes = noise(15, 8 * CHUNK_LEN);
+    feed.send(bytes.slice(..8 * CHUNK_LEN - 1)).await.unwrap();
+    let point = |(index, chunk): (u32, &[u8])| Point::of_streamed_chunk(&ChunkDigest::of(chunk), index);
+    let of_one = (0..7).zip(bytes.chunks(CHUNK_LEN)).filter(|part| net.owners(point(*part)).contains(&1)).count();
+    assert!(of_one > 0, "otherwise this proves nothing");
+    net.nodes[1].peer.until(|asked| asked.uploads == of_one).await;
+    net.nodes[1].swarm.sweep(Duration::ZERO).await;
+    feed.send(bytes.slice(8 * CHUNK_LEN - 1..)).await.unwrap();
+    drop(feed);
+    let put = putting.await.unwrap().unwrap();
+    assert_eq!(put.stored.replicas, 2);
+    let durable = |chunk| net.holders(put.stored.id, |entry| entry.is_durable(chunk));
+    assert!((0..8).all(|chunk| durable(chunk).len() >= 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

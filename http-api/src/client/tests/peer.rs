@@ -16,6 +16,7 @@ use super::raw::{Raw, Script, frame, settings};
 use super::server::{Reply, Server, With, problem, reply, streamed};
 use crate::client::{Ask, PeerClient, PeerConfig, PeerError};
 use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
+use crate::types::Presence;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -97,7 +98,10 @@ async fn an_upload_carries_its_bytes_digest_and_manifest() {
         let path = head.uri.path_and_query().unwrap().as_str();
         match (head.method.as_str(), path.rsplit('/').next().unwrap()) {
             ("PUT", "3?chunk_size=8") => assert_eq!(head.headers[DIGEST], ChunkDigest::of(&body).to_string()),
-            ("POST", "commit") => assert_eq!(serde_json::from_slice::<Manifest>(&body).unwrap().id(), id()),
+            ("POST", "commit") => {
+                assert_eq!(serde_json::from_slice::<Manifest>(&body).unwrap().id(), id());
+                return reply(200, r#"{"chunks":[[3,4]]}"#);
+            }
             ("DELETE", _) => {}
             other => panic!("{other:?}"),
         }
@@ -108,7 +112,7 @@ async fn an_upload_carries_its_bytes_digest_and_manifest() {
     let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
     let digest = ChunkDigest::of(&bytes);
     assert_eq!(client.upload_chunk(server.address, upload, 8, 3, digest, bytes, &ask()).await, Ok(()));
-    assert_eq!(client.commit_upload(server.address, upload, &manifest, &ask()).await, Ok(()));
+    assert_eq!(client.commit_upload(server.address, upload, &manifest, &ask()).await, Ok(Presence { chunks: vec![(3, 4)] }));
     assert_eq!(client.abort_upload(server.address, upload, &ask()).await, Ok(()));
 }
 
@@ -273,6 +277,49 @@ async fn chunks_share_few_connections_and_wait_for_their_turn() {
     assert_eq!(server.accepts(), 2 + 1, "two for chunks, one for small requests");
 }
 
+/// Disks flush for minutes; there are more commits than any kind of request has turns.
+#[tokio::test]
+async fn nothing_waits_behind_commits() {
+    let (arrived, mut arrivals) = watch::channel(0);
+    let arrived = Arc::new(arrived);
+    let server = Server::start(move |request| {
+        let arrived = arrived.clone();
+        async move {
+            match request.uri().path() {
+                path if path.ends_with("commit") => {
+                    arrived.send_modify(|count| *count += 1);
+                    std::future::pending().await
+                }
+                path if path.ends_with("presence") => reply(200, r#"{"chunks":[]}"#),
+                _ => chunk_reply("herring"),
+            }
+        }
+    })
+    .await;
+    let client = client();
+    let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
+    let (peer, asked) = (server.address, ask());
+    let commits = join_all((0..100).map(|_| client.commit_upload(peer, Uuid::nil(), &manifest, &asked)));
+    let others = async {
+        let all_turns = PeerConfig::default().commit_streams;
+        arrivals.wait_for(|&count| count == all_turns).await.unwrap();
+        client.presence(peer, id(), &ask()).await.unwrap();
+        fetch(&client, peer, 7).await.unwrap();
+        assert_eq!(*arrivals.borrow(), all_turns);
+    };
+    tokio::select! {
+        committed = commits => panic!("{committed:?}"),
+        () = others => {}
+    }
+}
+
+#[tokio::test]
+async fn a_presence_that_cannot_be_is_garbage() {
+    let server = Server::start(|_| std::future::ready(reply(200, r#"{"chunks":[[4,6],[0,5]]}"#))).await;
+    let garbage = client().presence(server.address, id(), &ask()).await;
+    assert!(matches!(garbage, Err(PeerError::Garbage(_))), "{garbage:?}");
+}
+
 #[tokio::test]
 async fn a_closed_connection_is_replaced() {
     let server = Server::start(|_| std::future::ready(chunk_reply("herring"))).await;
@@ -359,7 +406,7 @@ async fn frames_are_of_a_mebibyte() {
     let route = crate::client::route::Route::new(server.address.to_string(), &PeerConfig::default());
     let request = http::Request::get(format!("http://{}/", server.address));
     let request = request.body(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()).unwrap();
-    let answer = route.bulk().await.send(request).await.unwrap();
+    let answer = route.seat(crate::client::route::Turn::Bulk).await.send(request).await.unwrap();
     let sizes: Vec<usize> = answer.stream().map(|piece| piece.unwrap().len()).collect().await;
     assert_eq!(sizes.iter().sum::<usize>(), 4 << 20);
     assert_eq!(sizes.iter().max(), Some(&(1 << 20)), "{sizes:?}");
