@@ -72,7 +72,7 @@ impl Roster {
     /// Lets those go whose grace is over, and waits no longer for others than was said.
     pub fn advance(&mut self, now: Instant) {
         self.admit();
-        self.company = self.company.at(now, !self.peers.is_empty());
+        self.company = self.company.at(now, self.peers.len());
         for (id, peer) in &mut self.peers {
             let alive = self.alive.get(id).is_some_and(|sighting| sighting.generation == peer.generation);
             peer.silent_since = if alive { None } else { peer.silent_since.or(Some(now)) };

@@ -49,7 +49,7 @@ impl Setup {
     /// share stands for the first of them alone until the second is up.
     pub fn company(&self, until: Instant) -> Company {
         let own = |seed: &String| seed.parse().is_ok_and(|seed: SocketAddr| seed == self.listen || seed == self.advertise);
-        if self.seeds.iter().all(own) { Company::Alone } else { Company::Awaited { until } }
+        if self.seeds.iter().all(own) { Company::Alone } else { Company::awaited(until) }
     }
 
     /// A server for one generation of this node.
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(company(own), Company::Alone, "{own:?}");
         }
         for others in [&["127.0.0.3:1"][..], &["127.0.0.2:2"], &["127.0.0.2:1", "127.0.0.3:1"], &["localhost:1"]] {
-            assert_eq!(company(others), Company::Awaited { until }, "{others:?}");
+            assert_eq!(company(others), Company::awaited(until), "{others:?}");
         }
     }
 }

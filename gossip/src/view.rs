@@ -84,8 +84,8 @@ impl View {
     }
 
     /// Whether what this says of the swarm may be relied on, which then stays so: true when [`alone`](Self::alone), when
-    /// another member has been met since the start, when [`GossipConfig::settle`](crate::GossipConfig::settle) has passed
-    /// without one (a lone survivor), and in a fixed view.
+    /// others have been met since the start and nobody new came for two rounds of gossip, when
+    /// [`GossipConfig::settle`](crate::GossipConfig::settle) has passed (a lone survivor), and in a fixed view.
     pub fn settled(&self) -> bool {
         self.company.due().is_none()
     }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn views_that_differ_in_company_differ() {
         let view = |company| View::new("a".parse().unwrap(), vec![], BTreeSet::new(), company, None);
-        let awaited = Company::Awaited { until: tokio::time::Instant::now() };
+        let awaited = Company::awaited(tokio::time::Instant::now());
         for (one, other) in [(Company::Alone, Company::Known), (Company::Known, awaited)] {
             assert!(!view(one).same(&view(other)) && view(one).same(&view(one)));
         }

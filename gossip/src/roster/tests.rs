@@ -41,7 +41,7 @@ impl Scene {
     /// This node has seeds.
     fn seeking() -> Self {
         let now = Instant::now();
-        Self::at(now, Company::Awaited { until: now + SETTLE })
+        Self::at(now, Company::awaited(now + SETTLE))
     }
 
     fn at(now: Instant, company: Company) -> Self {
@@ -216,13 +216,19 @@ fn without_seeds_a_node_is_alone_and_settled_until_one_comes() {
 }
 
 #[test]
-fn with_seeds_a_node_settles_when_it_meets_a_member() {
+fn with_seeds_a_node_settles_when_it_has_met_members_and_no_more_come() {
     let mut scene = Scene::seeking();
     assert_eq!(scene.alone_and_settled(), (false, false));
     scene.after(100);
     scene.alive([wordless("a", 1), seen("me", 7)]);
     assert_eq!(scene.alone_and_settled(), (false, false), "neither is another member");
     scene.alive([seen("a", 1)]);
+    scene.after(399);
+    assert_eq!(scene.alone_and_settled(), (false, false), "others may follow");
+    scene.alive([seen("a", 1), seen("b", 1)]);
+    scene.after(399);
+    assert_eq!(scene.alone_and_settled(), (false, false), "and one did");
+    scene.after(1);
     assert_eq!(scene.alone_and_settled(), (false, true));
     assert_eq!(scene.roster.next_change(), None);
 }
