@@ -91,8 +91,11 @@ impl Transfer {
     async fn resend(&self, content: &Content, chunk: u32, held: &BTreeMap<NodeId, Presence>) -> Result<Holders, PutError> {
         let Source::Blob(manifest) = content.source() else { return Ok(Holders::new()) };
         let have = replicas(chunk, held);
-        let lost =
-            |error: ReadError| PutError::TooFewReplicas { needed: self.needed(), got: have, tried: Tried::of("reading it back to replace a lost replica:", error) };
+        let lost = |error: ReadError| PutError::TooFewReplicas {
+            needed: self.needed(),
+            got: have,
+            tried: Tried::of("reading it back to replace a lost replica:", error),
+        };
         let bytes = self.swarm.read(content, content.geometry().chunk_range(chunk)).await.map_err(lost)?;
         let Some(digest) = manifest.digest(chunk) else { return Ok(Holders::new()) };
         let mut walk = self.walk(Point::of_chunk(manifest, chunk));
