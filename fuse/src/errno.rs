@@ -24,7 +24,7 @@ impl FsError {
 
 fn of_open(error: &OpenError) -> Errno {
     match error {
-        OpenError::NotFound { .. } => Errno::ENOENT,
+        OpenError::NotFound { .. } | OpenError::NoOrigin { .. } => Errno::ENOENT,
         OpenError::InvalidKey { .. } => Errno::EINVAL,
         OpenError::Denied { .. } => Errno::EACCES,
         OpenError::Unavailable { .. } => Errno::EIO,
@@ -62,7 +62,7 @@ mod tests {
         let tried = Default::default;
         let open = |error: OpenError| FsError::from(error).errno();
         assert_eq!(open(OpenError::NotFound { what: what(), tried: tried() }), Errno::ENOENT);
-        assert_eq!(open(OpenError::Denied { what: what(), detail: what() }), Errno::EACCES);
+        assert_eq!(open(OpenError::Denied { detail: what() }), Errno::EACCES);
         assert_eq!(open(OpenError::Unavailable { what: what(), tried: tried() }), Errno::EIO);
         let read = |error: ReadError| FsError::from(error).errno();
         assert_eq!(read(ReadError::Unavailable { what: what(), chunk: 0, tried: tried() }), Errno::EIO);

@@ -45,6 +45,9 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
     if !fs::metadata(&real).map_err(failed)?.is_dir() {
         return Err(failed(io::ErrorKind::NotADirectory.into()));
     }
+    if fs::read_dir(&real).is_ok_and(|mut entries| entries.next().is_some()) {
+        tracing::warn!(at = %real.display(), "this directory is not empty: what is in it is hidden while the mount is there");
+    }
     Ok(real)
 }
 

@@ -96,7 +96,7 @@ pub struct ExplainChunk {
     pub owners: Vec<String>,
     /// Nodes that said they have it just now.
     pub holders: Vec<String>,
-    /// `replicated` where every owner holds it, `under-replicated` where some do, `lost` where no node that answered does.
+    /// `replicated` where as many owners as there should be hold it, `under-replicated` where some do, `lost` where no node that answered does.
     pub state: String,
     /// For each member: who would own the chunk in its place if it left.
     pub if_lost: Vec<Departure>,

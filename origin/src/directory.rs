@@ -130,9 +130,11 @@ fn found(meta: &Metadata) -> Found {
     Found { version: version_of(meta), size: meta.len(), modified: modified(meta) }
 }
 
-/// Inode, modification time to the nanosecond and size: the same on all nodes that mount the same file system.
+/// Inode, modification and change time to the nanosecond, and size: the same on all nodes that mount the same file system. The
+/// change time notices a file that was written in place and given its old modification time again.
 fn version_of(meta: &Metadata) -> String {
-    format!("{:x}-{:x}.{:x}-{:x}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len())
+    let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+    format!("{:x}-{:x}.{:x}-{:x}.{:x}-{:x}", meta.ino(), modified.0, modified.1, changed.0, changed.1, meta.len())
 }
 
 fn modified(meta: &Metadata) -> SystemTime {

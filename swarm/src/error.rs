@@ -44,10 +44,12 @@ impl fmt::Display for Tried {
 pub enum OpenError {
     #[error("{what} is not here; asked: {tried}")]
     NotFound { what: String, tried: Tried },
-    #[error("{what}: the key cannot be one: {detail}")]
-    InvalidKey { what: String, detail: String },
-    #[error("{what}: the origin does not let us in: {detail}")]
-    Denied { what: String, detail: String },
+    #[error("no origin is named {origin:?} here; there is: {known}")]
+    NoOrigin { origin: String, known: String },
+    #[error("{detail}")]
+    InvalidKey { detail: String },
+    #[error("{detail}")]
+    Denied { detail: String },
     #[error("{what} cannot be found while some that may have it do not answer: {tried}")]
     Unavailable { what: String, tried: Tried },
 }

@@ -95,7 +95,7 @@ impl Swarm {
             holdings.held.iter().filter(|(_, presence)| presence.has(chunk)).map(|(node, _)| node.to_string()).collect();
         let state = match holders.len() {
             0 => "lost",
-            _ if owners.iter().all(|owner| holders.contains(owner)) => "replicated",
+            _ if owners.len() == self.replicas() && owners.iter().all(|owner| holders.contains(owner)) => "replicated",
             _ => "under-replicated",
         };
         ExplainChunk {

@@ -114,11 +114,9 @@ impl Swarm {
     }
 
     fn object_content(&self, info: ObjectInfo) -> Result<Content, OpenError> {
-        let what = || format!("{}/{}", info.object.origin, info.object.key);
-        let too_large = || OpenError::InvalidKey {
-            what: what(),
-            detail: format!("{} bytes are more than can be cut into chunks", info.object.size),
-        };
+        let (origin, key, size) = (&info.object.origin, &info.object.key, info.object.size);
+        let too_large =
+            || OpenError::InvalidKey { detail: format!("{origin}/{key} has {size} bytes, more than can be cut into chunks") };
         let geometry = Geometry::new(info.object.size, self.0.config.chunk_size).ok_or_else(too_large)?;
         Ok(Content::object(info.object, geometry, info.modified))
     }
@@ -129,7 +127,8 @@ impl Swarm {
     }
 
     pub(crate) fn origin(&self, name: &str) -> Result<&Origin, OpenError> {
-        let unknown = || OpenError::NotFound { what: format!("an origin named {name:?}"), tried: Tried::default() };
+        let known = || self.0.origins.names().collect::<Vec<_>>().join(", ");
+        let unknown = || OpenError::NoOrigin { origin: name.to_owned(), known: known() };
         self.0.origins.get(name).ok_or_else(unknown)
     }
 }
@@ -138,13 +137,14 @@ fn open_error(origin: &str, key: &str, error: OriginError) -> OpenError {
     let what = format!("{origin}/{key}");
     let detail = error.to_string();
     let mut tried = Tried::default();
-    tried.note(format_args!("origin {origin}"), &detail);
+    let origin = format!("origin {origin}");
+    tried.note(&origin, detail.strip_prefix(&origin).unwrap_or(&detail).trim_start());
     match error {
         OriginError::NotFound { .. } => OpenError::NotFound { what, tried },
         OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::TooMany { .. } => {
-            OpenError::InvalidKey { what, detail }
+            OpenError::InvalidKey { detail }
         }
-        OriginError::Denied { .. } => OpenError::Denied { what, detail },
+        OriginError::Denied { .. } => OpenError::Denied { detail },
         OriginError::Changed { .. } | OriginError::Unavailable { .. } | OriginError::TimedOut { .. } => {
             OpenError::Unavailable { what, tried }
         }

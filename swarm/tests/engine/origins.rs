@@ -136,7 +136,7 @@ async fn a_hanging_owner_is_passed_by() {
 async fn what_no_origin_has_is_not_found() {
     let (net, dir) = with_origin(2, 1, "empty").await;
     let swarm = &net.nodes[0].swarm;
-    assert!(matches!(swarm.open_object("unknown", "o").await, Err(OpenError::NotFound { .. })));
+    assert!(matches!(swarm.open_object("unknown", "o").await, Err(OpenError::NoOrigin { .. })));
     assert!(matches!(swarm.open_object("empty", "o").await, Err(OpenError::NotFound { .. })));
     assert!(matches!(swarm.open_object("empty", "../o").await, Err(OpenError::InvalidKey { .. })));
     std::fs::write(dir.path().join("nothing"), b"").unwrap();
