@@ -166,7 +166,7 @@ fn no_chunk(id: BlobId, chunk: u32) -> ApiError {
 
 fn open_error(error: OpenError) -> ApiError {
     let kind = match error {
-        OpenError::NotFound { .. } => ErrorKind::NotFound,
+        OpenError::NotFound { .. } | OpenError::NoOrigin { .. } => ErrorKind::NotFound,
         OpenError::InvalidKey { .. } => ErrorKind::BadRequest,
         OpenError::Denied { .. } => ErrorKind::Denied,
         OpenError::Unavailable { .. } => ErrorKind::Unavailable,

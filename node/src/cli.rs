@@ -37,7 +37,7 @@ pub struct Global {
     )]
     pub node: String,
 
-    /// Prints one JSON document instead of a table
+    /// Prints one JSON document instead of a table; errors stay text on stderr
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -60,7 +60,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct NodeArgs {
-    /// TOML file of the settings below, a key for each flag without its dashes; flags win
+    /// TOML file of the settings below, a key for each flag without its dashes, a list where a flag may be repeated; flags win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 

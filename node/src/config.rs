@@ -1,5 +1,6 @@
 //! What a node is told: flags over a file over defaults, wholly checked before anything is bound.
 
+mod file;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use crate::error::{Failure, OrFail};
 pub struct Stop {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` where whoever started us wants it ignored, as `nohup` does.
+    hangup: Option<Signal>,
 }
 
 impl Stop {
@@ -17,7 +18,7 @@ impl Stop {
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
+            hangup: if hangup_is_ignored() { None } else { Some(on(SignalKind::hangup())?) },
         })
     }
 
@@ -26,7 +27,36 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = next(self.hangup.as_mut()) => {}
         }
+    }
+}
+
+async fn next(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn hangup_is_ignored() -> bool {
+    ignores_hangup(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// Whether a process with this `/proc/PID/status` ignores SIGHUP, which is the first bit of the set.
+fn ignores_hangup(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & 1 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_did_is_seen() {
+        assert!(ignores_hangup("Name:\therring\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hangup("SigIgn:\t0000000000001000\n"));
+        assert!(!ignores_hangup(""));
     }
 }

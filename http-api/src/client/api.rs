@@ -39,6 +39,9 @@ impl ApiClient {
     pub fn with_config(base: &str, config: &PeerConfig) -> Result<Self, ClientError> {
         let bad = |detail: &str| ClientError::BadUrl { url: base.to_owned(), detail: detail.to_owned() };
         let example = "a node's URL looks like http://127.0.0.1:7070";
+        if !base.is_empty() && !base.contains("://") {
+            return Err(bad(&format!("write http://{base}; {example}")));
+        }
         let url = Url::parse(base).map_err(|error| bad(&format!("{error}; {example}")))?;
         match url.scheme() {
             "http" => {}

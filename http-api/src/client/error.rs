@@ -33,7 +33,7 @@ pub enum ClientError {
     Connect { url: String, detail: String },
     #[error("{url} did not answer within {ms} ms. It is alive, so it waits for something: ask its /readyz and look into its log")]
     TimedOut { url: String, ms: u128 },
-    #[error("{url} stopped in the middle: {detail}. Nothing was kept; try again, or ask another node with --node URL")]
+    #[error("{url} broke off in the middle: {detail}. Nothing was kept; try again, or ask another node with --node URL")]
     Broken { url: String, detail: String },
     #[error("{url} answered what no node answers: {detail}. Is it a herring node of this version?")]
     Garbage { url: String, detail: String },
@@ -41,7 +41,7 @@ pub enum ClientError {
     #[error("the bytes to put could not be read: {0}. Nothing was put")]
     Source(String),
     /// The node's own words.
-    #[error("{}: {}", .0.title, .0.detail)]
+    #[error("{}", if .0.detail.is_empty() { &.0.title } else { &.0.detail })]
     Problem(Problem),
 }
 
@@ -61,7 +61,7 @@ impl WireError {
 
     pub(super) fn into_io(self) -> io::Error {
         let (Self::Connect(detail) | Self::Broken(detail) | Self::Garbage(detail)) = self;
-        io::Error::new(io::ErrorKind::UnexpectedEof, format!("the node stopped in the middle: {detail}"))
+        io::Error::new(io::ErrorKind::UnexpectedEof, detail)
     }
 
     pub(super) fn at(self, url: &str) -> ClientError {

@@ -18,13 +18,14 @@ use crate::config::{PORT, absolute};
 use crate::error::{Failure, OrFail, tell};
 use crate::output::Output;
 use crate::signals::Stop;
-use crate::up::{Layout, Local, Place, UpArgs, check_ports, free_base, mount_obstacle};
+use crate::up::{Layout, Local, Place, UpArgs, check_homes, check_ports, free_base, mount_obstacle};
 
 /// More would keep reads from crossing the wire in a swarm of three.
 const MOST_REPLICAS: usize = 2;
 
 pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
     let bench = Bench::new(args.dir.clone())?;
+    check_homes(&bench.dir, args.nodes)?;
     let materials = material::gather(&args.paths, &bench.dir).await?;
     let origin = OriginFile::new(&bench.dir, &materials).await?;
     let obstacle = if args.no_mount { Some("nothing is mounted, as was asked".to_owned()) } else { mount_obstacle() };
@@ -56,7 +57,7 @@ async fn check(local: &mut Local, materials: &[Material], origin: &OriginFile, r
     };
     tokio::select! {
         done = work => done,
-        ended = local.ended() => Err(Failure::failed(ended)),
+        ended = local.ended() => Err(Failure::failed(ended.report)),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::digest::Digester;
 use crate::error::{Failure, OrFail};
 use crate::output::write_failure;
 use crate::progress::Progress;
+use crate::signals::Stop;
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
@@ -30,15 +31,23 @@ pub struct GetArgs {
 
 pub async fn run(client: &ApiClient, args: GetArgs) -> Result<(), Failure> {
     let target = Target::choose(args.output)?;
-    let (length, body) = client.get(args.id, None).await?;
-    fetch(args.id, length, body, &target).await
+    let mut stop = Stop::listen()?;
+    let work = async {
+        let (length, body) = client.get(args.id, None).await?;
+        fetch(args.id, length, body, &target).await
+    };
+    // Dropped, the work takes its temporary file away.
+    tokio::select! {
+        done = work => done,
+        () = stop.asked() => Err(Failure::failed(format_args!("interrupted; {}", target.left()))),
+    }
 }
 
 /// Brings a body to its target, if it is the `length` bytes of `id`.
 async fn fetch(id: BlobId, length: u64, body: ByteStream, target: &Target) -> Result<(), Failure> {
     let mut sink = Sink::open(target)?;
     let got = copy(body, &mut sink.file, Progress::new(short(id), Some(length))).await;
-    verify(id, length, got.map_err(|error| target.explain(error))?)?;
+    verify(id, length, got.map_err(|error| target.explain(id, length, error))?)?;
     sink.keep(target)
 }
 
@@ -51,7 +60,8 @@ enum Target {
 }
 
 enum CopyError {
-    Read(std::io::Error),
+    /// After that many bytes.
+    Read(u64, std::io::Error),
     Write(std::io::Error),
 }
 
@@ -76,11 +86,20 @@ impl Target {
         }
     }
 
-    fn explain(&self, error: CopyError) -> Failure {
+    /// What there is of a blob that did not come whole.
+    fn left(&self) -> &'static str {
+        match self {
+            Self::File(_) => "nothing was kept",
+            Self::Stdout | Self::Special(_) => "what was written is not whole",
+        }
+    }
+
+    fn explain(&self, id: BlobId, length: u64, error: CopyError) -> Failure {
         match (self, error) {
-            (_, CopyError::Read(error)) => {
-                Failure::failed(format_args!("the blob broke off: {error}; nothing was kept, try again"))
-            }
+            (_, CopyError::Read(got, error)) => Failure::failed(format_args!(
+                "the body broke off after {got} of {length} bytes ({error}); {}; the node's log or `herring explain {id}` says more",
+                self.left()
+            )),
             (Self::Stdout, CopyError::Write(error)) => write_failure(error),
             (Self::File(path) | Self::Special(path), CopyError::Write(error)) => {
                 Failure::failed(format_args!("cannot write {}: {error}", path.display()))
@@ -127,7 +146,7 @@ impl Sink {
 
 async fn copy(mut body: ByteStream, file: &mut File, progress: Progress) -> Result<Digester, CopyError> {
     let mut digester = Digester::default();
-    while let Some(bytes) = body.try_next().await.map_err(CopyError::Read)? {
+    while let Some(bytes) = body.try_next().await.map_err(|error| CopyError::Read(digester.size(), error))? {
         digester.update(&bytes);
         file.write_all(&bytes).await.map_err(CopyError::Write)?;
         progress.add(bytes.len());
@@ -155,7 +174,7 @@ fn short(id: BlobId) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
 
     use super::*;
 
@@ -180,12 +199,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_copy_that_is_dropped_leaves_no_file_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        let target = Target::choose(Some(dir.path().join("blob"))).unwrap_or_else(|failure| panic!("{failure}"));
+        let body = stream::iter([piece("herr")]).chain(stream::pending());
+        let mut work = Box::pin(fetch(BlobId::of(b"herring"), 7, Box::pin(body), &target));
+        // The write is done elsewhere, so it is the file's appearance that counts.
+        while files() == 0 {
+            assert!(futures_util::poll!(work.as_mut()).is_pending());
+        }
+        drop(work);
+        assert_eq!(files(), 0);
+    }
+
+    #[tokio::test]
     async fn anything_else_leaves_all_as_it_was() {
         let broken = Err(std::io::Error::other("cable cut"));
         let cases = [
             (vec![piece("haddock")], "other bytes"),
             (vec![piece("herr")], "sent 4"),
-            (vec![piece("herr"), broken], "cable cut"),
+            (vec![piece("herr"), broken], "broke off after 4 of 7 bytes (cable cut); nothing was kept"),
         ];
         for (pieces, why) in cases {
             let (done, kept, files) = get(pieces).await;

@@ -37,7 +37,7 @@ pub struct Put {
 }
 
 pub async fn run(client: &ApiClient, output: Output, args: PutArgs) -> Result<(), Failure> {
-    args.paths.iter().try_for_each(|path| check(path))?;
+    check_all(&args.paths)?;
     let (done, failure) = all(client, &args.paths).await;
     if !done.is_empty() {
         output.show(&done, || table(&done))?;
@@ -58,12 +58,21 @@ pub async fn all(client: &ApiClient, paths: &[PathBuf]) -> (Vec<Put>, Option<Fai
 }
 
 pub fn table(done: &[Put]) -> String {
-    let mut table = Table::new(&["ID", "SIZE", "PATH"], &[1]);
-    done.iter().for_each(|put| table.row([put.id.to_string(), size(put.size), put.path.display().to_string()]));
+    let mut table = Table::new(&["ID", "SIZE", "REPLICAS", "PATH"], &[1, 2]);
+    for put in done {
+        table.row([put.id.to_string(), size(put.size), put.replicas.to_string(), put.path.display().to_string()]);
+    }
     table.render()
 }
 
 /// Nothing is sent before all paths were looked at.
+fn check_all(paths: &[PathBuf]) -> Result<(), Failure> {
+    if paths.iter().filter(|path| is_stdin(path)).count() > 1 {
+        return Err(Failure::usage("stdin can be read only once: give - once"));
+    }
+    paths.iter().try_for_each(|path| check(path))
+}
+
 fn check(path: &Path) -> Result<(), Failure> {
     if is_stdin(path) {
         return Ok(());
@@ -108,4 +117,26 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stdin_is_put_once() {
+        check_all(&["-".into()]).unwrap();
+        let refused = check_all(&["-".into(), "/dev/null".into(), "-".into()]).unwrap_err();
+        assert_eq!(refused, Failure::usage("stdin can be read only once: give - once"));
+    }
+
+    #[test]
+    fn the_table_tells_how_many_have_it() {
+        let put = Put { id: BlobId::of(b""), size: 0, path: "empty".into(), replicas: 2, created: true };
+        let table = table(&[put]);
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let rows: Vec<Vec<String>> = table.lines().map(words).collect();
+        assert_eq!(rows[0], ["ID", "SIZE", "REPLICAS", "PATH"]);
+        assert_eq!(rows[1][1..], ["0", "B", "2", "empty"]);
+    }
 }

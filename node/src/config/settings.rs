@@ -6,6 +6,7 @@ use clap::Args;
 use herring_ring::NodeId;
 use serde::Deserialize;
 
+use super::file;
 use crate::error::Failure;
 
 /// What may be said about a node, on the command line or in a file: a key of the file is a flag without its dashes.
@@ -44,9 +45,9 @@ pub struct NodeSettings {
     #[arg(long, value_name = "ADDR")]
     pub gossip_advertise: Option<SocketAddr>,
 
-    /// Gossip address of a node to begin with, HOST:PORT; may be repeated
+    /// Gossip address of a node to begin with, HOST:PORT; may be repeated, in a file: a list
     #[arg(long, value_name = "ADDR")]
-    #[serde(alias = "seeds")]
+    #[serde(alias = "seeds", deserialize_with = "file::one_or_more")]
     pub seed: Vec<String>,
 
     /// Nodes that keep each chunk; the same on every node [default: 3]
@@ -69,9 +70,10 @@ pub struct NodeSettings {
     #[arg(long)]
     pub allow_other: bool,
 
-    /// An origin by its name: models=file:///data, models=s3://bucket/prefix; may be repeated, the same on every node
+    /// An origin by its name: models=file:///data, models=s3://bucket/prefix; may be repeated, in a file: a list; the same on
+    /// every node
     #[arg(long, value_name = "NAME=URL")]
-    #[serde(alias = "origins")]
+    #[serde(alias = "origins", deserialize_with = "file::one_or_more")]
     pub origin: Vec<String>,
 
     /// Listens off loopback in clear and to anyone: for networks where everybody may read, write and delete
@@ -86,12 +88,9 @@ impl NodeSettings {
         Self::parse(&text).map_err(|error| refuse(format!(", {error}")))
     }
 
-    /// Reads TOML; the error starts with the line.
+    /// Reads TOML; the error starts with the line and names the key.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            format!("line {}: {}", before.matches('\n').count() + 1, error.message().replace('\n', " "))
-        })
+        toml::from_str(text).map_err(|error| file::explain(text, &error))
     }
 
     /// These settings, and `lower`'s where these say nothing.

@@ -67,15 +67,63 @@ fn flags_win_over_the_file() {
     assert!(both.allow_other);
 }
 
+fn complaint(toml: &str) -> String {
+    NodeSettings::parse(toml).unwrap_err()
+}
+
 #[test]
 fn the_line_of_what_a_file_gets_wrong_is_told() {
-    let unknown = NodeSettings::parse("zone = 'a'\n\nreplicass = 3\n").unwrap_err();
+    let unknown = complaint("zone = 'a'\n\nreplicass = 3\n");
     assert!(unknown.starts_with("line 3: unknown field `replicass`"), "{unknown}");
-    let address = NodeSettings::parse("zone = 'a'\nlisten = 'here'\n").unwrap_err();
-    assert!(address.starts_with("line 2: invalid socket address"), "{address}");
-    let number = NodeSettings::parse("replicas = -1").unwrap_err();
-    assert!(number.starts_with("line 1: "), "{number}");
-    assert!(!NodeSettings::parse("a = ").unwrap_err().contains('\n'));
+    assert!(complaint("zone = 'a'\nb = ").starts_with("line 2: "));
+    assert!(!complaint("a = ").contains('\n'));
+}
+
+#[test]
+fn the_key_that_is_wrong_is_named_with_what_is_allowed() {
+    let cases = [
+        ("listen = 'here'", "listen must be an IP address and a port in quotes"),
+        ("listen = 7070", "listen must be an IP address"),
+        ("capacity = '3 parsecs'", "capacity must be a number of bytes or a size in quotes, such as \"500GB\""),
+        ("capacity = true", "capacity must be"),
+        ("replicas = -1", "replicas must be a whole number"),
+        ("replicas = '3'", "replicas must be a whole number from 1 on, without quotes"),
+        ("weight = 1.5", "weight must be a whole number from 0 to 10000"),
+        ("id = 'a b'", "id must be a name of letters"),
+        ("insecure = 'yes'", "insecure must be true or false"),
+        ("mount = 1", "mount must be a directory"),
+        ("cluster = 1", "cluster must be a name"),
+        ("seed = 7071", "seed must be a HOST:PORT in quotes or a list"),
+        ("seeds = ['a:1',\n 2]", "seeds must be a HOST:PORT in quotes or a list"),
+        ("origin = [['a=b']]", "origin must be a NAME=URL in quotes or a list"),
+    ];
+    for (toml, expected) in cases {
+        let told = complaint(&format!("zone = 'z'\n{toml}\ngossip = '127.0.0.1:7071'\n"));
+        assert!(told.starts_with("line 2: ") || told.starts_with("line 3: "), "{toml}: {told}");
+        assert!(told.contains(expected) && !told.contains('\n'), "{toml}: {told}");
+    }
+}
+
+#[test]
+fn every_key_is_known_to_what_explains_it() {
+    use clap::Args;
+    let command = NodeSettings::augment_args(clap::Command::new("node"));
+    for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+        let told = complaint(&format!("{flag} = {{}}"));
+        assert!(told.starts_with(&format!("line 1: {flag} must be ")), "{told}");
+    }
+}
+
+#[test]
+fn one_seed_or_origin_needs_no_list() {
+    let settings = settings("seed = 'a:1'\norigin = 'root=file:///'");
+    assert_eq!((settings.seed, settings.origin), (vec!["a:1".to_owned()], vec!["root=file:///".to_owned()]));
+}
+
+#[test]
+fn a_flag_that_is_no_setting_is_told_to_be_one() {
+    let told = complaint("zone = 'z'\nlog-format = 'json'");
+    assert_eq!(told, "line 2: log-format is a flag only: give --log-format on the command line instead");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -37,11 +37,17 @@ impl Layout {
         (0..self.nodes).map(|index| self.place(index).ok_or_else(|| self.no_ports())).collect()
     }
 
+    /// What to paste into a shell to have the node at `place` again, on one line.
+    pub fn command(&self, place: &Place, all: &[Place]) -> String {
+        let program = std::env::current_exe().map_or_else(|_| "herring".into(), PathBuf::into_os_string);
+        let words = [program].into_iter().chain(["node".into()]).chain(self.settings(place, all));
+        words.map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    }
+
     /// `None` where the ports would go past the last there is.
     fn place(&self, index: u16) -> Option<Place> {
         let port = self.port.checked_add(STRIDE.checked_mul(index)?)?;
-        let id = format!("n{}", index + 1);
-        let dir = self.dir.join(&id);
+        let (id, dir) = (name(index), home(&self.dir, index));
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, gossip) = (address(port), address(port.checked_add(1)?));
         Some(Place { mount: self.mounts.then(|| dir.join("mnt")), id, dir, http, gossip })
@@ -51,9 +57,14 @@ impl Layout {
         Failure::usage(format_args!("{} nodes from port {} on go past the last port: give a lower --port", self.nodes, self.port))
     }
 
-    /// The command line of the node at `place`, which begins with all others.
+    /// The command line of our child at `place`.
     pub fn arguments(&self, place: &Place, all: &[Place]) -> Vec<OsString> {
-        let mut line: Vec<OsString> = vec!["node".into(), "--die-with-parent".into()];
+        ["node".into(), "--die-with-parent".into()].into_iter().chain(self.settings(place, all)).collect()
+    }
+
+    /// What the node at `place` is told: it begins with all others.
+    fn settings(&self, place: &Place, all: &[Place]) -> Vec<OsString> {
+        let mut line = Vec::new();
         let mut flag = |name: &str, value: OsString| line.extend([name.into(), value]);
         flag("--id", place.id.clone().into());
         flag("--data-dir", place.dir.clone().into());
@@ -65,6 +76,21 @@ impl Layout {
         place.mount.iter().for_each(|mount| flag("--mount", mount.into()));
         line
     }
+}
+
+fn name(index: u16) -> String {
+    format!("n{}", index + 1)
+}
+
+/// The directory of the node with this index, from 0.
+pub fn home(dir: &Path, index: u16) -> PathBuf {
+    dir.join(name(index))
+}
+
+/// As a POSIX shell reads one word: in single quotes, unless there is nothing to quote.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl Place {
@@ -103,6 +129,24 @@ mod tests {
     fn ports_end_somewhere() {
         assert!(layout(65514, 3).places().is_ok());
         assert!(layout(65515, 3).places().unwrap_err().to_string().contains("--port"));
+    }
+
+    #[test]
+    fn a_shell_reads_the_words_that_were_meant() {
+        assert_eq!(quote("--seed"), "--seed");
+        assert_eq!(quote("a=s3://b/c?x=1&y"), "'a=s3://b/c?x=1&y'");
+        assert_eq!(quote("it's here"), r"'it'\''s here'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn the_way_back_is_one_line_for_a_node_that_needs_no_parent() {
+        let mut layout = layout(7070, 2);
+        layout.dir = "/no where".into();
+        let places = layout.places().unwrap();
+        let command = layout.command(&places[1], &places);
+        assert!(command.contains(" node --id n2 --data-dir '/no where/n2' --listen 127.0.0.1:7080 "), "{command}");
+        assert!(!command.contains("parent") && !command.contains('\n'), "{command}");
     }
 
     #[test]

@@ -18,9 +18,19 @@ const STOP_DEADLINE: Duration = Duration::from_secs(27);
 /// Between two looks at a starting node.
 const POLL: Duration = Duration::from_millis(50);
 
+/// A node that ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which node, how it ended and what its log says.
+    pub report: String,
+    /// The command line that starts it again.
+    pub way_back: String,
+}
+
 /// The running nodes of one machine. [`stop`](Self::stop) it; dropped, it kills.
 #[derive(Debug)]
 pub struct Local {
+    layout: Layout,
     places: Vec<Place>,
     /// Those that still run.
     children: Vec<Child>,
@@ -32,9 +42,10 @@ impl Local {
     /// Starts all nodes and waits for none.
     pub fn spawn(layout: Layout) -> Result<Self, Failure> {
         let places = layout.places()?;
+        clear_dead(&places);
         let children: Vec<Child> = places.iter().map(|place| Child::spawn(&layout, place, &places)).collect::<Result<_, _>>()?;
         let pids = children.iter().map(|child| child.pid).collect();
-        Ok(Self { places, children, pids })
+        Ok(Self { layout, places, children, pids })
     }
 
     pub fn places(&self) -> impl Iterator<Item = (&Place, u32)> {
@@ -56,7 +67,7 @@ impl Local {
         let mut missing = (0, "it does not answer".to_owned());
         loop {
             let looked = tokio::select! {
-                report = self.ended() => return Err(Failure::failed(report)),
+                ended = self.ended() => return Err(Failure::failed(ended.report)),
                 looked = timeout_at(deadline, look(&clients)) => looked,
             };
             match looked {
@@ -75,14 +86,14 @@ impl Local {
     }
 
     /// Waits until a node ends by itself, forgets it, and says so. Pends forever where none is left.
-    pub async fn ended(&mut self) -> String {
+    pub async fn ended(&mut self) -> Ended {
         if self.children.is_empty() {
             return std::future::pending().await;
         }
         let ends = self.children.iter_mut().map(|child| Box::pin(child.ended()));
         let (report, index, _) = select_all(ends).await;
-        self.children.remove(index);
-        report
+        let child = self.children.remove(index);
+        Ended { report, way_back: self.layout.command(&child.place, &self.places) }
     }
 
     /// Asks all to stop and waits for them, at most 27 s or until it is asked for again; then kills who is left.
@@ -96,8 +107,12 @@ impl Local {
         if !in_time {
             join_all(self.children.iter_mut().filter(|child| child.is_running()).map(Child::kill)).await;
         }
-        self.places.iter().filter_map(|place| place.mount.as_deref()).for_each(mounts::clear);
+        clear_dead(&self.places);
     }
+}
+
+fn clear_dead(places: &[Place]) {
+    places.iter().filter_map(|place| place.mount.as_deref()).for_each(mounts::clear_dead);
 }
 
 /// Which node is not there yet, and why.

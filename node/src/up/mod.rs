@@ -2,6 +2,7 @@
 
 mod child;
 mod files;
+mod homes;
 mod layout;
 mod local;
 mod mounts;
@@ -13,6 +14,7 @@ use clap::Args;
 use serde_json::json;
 
 pub use files::{Bounds, regular_files, to_put as files_to_put};
+pub use homes::check as check_homes;
 pub use layout::{Layout, Place};
 pub use local::Local;
 pub use mounts::obstacle as mount_obstacle;
@@ -23,6 +25,10 @@ use crate::config::{REPLICAS, absolute, default_data_dir, parse_origins};
 use crate::error::{Failure, tell};
 use crate::output::{Output, Table};
 use crate::signals::Stop;
+
+/// With more blobs than this, what to try next would be out of sight: only the first are shown.
+const MOST_ROWS: usize = 12;
+const FIRST_ROWS: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
@@ -60,16 +66,26 @@ pub struct UpArgs {
 }
 
 pub async fn run(args: UpArgs, output: Output) -> Result<(), Failure> {
-    if args.replicas == Some(0) {
-        return Err(Failure::usage("--replicas 0 would keep nothing: it must be at least 1"));
-    }
+    check_replicas(args.replicas, args.nodes)?;
     parse_origins(&args.origin)?;
     if args.check { crate::check::run(args, output).await } else { serve(args, output).await }
+}
+
+/// Only what was asked for: the default is for swarms that can grow.
+fn check_replicas(replicas: Option<usize>, nodes: u16) -> Result<(), Failure> {
+    match replicas {
+        Some(0) => Err(Failure::usage("--replicas 0 would keep nothing: it must be at least 1")),
+        Some(replicas) if replicas > nodes.into() => Err(Failure::usage(format_args!(
+            "--replicas {replicas} is more than the {nodes} of --nodes: each replica needs a node of its own"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn serve(args: UpArgs, output: Output) -> Result<(), Failure> {
     let files = files::to_put(&args.paths)?;
     let layout = layout(&args)?;
+    homes::check(&layout.dir, layout.nodes)?;
     ports::check(&layout)?;
     // Before the children exist: afterwards nothing may end this process without ending them.
     let mut stop = Stop::listen()?;
@@ -106,8 +122,8 @@ async fn stay(local: &mut Local, files: &[PathBuf], output: Output) -> Result<()
         return Err(failure);
     }
     loop {
-        let report = local.ended().await;
-        tell(report);
+        let ended = local.ended().await;
+        tell(format_args!("{}\nTo bring it back: {}", ended.report, ended.way_back));
         if local.is_empty() {
             return Err(Failure::failed("no node is left"));
         }
@@ -120,8 +136,17 @@ fn introduce(local: &Local, done: &[Put]) -> String {
         let mount = place.mount.as_deref().map_or_else(|| "-".to_owned(), |mount| mount.display().to_string());
         nodes.row([place.id.clone(), place.url(), mount, place.log().display().to_string(), pid.to_string()]);
     }
-    let blobs = if done.is_empty() { String::new() } else { format!("\n{}", put::table(done)) };
+    let blobs = if done.is_empty() { String::new() } else { format!("\n{}", blobs(done)) };
     format!("{}{blobs}", nodes.render())
+}
+
+/// All of them, or the first and how many more there are.
+fn blobs(done: &[Put]) -> String {
+    if done.len() <= MOST_ROWS {
+        return put::table(done);
+    }
+    let more = done.len() - FIRST_ROWS;
+    format!("{}… and {more} more (herring up --json shows all)\n", put::table(&done[..FIRST_ROWS]))
 }
 
 /// What to try next, ready to be pasted.
@@ -151,4 +176,35 @@ fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
 /// Where a mount shows a blob.
 pub fn blob_path(mount: &Path, id: &str) -> PathBuf {
     mount.join("blobs").join(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_blob::BlobId;
+
+    use super::*;
+
+    fn put(n: usize) -> Put {
+        let path = PathBuf::from(format!("file{n}"));
+        Put { id: BlobId::of(path.as_os_str().as_encoded_bytes()), size: 1, path, replicas: 2, created: true }
+    }
+
+    #[test]
+    fn a_long_table_is_cut() {
+        let done: Vec<Put> = (0..13).map(put).collect();
+        assert_eq!(blobs(&done[..12]), put::table(&done[..12]));
+        let cut = blobs(&done);
+        assert_eq!(cut.lines().count(), 1 + 10 + 1);
+        assert!(cut.ends_with("… and 3 more (herring up --json shows all)\n"), "{cut}");
+    }
+
+    #[test]
+    fn more_replicas_than_nodes_are_a_mistake_where_they_were_asked_for() {
+        let refused = check_replicas(Some(4), 3).unwrap_err();
+        assert_eq!(refused, Failure::usage(&refused));
+        assert!(refused.to_string().starts_with("--replicas 4 is more than the 3 of --nodes"), "{refused}");
+        assert!(check_replicas(Some(0), 3).is_err());
+        check_replicas(Some(3), 3).unwrap();
+        check_replicas(None, 1).unwrap();
+    }
 }

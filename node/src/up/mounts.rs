@@ -2,7 +2,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::geteuid;
 
@@ -10,6 +14,8 @@ use crate::error::tell;
 
 /// The bit of CAP_SYS_ADMIN in a capability set.
 const SYS_ADMIN: u64 = 1 << 21;
+/// A process that has not answered `statfs` by then is hung, not dead: its mount is left alone.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Why nothing can be mounted here, in one sentence; `None` where it can.
 pub fn obstacle() -> Option<String> {
@@ -41,15 +47,24 @@ fn has_helper() -> bool {
     std::env::split_paths(&path).any(|directory| directory.join("fusermount3").is_file())
 }
 
-/// Removes what a killed node left mounted at `path`, if anything. Open files keep what they have.
-pub fn clear(path: &Path) {
-    if !is_mounted(path) {
+/// Removes what a killed node left mounted at `path`, if anything; a mount that is alive belongs to somebody. Blocks for
+/// at most about 1 s.
+pub fn clear_dead(path: &Path) {
+    if !is_mounted(path) || !is_dead(path) {
         return;
     }
     if unmount(path, UnmountFlags::DETACH).is_err() {
         // Without privileges the helper does it. Its failure shows at the next mount.
         let _ = Command::new("fusermount3").arg("-uz").arg(path).status();
     }
+}
+
+/// Whether the process behind the mount is gone. `statfs` always goes there; other calls may be answered from caches.
+fn is_dead(path: &Path) -> bool {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let asked = path.to_owned();
+    thread::spawn(move || answer.send(rustix::fs::statfs(&asked).err()));
+    answered.recv_timeout(ANSWER_DEADLINE) == Ok(Some(Errno::NOTCONN))
 }
 
 fn is_mounted(path: &Path) -> bool {
@@ -73,6 +88,8 @@ mod tests {
     fn the_kernels_table_is_understood() {
         assert!(is_mounted(Path::new("/proc")));
         assert!(!is_mounted(Path::new("/proc/self")));
+        assert!(!is_dead(Path::new("/proc")));
+        assert!(!is_dead(Path::new("/no/such/mount")));
         assert_eq!(escape(b"/a b\\c"), b"/a\\040b\\134c");
     }
 }

@@ -246,7 +246,9 @@ pub fn free_port() -> SocketAddr {
 
 /// A first port of which `herring up` can have all that it needs for three nodes.
 pub fn free_base() -> u16 {
-    let start = u16::try_from(std::process::id() % 200).unwrap();
+    // Tests of one process run side by side: each begins elsewhere.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 200).unwrap() + NEXT.fetch_add(67, Ordering::Relaxed) % 200;
     let bases = (0..200).map(|n| 12_000 + (start + n) % 200 * 30);
     let is_free = |port: u16| {
         let address = SocketAddr::from(([127, 0, 0, 1], port));

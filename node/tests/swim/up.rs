@@ -1,8 +1,102 @@
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
+use bytes::Bytes;
 use herring_blob::BlobId;
+use herring_http_api::client::ApiClient;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::swarm::{HERRING, free_base, noise};
+use crate::swarm::{DEADLINE, HERRING, detach, free_base, have_fuse, is_mounted, noise, stream, wait_until};
+
+const NODES: u32 = 3;
+
+/// `herring up`, and its nodes with it.
+struct Up {
+    dir: PathBuf,
+    child: Child,
+}
+
+impl Up {
+    fn start(dir: &Path, port: u16) -> Self {
+        Self { dir: dir.to_owned(), child: command(dir, port).stdout(Stdio::null()).spawn().unwrap() }
+    }
+
+    fn home(&self, n: u32) -> PathBuf {
+        self.dir.join(format!("n{n}"))
+    }
+
+    fn mounts(&self) -> impl Iterator<Item = PathBuf> {
+        (1..=NODES).map(|n| self.home(n).join("mnt"))
+    }
+
+    fn logs(&self) -> Vec<Vec<u8>> {
+        (1..=NODES).map(|n| std::fs::read(self.home(n).join("herring.log")).unwrap()).collect()
+    }
+
+    /// Its exit code, after SIGTERM.
+    fn end(&mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let mut status = None;
+        wait_until("`herring up` to end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // Its nodes see their stdin end. Both fail where all went well before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.mounts().for_each(|mount| detach(&mount));
+    }
+}
+
+fn command(dir: &Path, port: u16) -> Command {
+    let mut command = Command::new(HERRING);
+    command.args(["up", "--port", &port.to_string(), "--nodes", &NODES.to_string(), "--dir"]).arg(dir).stdin(Stdio::null());
+    command
+}
+
+async fn ready_members(api: &ApiClient) -> usize {
+    let Ok(cluster) = api.cluster().await else { return 0 };
+    cluster.members.iter().filter(|member| member.state == "ready").count()
+}
+
+#[test]
+fn a_second_one_in_the_same_directory_is_refused_and_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_base();
+    let mut first = Up::start(dir.path(), port);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let block = |work| runtime.block_on(async { tokio::time::timeout(DEADLINE, work).await.expect("the test's own deadline") });
+    for n in 0..3 {
+        let api = ApiClient::new(&format!("http://127.0.0.1:{}", port + 10 * n)).unwrap();
+        wait_until("all nodes to see each other", || runtime.block_on(ready_members(&api)) == NODES as usize);
+    }
+    let api = ApiClient::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    let (stored, _) = block(api.put(None, Some(5), stream(Bytes::from_static(b"shoal")))).unwrap();
+    let before = first.logs();
+
+    let second = command(dir.path(), free_base()).output().unwrap();
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(dir.path().to_str().unwrap()), "{stderr}");
+    assert!(stderr.lines().filter(|line| line.contains("in use")).count() == 1, "{stderr}");
+
+    assert!(first.logs().iter().zip(&before).all(|(now, before)| now.starts_with(before)), "logs are not truncated");
+    assert_eq!(runtime.block_on(ready_members(&api)), NODES as usize);
+    if have_fuse() {
+        for mount in first.mounts() {
+            assert!(is_mounted(&mount), "{}", mount.display());
+            assert_eq!(std::fs::read(mount.join("blobs").join(stored.id.to_string())).unwrap(), b"shoal");
+        }
+    }
+    assert_eq!(first.end(), Some(0));
+    assert!(!first.mounts().any(|mount| is_mounted(&mount)));
+}
 
 #[test]
 fn the_check_puts_real_files_in_and_reads_them_back_everywhere() {
