@@ -90,7 +90,7 @@ async fn a_put_tells_whether_it_was_new_and_what_was_wrong() {
     let (_, created) = client.put(Some(id()), Some(7), body(&["her", "ring"])).await.unwrap();
     assert!(!created);
     let mismatch = client.put(Some(id()), None, body(&["cod"])).await.unwrap_err();
-    assert_eq!(mismatch.to_string(), "Test: other bytes");
+    assert_eq!(mismatch.to_string(), "other bytes");
     let failing = body(&["her"]).chain(stream::iter([Err(std::io::Error::other("disk on fire"))])).boxed();
     assert_eq!(client.put(None, None, failing).await, Err(ClientError::Source("disk on fire".to_owned())));
 }
