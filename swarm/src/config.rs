@@ -44,8 +44,9 @@ impl Default for SwarmConfig {
 pub(crate) const ACKNOWLEDGE: usize = 2;
 
 /// How far past its owners a point's successors are asked: a node that joined pushes the former owners at most one
-/// place along the walk, so this many joins may pass before a blob must be looked for elsewhere.
-pub(crate) const SUCCESSORS: usize = 8;
+/// place along the walk, so without zones this many joins may pass before a blob must be looked for elsewhere. An owner that was
+/// chosen for its zone may have lain deeper: there it is likely, not certain, unless the swarm is no larger than owners and successors.
+pub(crate) const SUCCESSORS: usize = 16;
 
 /// A removal, which waits for the disk.
 pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
