@@ -80,7 +80,7 @@ impl Swarm {
     /// Which chunks of a blob are on this node's disk.
     pub fn presence(&self, id: BlobId) -> Result<Presence, ServeError> {
         let entry = self.0.store.get(&id.into()).ok_or(ServeError::NotHere)?;
-        Ok(Presence { chunks: runs(&entry) })
+        Ok(Presence { chunks: runs(&entry, |chunk| entry.has(chunk)) })
     }
 
     /// Takes a chunk of a put that some node coordinates.
@@ -97,11 +97,12 @@ impl Swarm {
         Ok(self.0.store.upload(upload, chunk_size).await?.write_chunk(chunk, digest, bytes).await?)
     }
 
-    /// Makes the chunks of a put that came here a durable part of the blob; answers which of its chunks are here now.
+    /// Makes the chunks of a put that came here a durable part of the blob; answers which of its chunks are
+    /// durable here now: one that is only cached may not outlive a power loss, and is no replica.
     pub async fn commit_upload(&self, upload: Uuid, manifest: Arc<Manifest>) -> Result<Presence, ServeError> {
         let chunk_size = manifest.geometry().chunk_size();
         let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest).await?;
-        Ok(Presence { chunks: runs(&entry) })
+        Ok(Presence { chunks: runs(&entry, |chunk| entry.is_durable(chunk)) })
     }
 
     async fn peer_share(&self, bytes: u64) -> Result<Share, ServeError> {
@@ -141,10 +142,10 @@ async fn collect(mut body: ByteStream, chunk_size: u32) -> Result<Bytes, ServeEr
     Ok(whole.freeze())
 }
 
-/// The present chunks as half-open runs.
-fn runs(entry: &Entry) -> Vec<(u32, u32)> {
+/// The chunks that are held, as half-open runs.
+fn runs(entry: &Entry, held: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
     let mut runs: Vec<(u32, u32)> = Vec::new();
-    for chunk in (0..entry.geometry().chunk_count()).filter(|chunk| entry.has(*chunk)) {
+    for chunk in (0..entry.geometry().chunk_count()).filter(|chunk| held(*chunk)) {
         match runs.last_mut() {
             Some((_, end)) if *end == chunk => *end += 1,
             _ => runs.push((chunk, chunk + 1)),
