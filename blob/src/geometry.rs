@@ -1,4 +1,4 @@
-use crate::{ByteRange, MAX_CHUNK_SIZE};
+use crate::{ByteRange, MAX_CHUNK_SIZE, Pieces};
 
 /// How something of a known size is cut into chunks: all of `chunk_size` bytes but the last, which may be shorter.
 /// Something empty has no chunks.
@@ -37,6 +37,24 @@ impl Geometry {
     pub fn chunk_range(&self, index: u32) -> ByteRange {
         let start = u64::from(index) * u64::from(self.chunk_size);
         ByteRange::at(start, u64::from(self.chunk_size)).clamp_to(self.size)
+    }
+
+    /// How chunk `index` is cut into pieces.
+    pub fn pieces(&self, index: u32) -> Pieces {
+        // A chunk is at most 64 MiB.
+        #[expect(clippy::cast_possible_truncation)]
+        let len = self.chunk_range(index).len() as u32;
+        Pieces::new(len, self.chunk_size)
+    }
+
+    /// The bytes of `range` that lie in chunk `index`, counted from the chunk's start.
+    pub fn within(&self, index: u32, range: ByteRange) -> std::ops::Range<u32> {
+        let chunk = self.chunk_range(index);
+        let part = range.intersect(chunk);
+        // Both are within a chunk, which is at most 64 MiB.
+        #[expect(clippy::cast_possible_truncation)]
+        let at = |offset: u64| offset.clamp(chunk.start, chunk.end).saturating_sub(chunk.start) as u32;
+        at(part.start)..at(part.end)
     }
 
     /// The chunk that holds byte `offset`.

@@ -1,13 +1,6 @@
 use sha2::{Digest, Sha256};
 
-use crate::{BlobId, ChunkDigest, Manifest, ManifestError};
-
-/// A chunk that a [`BlobHasher`] has seen whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HashedChunk {
-    pub index: u32,
-    pub digest: ChunkDigest,
-}
+use crate::{BlobId, ChunkDigest, Manifest, ManifestError, PieceDigests, Pieces};
 
 /// Computes a blob's id and manifest from its chunks, given in order.
 ///
@@ -36,18 +29,20 @@ impl BlobHasher {
         Self { whole: Sha256::new(), size: 0, chunk_size, chunks: Vec::new(), ended: false, misshapen: false }
     }
 
-    /// Takes the next chunk, whole. Every chunk but the last must be of the chunk size, else [`finish`](Self::finish) fails.
-    pub fn chunk(&mut self, bytes: &[u8]) -> HashedChunk {
+    /// Takes the next chunk, whole: its index and its digests. Every chunk but the last must be of the chunk size, else
+    /// [`finish`](Self::finish) fails.
+    pub fn chunk(&mut self, bytes: &[u8]) -> (u32, PieceDigests) {
         let full = self.chunk_size as usize;
         self.misshapen |= self.ended || bytes.is_empty() || bytes.len() > full;
         self.ended = bytes.len() < full;
         self.whole.update(bytes);
         self.size += bytes.len() as u64;
-        let digest = ChunkDigest::of(bytes);
-        self.chunks.push(digest);
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let digests = PieceDigests::of(Pieces::new(len, self.chunk_size), bytes);
+        self.chunks.push(digests.digest());
         // More than 2^32 chunks would be 16 PiB of blob; `finish` refuses it.
         let index = u32::try_from(self.chunks.len() - 1).unwrap_or(u32::MAX);
-        HashedChunk { index, digest }
+        (index, digests)
     }
 
     /// The manifest of all chunks taken.

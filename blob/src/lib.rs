@@ -2,20 +2,24 @@
 //!
 //! Everything here is a value. Nothing reads a disk, a socket or a clock.
 
+mod chunk;
 mod content;
 mod digest;
 mod geometry;
 mod hashing;
 mod id;
 mod manifest;
+mod pieces;
 mod range;
 
+pub use chunk::{Arrival, Chunk, PieceCutter, WrongPiece};
 pub use content::{ContentId, ObjectRef};
 pub use digest::ChunkDigest;
 pub use geometry::Geometry;
-pub use hashing::{BlobHasher, HashedChunk};
+pub use hashing::BlobHasher;
 pub use id::{BlobId, IdError, ObjectId};
 pub use manifest::{Manifest, ManifestError, RawManifest};
+pub use pieces::{PieceDigests, Pieces};
 pub use range::ByteRange;
 
 /// Bytes in a chunk where nothing else is said: 4 MiB.

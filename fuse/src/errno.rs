@@ -16,6 +16,8 @@ impl FsError {
             Self::ListingsFull => Errno::ENFILE,
             Self::Short { .. } => Errno::EIO,
             Self::TimedOut { .. } => Errno::ETIMEDOUT,
+            Self::NotALink => Errno::EINVAL,
+            Self::Killed => Errno::EINTR,
             Self::Open(error) => of_open(error),
             Self::Read(error) => of_read(error),
         }
@@ -40,11 +42,11 @@ fn of_read(error: &ReadError) -> Errno {
     }
 }
 
-/// The errno to answer with, after the failure was counted and logged. That something is not there is everyday life.
+/// The errno to answer with, after the failure was counted and logged. That something is not there, or its reader was killed, is everyday life.
 pub(crate) fn report(op: &'static str, ino: u64, error: &FsError) -> Errno {
     let errno = error.errno();
     ::metrics::counter!(metrics::ERRORS, "op" => op, "errno" => errno.code().to_string()).increment(1);
-    if [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG].contains(&errno) {
+    if [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::EINTR].contains(&errno) {
         tracing::debug!(op, ino, errno = errno.code(), %error, "refused");
     } else {
         tracing::warn!(op, ino, errno = errno.code(), %error, "a request of the mount failed");

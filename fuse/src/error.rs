@@ -26,6 +26,11 @@ pub(crate) enum FsError {
     Short { wanted: u64, got: usize },
     #[error("not answered within {seconds} s")]
     TimedOut { seconds: u64 },
+    #[error("it is no symbolic link")]
+    NotALink,
+    /// Nobody hears it.
+    #[error("the reader was killed")]
+    Killed,
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]

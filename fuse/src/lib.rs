@@ -10,16 +10,22 @@
 //! | `origins/<origin>/<key…>` | the origin's keys, read through the swarm |
 
 mod adapter;
-mod deletions;
+mod buffer;
 mod errno;
 mod error;
+mod freshness;
 mod fs;
 mod inodes;
 mod listing;
 pub mod metrics;
 mod mount;
 mod mountpoint;
+mod names;
+mod native;
 mod node;
+mod pages;
+mod readers;
 mod tree;
+mod waiting;
 
 pub use mount::{Mount, MountConfig, MountError, UnmountError, Unmounted};

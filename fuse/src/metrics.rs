@@ -8,3 +8,5 @@ pub const ERRORS: &str = "herring_fuse_errors_total";
 pub const READ_BYTES: &str = "herring_fuse_read_bytes_total";
 /// Requests that wait for the swarm: a gauge.
 pub const IN_FLIGHT: &str = "herring_fuse_in_flight";
+/// Names that the kernel was told to believe no more.
+pub const TAKEN_BACK: &str = "herring_fuse_names_taken_back_total";

@@ -8,15 +8,17 @@ use std::time::Duration;
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use herring_swarm::Swarm;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
-use crate::adapter::Adapter;
-use crate::deletions;
+use crate::adapter::{Adapter, THREADS};
 use crate::fs::HerringFs;
 use crate::mountpoint::{self, detach, mount_id};
+use crate::names::Names;
+use crate::native::Bind;
+use crate::readers::Readers;
+use crate::waiting::Waiting;
+use crate::{freshness, pages};
 
-/// Threads that take the kernel's requests, each from a queue of its own: four kept up with 256 readers on two cores.
-const THREADS: usize = 4;
 /// How long an unmount waits for the session to end before it lets it be.
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(5);
 const DEVICE: &str = "/dev/fuse";
@@ -28,6 +30,9 @@ pub struct MountConfig {
     pub at: PathBuf,
     /// Whether other users may read it too. Who is not root needs `user_allow_other` in `/etc/fuse.conf` for that.
     pub allow_other: bool,
+    /// Whether blobs that are whole on this node's disk are links to the store's files: native page cache and `mmap`, but `lstat` shows a link.
+    /// Needs `CAP_SYS_ADMIN`, and is not for others: they may not read the store.
+    pub native_reads: bool,
 }
 
 /// Why nothing was mounted.
@@ -79,7 +84,9 @@ pub struct Mount {
     id: Option<u64>,
     /// `None` once it is unmounted.
     session: Option<BackgroundSession>,
-    deletions: JoinHandle<()>,
+    bind: Option<Bind>,
+    /// What is done in the background for it.
+    tasks: JoinSet<()>,
 }
 
 impl Mount {
@@ -89,16 +96,29 @@ impl Mount {
     pub fn start(config: MountConfig, swarm: Swarm, runtime: Handle) -> Result<Self, MountError> {
         check_device(&config.at)?;
         let at = mountpoint::prepare(&config.at)?;
-        let deleted = swarm.deletions();
-        let fs = Arc::new(HerringFs::new(swarm));
-        let adapter = Adapter::new(Arc::clone(&fs), runtime.clone());
+        let (fs, changes) = HerringFs::new(swarm.clone());
+        let (fs, readers) = (Arc::new(fs), Arc::new(Readers::default()));
+        let deletions = swarm.deletions();
+        let adapter = Adapter::new(Arc::clone(&fs), Waiting::new(runtime.clone(), Arc::clone(&readers)));
         let session = Session::new(adapter, &at, &options(config.allow_other)).and_then(Session::spawn);
         let session = session.map_err(|error| mount_error(&at, error))?;
         let id = mount_id(&at);
         mountpoint::raise_read_ahead(&at);
-        let deletions = runtime.spawn(deletions::follow(fs, session.notifier(), deleted));
-        tracing::info!(at = %at.display(), "mounted");
-        Ok(Self { at, id, session: Some(session), deletions })
+        let mut tasks = JoinSet::new();
+        let names = Names::new(Arc::clone(&fs), session.notifier());
+        for origin in swarm.origin_names() {
+            tasks.spawn_on(freshness::follow(names.clone(), origin), &runtime);
+        }
+        tasks.spawn_on(names.clone().follow_deletions(deletions), &runtime);
+        tasks.spawn_on(names.follow_changes(changes), &runtime);
+        tasks.spawn_on(pages::sweep(Arc::clone(&fs)), &runtime);
+        tasks.spawn_on(async move { readers.watch().await }, &runtime);
+        let bind = config.native_reads.then(|| bind(&config, &at, &swarm)).flatten();
+        if bind.is_some() {
+            fs.set_native();
+        }
+        tracing::info!(at = %at.display(), native_reads = bind.is_some(), "mounted");
+        Ok(Self { at, id, session: Some(session), bind, tasks })
     }
 
     /// The directory, without symbolic links.
@@ -113,11 +133,14 @@ impl Mount {
 
     fn end(&mut self) -> Result<Unmounted, UnmountError> {
         let Some(session) = self.session.take() else { return Ok(Unmounted::Before) };
-        self.deletions.abort();
+        self.tasks.abort_all();
         if session.guard.is_finished() || !self.is_there() {
             // Dropping the session would unmount whatever is at the path now.
             std::mem::forget(session);
             return Ok(Unmounted::Before);
+        }
+        if let Some(bind) = self.bind.take() {
+            bind.detach();
         }
         if end_session(session) {
             return Ok(Unmounted::Cleanly);
@@ -139,6 +162,16 @@ impl Drop for Mount {
             tracing::error!(%error, "a mount was left behind");
         }
     }
+}
+
+/// Without it, files are read through this process as usual.
+fn bind(config: &MountConfig, at: &Path, swarm: &Swarm) -> Option<Bind> {
+    if config.allow_other {
+        tracing::warn!("native reads are off: other users, who may read this mount, may not read the store's files");
+        return None;
+    }
+    let without = |error| tracing::warn!(%error, "native reads are off: the store cannot be bound into the mount, which takes CAP_SYS_ADMIN");
+    Bind::new(at, &swarm.blobs_dir()).map_err(without).ok()
 }
 
 /// Whether the session ended. It cannot as long as a file is open in it or it is mounted elsewhere too, so it is joined

@@ -1,12 +1,15 @@
+use std::path::PathBuf;
 use std::time::SystemTime;
 
+use fuser::FileType;
 use herring_blob::{BlobId, ByteRange, ContentId, ObjectRef};
-use herring_swarm::{Content, Source};
+use herring_swarm::{Content, Listed, Source};
 use tokio::sync::OnceCell;
 
 pub(crate) const ROOT: u64 = 1;
 pub(crate) const BLOBS: u64 = 2;
 pub(crate) const ORIGINS: u64 = 3;
+pub(crate) const LOCAL: u64 = 4;
 
 /// Begins what stands for an object's version as long as nobody knows it. No ETag looks like it.
 const UNNAMED: &str = "unnamed, of ";
@@ -24,6 +27,13 @@ pub(crate) enum Place {
     },
     Blob(BlobId),
     Object(ObjectRef),
+    /// Where the store's files are bound to, for native reads. Found, but not listed.
+    Local,
+    /// A blob as a symbolic link to the store's file; the target is relative to `blobs/`.
+    Link {
+        id: BlobId,
+        target: PathBuf,
+    },
 }
 
 impl Place {
@@ -39,20 +49,43 @@ impl Place {
             Self::Prefix { origin, prefix } => *BlobId::of(format!("{origin}/{prefix}").as_bytes()).as_bytes(),
             Self::Blob(id) => *id.as_bytes(),
             Self::Object(object) => *object.id().as_bytes(),
+            Self::Local => return LOCAL,
+            // A link may not have the number of the file that it takes the place of: the kernel would call both broken.
+            Self::Link { id, .. } => *BlobId::of(id.as_bytes()).as_bytes(),
         };
         let [a, b, c, d, e, f, g, h, ..] = digest;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(ORIGINS + 1)
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(LOCAL + 1)
     }
 
-    pub fn is_directory(&self) -> bool {
-        self.content_id().is_none()
+    pub fn kind(&self) -> FileType {
+        match self {
+            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Local => FileType::Directory,
+            Self::Blob(_) | Self::Object(_) => FileType::RegularFile,
+            Self::Link { .. } => FileType::Symlink,
+        }
     }
 
+    /// Of a file.
     pub fn content_id(&self) -> Option<ContentId> {
         match self {
             Self::Blob(id) => Some((*id).into()),
             Self::Object(object) => Some(object.id().into()),
-            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } => None,
+            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Local | Self::Link { .. } => None,
+        }
+    }
+
+    /// What it is called in its directory.
+    pub fn name(&self) -> String {
+        let last = |key: &str| key.rsplit('/').next().unwrap_or_default().to_owned();
+        match self {
+            Self::Root => String::new(),
+            Self::Blobs => "blobs".into(),
+            Self::Origins => "origins".into(),
+            Self::Local => LOCAL_NAME.into(),
+            Self::Prefix { origin, prefix } if prefix.is_empty() => origin.clone(),
+            Self::Prefix { prefix, .. } => last(prefix),
+            Self::Blob(id) | Self::Link { id, .. } => id.to_string(),
+            Self::Object(object) => last(&object.key),
         }
     }
 
@@ -79,23 +112,17 @@ impl Place {
         let version = version.unwrap_or_else(|| format!("{UNNAMED}{modified:?}"));
         Self::Object(ObjectRef { origin, key, version, size })
     }
-
-    /// Whether the name may come to mean something else: an origin's keys are looked up again and again, a blob is what it is.
-    pub fn may_change(&self) -> bool {
-        match self {
-            Self::Object(_) => true,
-            Self::Prefix { prefix, .. } => !prefix.is_empty(),
-            Self::Root | Self::Blobs | Self::Origins | Self::Blob(_) => false,
-        }
-    }
 }
+
+/// The directory below which native reads find the store's files.
+pub(crate) const LOCAL_NAME: &str = ".local";
 
 /// A file or directory. Immutable, but that a file is opened in the swarm when its first byte is wanted.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub ino: u64,
     pub place: Place,
-    /// Bytes; 0 for a directory.
+    /// Bytes; of a link its target's length; 0 for a directory.
     pub size: u64,
     pub modified: SystemTime,
     pub content: OnceCell<Content>,
@@ -103,6 +130,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub fn new(place: Place, size: u64, modified: SystemTime) -> Self {
+        let size = match &place {
+            Place::Link { target, .. } => target.as_os_str().len() as u64,
+            _ => size,
+        };
         Self { ino: place.ino(), place, size, modified, content: OnceCell::new() }
     }
 
@@ -123,6 +154,25 @@ impl Node {
             }
             place => place.content_id() == Some(content.id()),
         }
+    }
+
+    /// Whether an origin still has this node, as far as its listing tells.
+    pub fn is_listed(&self, listed: &Listed) -> bool {
+        match (&self.place, listed) {
+            (Place::Prefix { .. }, Listed::Directory { .. }) => true,
+            (Place::Object(object), Listed::Object { size, modified, version, .. }) => match version {
+                Some(version) if !object.version.starts_with(UNNAMED) => *version == object.version,
+                _ => (*size, *modified) == (self.size, self.modified),
+            },
+            _ => false,
+        }
+    }
+
+    /// The opened content, and as much of `buffer` as there is to fill from `offset` on. `None` where it is not open yet.
+    pub fn within<'a>(&self, offset: u64, buffer: &'a mut [u8]) -> Option<(&Content, &'a mut [u8])> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = buffer.len().min(left);
+        Some((self.content.get()?, &mut buffer[..len]))
     }
 
     /// What a read of `len` bytes from `offset` can give.

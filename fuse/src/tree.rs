@@ -1,11 +1,15 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use herring_blob::BlobId;
-use herring_swarm::{Content, Listed, OpenError, Swarm};
+use herring_swarm::{Content, Listed, LocalBlob, OpenError, Swarm};
 
 use crate::error::FsError;
 use crate::listing::Item;
-use crate::node::{Node, Place};
+use crate::node::{LOCAL_NAME, Node, Place};
 
 /// Bytes of one name. A key's segments may be longer elsewhere; programs cannot name them.
 pub(crate) const NAME_MAX: usize = 255;
@@ -15,11 +19,21 @@ pub(crate) struct Tree {
     swarm: Swarm,
     /// The time of all directories, since no store knows one.
     mounted: SystemTime,
+    /// Whether blobs that can be read natively are links to the store's files.
+    native: AtomicBool,
 }
 
 impl Tree {
     pub fn new(swarm: Swarm, mounted: SystemTime) -> Self {
-        Self { swarm, mounted }
+        Self { swarm, mounted, native: AtomicBool::new(false) }
+    }
+
+    pub fn set_native(&self) {
+        self.native.store(true, Ordering::Release);
+    }
+
+    pub fn is_native(&self) -> bool {
+        self.native.load(Ordering::Acquire)
     }
 
     /// What `name` is in the directory `parent`.
@@ -29,14 +43,17 @@ impl Tree {
             Place::Blobs => self.find_blob(name).await,
             Place::Origins => self.find_origin(name),
             Place::Prefix { origin, prefix } => self.find_key(origin, Place::key(prefix, name)).await,
-            Place::Blob(_) | Place::Object(_) => Err(FsError::NotADirectory),
+            // What is bound to `.local` is not ours to look into, and before it is bound nothing is there.
+            Place::Local => Err(FsError::NoEntry),
+            Place::Blob(_) | Place::Object(_) | Place::Link { .. } => Err(FsError::NotADirectory),
         }
     }
 
-    fn find_fixed(&self, name: &str) -> Result<Node, FsError> {
+    pub fn find_fixed(&self, name: &str) -> Result<Node, FsError> {
         match name {
             "blobs" => Ok(self.directory(Place::Blobs)),
             "origins" => Ok(self.directory(Place::Origins)),
+            LOCAL_NAME => Ok(self.directory(Place::Local)),
             _ => Err(FsError::NoEntry),
         }
     }
@@ -47,7 +64,23 @@ impl Tree {
         if id.to_string() != name {
             return Err(FsError::NoEntry);
         }
-        Ok(Node::opened(self.swarm.open_blob(id).await?))
+        let content = self.swarm.open_blob(id).await?;
+        if !self.is_native() {
+            return Ok(Node::opened(content));
+        }
+        Ok(match self.link(id) {
+            Some(target) => Node::new(Place::Link { id, target }, 0, content.modified()),
+            None => {
+                self.swarm.verify_soon(id);
+                Node::opened(content)
+            }
+        })
+    }
+
+    /// Where a blob's file is, seen from `blobs/`, if it can be read natively.
+    fn link(&self, id: BlobId) -> Option<PathBuf> {
+        let path = self.swarm.native_path(id)?;
+        Some(Path::new("..").join(LOCAL_NAME).join(path))
     }
 
     fn find_origin(&self, name: &str) -> Result<Node, FsError> {
@@ -80,13 +113,39 @@ impl Tree {
         let opened = match &node.place {
             Place::Blob(id) => self.swarm.open_blob(*id).await,
             Place::Object(object) => self.swarm.open_object(&object.origin, &object.key).await,
-            Place::Root | Place::Blobs | Place::Origins | Place::Prefix { .. } => return Err(FsError::IsADirectory),
+            _ => return Err(FsError::IsADirectory),
         };
         match opened {
             Ok(content) if node.is(&content) => Ok(content),
             Ok(_) | Err(OpenError::NotFound { .. }) => Err(FsError::Gone),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Those of the `known` names in a directory of an origin that are gone, or something else by now.
+    ///
+    /// One listing, however many they are. An origin that does not answer changes nothing: stale beats broken. One that answers but
+    /// cannot list the directory leaves all of them in doubt.
+    pub async fn stale(&self, origin: &str, prefix: &str, known: Vec<Arc<Node>>) -> Vec<Arc<Node>> {
+        let listed = match self.swarm.list_origin(origin, prefix).await {
+            Ok(listed) => listed,
+            Err(OpenError::Unavailable { .. }) if !self.answers(&known).await => return Vec::new(),
+            Err(_) => return known,
+        };
+        // Of an object and a directory of one name the object is what a lookup finds; it is listed second.
+        let listed: HashMap<&str, &Listed> = listed.iter().map(|one| (one.name(), one)).collect();
+        let is_stale = |node: &Arc<Node>| !listed.get(&*node.place.name()).is_some_and(|listed| node.is_listed(listed));
+        known.into_iter().filter(is_stale).collect()
+    }
+
+    /// Whether the origin says anything about the first object of these.
+    async fn answers(&self, known: &[Arc<Node>]) -> bool {
+        let Some(Place::Object(object)) = known.iter().map(|node| &node.place).find(|place| matches!(place, Place::Object(_)))
+        else {
+            return false;
+        };
+        self.swarm.forget_object(&object.origin, &object.key);
+        !matches!(self.swarm.open_object(&object.origin, &object.key).await, Err(OpenError::Unavailable { .. }))
     }
 
     /// Everything in a directory, `.` and `..` first.
@@ -100,18 +159,20 @@ impl Tree {
                 let listed = self.swarm.list_origin(origin, prefix).await?;
                 items.extend(listed.into_iter().filter_map(|one| self.listed(origin, prefix, one)));
             }
-            Place::Blob(_) | Place::Object(_) => return Err(FsError::NotADirectory),
+            Place::Local => {}
+            Place::Blob(_) | Place::Object(_) | Place::Link { .. } => return Err(FsError::NotADirectory),
         }
         Ok(items)
     }
 
     fn list_blobs(&self) -> impl Iterator<Item = Item> {
-        let blobs = self.swarm.local_blobs().into_iter();
-        blobs.map(|blob| Item {
-            name: blob.id.to_string(),
-            place: Place::Blob(blob.id),
-            size: blob.size,
-            modified: blob.modified,
+        let native = self.is_native();
+        self.swarm.local_blobs().into_iter().map(move |LocalBlob { id, size, modified }| {
+            let place = match native.then(|| self.link(id)).flatten() {
+                Some(target) => Place::Link { id, target },
+                None => Place::Blob(id),
+            };
+            Item { name: id.to_string(), place, size, modified }
         })
     }
 

@@ -1,5 +1,7 @@
 use herring_blob::{ByteRange, ChunkDigest};
 
+use crate::random::SplitMix64;
+
 /// Ranges whose digests are remembered at most, in 48 bytes each: 200 MB, for 256 GiB of blob in ranges of 64 KiB.
 pub const MAX_BLOCKS: usize = 4 << 20;
 
@@ -25,24 +27,17 @@ impl Block {
     }
 }
 
-/// A reader's way through the blocks: random enough to defeat read-ahead, and the same in every run (SplitMix64).
-pub struct Walk(u64);
+/// A reader's way through the blocks: random enough to defeat read-ahead, and the same in every run.
+pub struct Walk(SplitMix64);
 
 impl Walk {
     pub fn new(reader: usize) -> Self {
-        Self(reader as u64)
+        Self(SplitMix64::new(reader as u64))
     }
 
     /// One of `blocks`, which is not empty.
     pub fn pick<'a>(&mut self, blocks: &'a [Block]) -> &'a Block {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let at = (mixed ^ (mixed >> 31)) % blocks.len() as u64;
-        // Below the length, which is a usize.
-        #[expect(clippy::cast_possible_truncation)]
-        let block = &blocks[at as usize];
-        block
+        &blocks[self.0.below(blocks.len())]
     }
 }
 

@@ -47,8 +47,14 @@ struct Node {
     id: BlobId,
 }
 
+/// Runs it on a runtime of its own.
+#[tokio::main]
+pub async fn run_to_end(arguments: &ReadArguments) -> Result<Report, LoadError> {
+    run(arguments).await
+}
+
 /// First the whole blob once, to learn what each range must be; then a run for each number of readers.
-pub async fn run(arguments: &ReadArguments) -> Result<Report, LoadError> {
+async fn run(arguments: &ReadArguments) -> Result<Report, LoadError> {
     let node = Node::new(&arguments.nodes[0], arguments.id)?;
     let manifest = node.client.manifest(arguments.id).await?;
     let (blocks, first_pass) = survey(&node, &manifest, arguments.range).await?;

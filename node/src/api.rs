@@ -7,9 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
-use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::ChunkReply;
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence};
 use herring_store::WriteError;
@@ -107,7 +106,7 @@ impl PeerBackend for Api {
         self.swarm.local_manifest(id).map_err(serve_error)
     }
 
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError> {
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
         self.swarm.local_chunk(id, index).await.map_err(serve_error)
     }
 
@@ -115,7 +114,7 @@ impl PeerBackend for Api {
         self.swarm.presence(id).map_err(serve_error)
     }
 
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError> {
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError> {
         self.swarm.object_chunk(object, chunk_size, index).await.map_err(serve_error)
     }
 

@@ -50,6 +50,7 @@ pub struct NodeConfig {
     /// Absolute; may not exist yet.
     pub mount: Option<PathBuf>,
     pub allow_other: bool,
+    pub native_reads: bool,
     /// Each is known to be possible.
     pub origins: Vec<OriginSpec>,
     pub insecure: bool,
@@ -74,6 +75,7 @@ impl NodeConfig {
             weight: settings.weight.unwrap_or(ORDINARY_WEIGHT),
             mount: settings.mount.map(absolute).transpose()?,
             allow_other: settings.allow_other,
+            native_reads: settings.native_reads,
             origins: parse_origins(&settings.origin)?,
             insecure: settings.insecure,
         };
@@ -90,6 +92,9 @@ impl NodeConfig {
         self.check_directories()?;
         if self.allow_other && self.mount.is_none() {
             return Err("--allow-other opens a mount to others, but there is none: add --mount DIR".to_owned());
+        }
+        if self.native_reads && self.mount.is_none() {
+            return Err("--native-reads is about a mount, but there is none: add --mount DIR".to_owned());
         }
         Ok(())
     }

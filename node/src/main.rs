@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod digest;
 mod error;
+mod limits;
 mod logging;
 mod node;
 mod output;

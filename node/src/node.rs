@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Api;
 use crate::config::NodeConfig;
 use crate::error::{Failure, OrFail};
+use crate::limits::raise_open_files;
 use crate::signals::Stop;
 
 /// The file in the data directory that makes a restarted node the same node.
@@ -40,6 +41,7 @@ const STEP: Duration = Duration::from_secs(6);
 /// Runs a node until SIGINT or SIGTERM.
 pub async fn run(config: NodeConfig) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
+    raise_open_files();
     let node = Node::start(config).await?;
     stop.asked().await;
     node.shutdown().await;
@@ -95,7 +97,7 @@ impl Node {
     /// Where there is no FUSE, or none for this user, there is still HTTP: it says so and goes on.
     fn mount(&self, config: &NodeConfig) -> Result<Option<Mount>, Failure> {
         let Some(at) = &config.mount else { return Ok(None) };
-        let mount = MountConfig { at: at.clone(), allow_other: config.allow_other };
+        let mount = MountConfig { at: at.clone(), allow_other: config.allow_other, native_reads: config.native_reads };
         match Mount::start(mount, self.swarm.clone(), tokio::runtime::Handle::current()) {
             Ok(mount) => Ok(Some(mount)),
             Err(error @ (MountError::NoDevice | MountError::NotPermitted { .. })) => {

@@ -3,6 +3,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use herring_blob::ByteRange;
 
 use crate::directory::Directory;
@@ -17,13 +18,17 @@ pub(crate) struct Found {
     pub modified: SystemTime,
 }
 
+/// Bytes as a backend has them, in order. Each was checked to be of the version that was asked for; how many there are is checked
+/// behind them.
+pub(crate) type Body = BoxStream<'static, Result<Bytes, Fault>>;
+
 /// A kind of origin. Keys and ranges were checked before they come here, and the caller keeps the deadline.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     async fn head(&self, key: &str) -> Result<Found, Fault>;
 
-    /// Exactly the bytes of `range`, which is not empty and ends within `size`, of the object that has this version and size.
-    async fn read(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Bytes, Fault>;
+    /// The bytes of `range`, which is not empty and ends within `size`, of the object that has this version and size.
+    async fn read(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Body, Fault>;
 
     /// One level, unordered, only names that a key can spell; [`Fault::TooMany`] above [`MAX_LISTED`](crate::MAX_LISTED).
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault>;

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use herring_blob::ByteRange;
 use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 
-use crate::backend::{Backend, Found};
+use crate::backend::{Backend, Body, Found};
 use crate::error::Fault;
 use crate::key::is_name;
 use crate::{ConfigError, Listed, MAX_LISTED, OriginSpec};
@@ -21,10 +22,14 @@ use crate::{ConfigError, Listed, MAX_LISTED, OriginSpec};
 /// whole program has 512 (tokio's default).
 const THREADS: usize = 64;
 
+/// Bytes that are read at a time: one piece of a 4 MiB chunk, so the first can be shown while the next is read.
+const PART: u64 = 256 << 10;
+
 /// A directory of this machine, or one that is mounted here.
 ///
 /// Not `object_store`'s own: that one follows links out of the directory, collects a listing however long it is, does not
 /// look again whether the file changed while it was read, and cannot name a file such as `a#1`.
+#[derive(Clone)]
 pub(crate) struct Directory {
     /// As it was written: where it is a link, the link may be switched while we run.
     root: Arc<Path>,
@@ -64,9 +69,15 @@ impl Backend for Directory {
         self.block(move |root| open_object(root, &key).map(|(_, meta)| found(&meta))).await
     }
 
-    async fn read(&self, key: &str, version: &str, _size: u64, range: ByteRange) -> Result<Bytes, Fault> {
-        let (key, version) = (key.to_owned(), version.to_owned());
-        self.block(move |root| read_object(root, &key, &version, range)).await
+    /// The version holds the size.
+    async fn read(&self, key: &str, version: &str, _size: u64, range: ByteRange) -> Result<Body, Fault> {
+        let (directory, key, version) = (self.clone(), key.to_owned(), version.to_owned());
+        let open = move |root: &Path| {
+            let (file, meta) = open_object(root, &key)?;
+            expect_version(&meta, &version)?;
+            Ok(Reading { directory, file, version, left: range })
+        };
+        Ok(stream::try_unfold(self.block(open).await?, Reading::next).boxed())
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
@@ -77,8 +88,8 @@ impl Backend for Directory {
 
 fn root_of(spec: &OriginSpec) -> Result<PathBuf, ConfigError> {
     let name = spec.name().to_owned();
-    if let Some(query) = spec.url().query() {
-        return Err(ConfigError::Option { name, option: query.to_owned(), known: "none for file://".to_owned() });
+    if let Some((option, _)) = spec.options().next() {
+        return Err(ConfigError::Option { name, option: option.into_owned(), known: "ttl=SECONDS".to_owned() });
     }
     let why = "a directory is written with its whole path, file:///path".to_owned();
     spec.url().to_file_path().map_err(|()| ConfigError::Url { name, why })
@@ -108,18 +119,37 @@ fn open_object(root: &Path, key: &str) -> Result<(File, Metadata), Fault> {
     if meta.is_file() { Ok((file, meta)) } else { Err(Fault::NotFound) }
 }
 
-/// The version is compared again after reading: the file may have been written to meanwhile.
-fn read_object(root: &Path, key: &str, version: &str, range: ByteRange) -> Result<Bytes, Fault> {
-    let (file, meta) = open_object(root, key)?;
-    expect_version(&meta, version)?;
-    let len = usize::try_from(range.len()).map_err(|error| Fault::Unavailable(error.to_string()))?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, range.start).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => Fault::Changed,
-        _ => error.into(),
-    })?;
-    expect_version(&file.metadata()?, version)?;
-    Ok(bytes.into())
+/// An open file, and what of it is still to be read.
+struct Reading {
+    directory: Directory,
+    file: File,
+    version: String,
+    left: ByteRange,
+}
+
+impl Reading {
+    async fn next(self) -> Result<Option<(Bytes, Self)>, Fault> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let directory = self.directory.clone();
+        directory.block(|_| self.read_part().map(Some)).await
+    }
+
+    /// The version is compared again after each part and before it is given on: the file may have been written to meanwhile. The kernel
+    /// sets the times before the bytes.
+    fn read_part(mut self) -> Result<(Bytes, Self), Fault> {
+        let part = ByteRange::at(self.left.start, PART).intersect(self.left);
+        let len = usize::try_from(part.len()).map_err(|error| Fault::Unavailable(error.to_string()))?;
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, part.start).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Fault::Changed,
+            _ => error.into(),
+        })?;
+        expect_version(&self.file.metadata()?, &self.version)?;
+        self.left.start = part.end;
+        Ok((bytes.into(), self))
+    }
 }
 
 fn expect_version(meta: &Metadata, version: &str) -> Result<(), Fault> {

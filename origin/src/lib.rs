@@ -12,11 +12,12 @@ mod key;
 mod metrics;
 mod origin;
 mod origins;
+mod question;
 mod s3;
 mod spec;
 
 pub use error::{ConfigError, OriginError};
 pub use key::KeyError;
-pub use origin::{DEADLINE, Listed, MAX_LISTED, ObjectInfo, Origin};
+pub use origin::{DEADLINE, Listed, MAX_LISTED, ObjectInfo, Origin, Parts};
 pub use origins::Origins;
 pub use spec::OriginSpec;

@@ -3,19 +3,26 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use herring_blob::{ByteRange, MAX_CHUNK_SIZE, ObjectRef};
 
-use crate::backend::{self, Backend, Found};
+use crate::backend::{self, Backend, Body, Found};
 use crate::error::Fault;
 use crate::key::{check_key, check_prefix};
-use crate::{ConfigError, KeyError, OriginError, OriginSpec, metrics};
+use crate::question::Question;
+use crate::{ConfigError, KeyError, OriginError, OriginSpec};
 
 /// How long one question may take with all its retries: a first try that fails late (20 s), a last one that runs its full
-/// 30 s, and the pauses between them.
+/// 30 s, and the pauses between them. Of a read, all of its stream.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Entries of one directory that are listed at most: some 10 MiB of names and versions.
 pub const MAX_LISTED: usize = 100_000;
+
+/// Bytes as they come from an origin. Each part can be shown at once: it is of the version that was asked for, whatever becomes of the
+/// rest. The stream ends after exactly the bytes that were asked for, or with an error. Dropping it cancels what is still to come.
+pub type Parts = BoxStream<'static, Result<Bytes, OriginError>>;
 
 /// One version of an object, and when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +67,14 @@ impl Listed {
 pub struct Origin {
     name: Arc<str>,
     url: Arc<str>,
+    ttl: Duration,
     backend: Arc<dyn Backend>,
 }
 
 impl Origin {
     pub(crate) fn new(spec: &OriginSpec) -> Result<Self, ConfigError> {
         let backend = backend::open(spec)?;
-        Ok(Self { name: spec.name().into(), url: spec.plain_url().into(), backend })
+        Ok(Self { name: spec.name().into(), url: spec.plain_url().into(), ttl: spec.ttl(), backend })
     }
 
     pub fn name(&self) -> &str {
@@ -78,24 +86,29 @@ impl Origin {
         &self.url
     }
 
+    /// How long what it says of an object or a directory is believed: its answers may be remembered for so long.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// The version of `key` that is there now.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo, OriginError> {
         self.checked(key, check_key(key))?;
-        let asked = Question { origin: self, op: "head", key, version: "" };
+        let asked = Question::new(self.name(), "head", key, "");
         let Found { version, size, modified } = asked.answer(self.backend.head(key)).await?;
         let object = ObjectRef { origin: self.name().to_owned(), key: key.to_owned(), version, size };
         Ok(ObjectInfo { object, modified })
     }
 
-    /// Exactly the bytes of `range`, at most [`MAX_CHUNK_SIZE`] of them, of exactly this version.
-    pub async fn read(&self, object: &ObjectRef, range: ByteRange) -> Result<Bytes, OriginError> {
+    /// Exactly the bytes of `range`, at most [`MAX_CHUNK_SIZE`] of them, of exactly this version, as they come. All of it, with the time
+    /// that the caller takes between parts, within [`DEADLINE`].
+    pub async fn read(&self, object: &ObjectRef, range: ByteRange) -> Result<Parts, OriginError> {
         let ObjectRef { key, version, size, .. } = object;
         self.checked(key, check_key(key))?;
         self.check_range(object, range)?;
-        let asked = Question { origin: self, op: "read", key, version };
-        let bytes = asked.answer(self.read_checked(key, version, *size, range)).await?;
-        ::metrics::counter!(metrics::BYTES, "origin" => self.name().to_owned()).increment(range.len());
-        Ok(bytes)
+        let asked = Question::new(self.name(), "read", key, version);
+        let body = asked.answer(self.read_checked(key, version, *size, range)).await?;
+        Ok(asked.parts(body, range.len()))
     }
 
     /// What lies directly below `prefix`, sorted by name; the root is `""`. A bucket may hold an object and a directory of
@@ -105,7 +118,7 @@ impl Origin {
     /// are left out. More than [`MAX_LISTED`] entries are an error rather than a part of the truth.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, OriginError> {
         self.checked(prefix, check_prefix(prefix))?;
-        let asked = Question { origin: self, op: "list", key: prefix, version: "" };
+        let asked = Question::new(self.name(), "list", prefix, "");
         let mut listed = asked.answer(self.backend.list(prefix)).await?;
         listed.sort_unstable_by(|a, b| a.sort_key().cmp(&b.sort_key()));
         Ok(listed)
@@ -125,12 +138,12 @@ impl Origin {
     }
 
     /// HTTP cannot ask for no bytes, so an empty range only looks whether the version is still there.
-    async fn read_checked(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Bytes, Fault> {
+    async fn read_checked(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Body, Fault> {
         if !range.is_empty() {
             return self.backend.read(key, version, size, range).await;
         }
         let found = self.backend.head(key).await?;
-        if found.version == version && found.size == size { Ok(Bytes::new()) } else { Err(Fault::Changed) }
+        if found.version == version && found.size == size { Ok(stream::empty().boxed()) } else { Err(Fault::Changed) }
     }
 }
 
@@ -140,57 +153,33 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// What is being asked of whom: the context that every error carries.
-struct Question<'a> {
-    origin: &'a Origin,
-    op: &'static str,
-    key: &'a str,
-    version: &'a str,
-}
-
-impl Question<'_> {
-    /// Waits for the answer until the deadline, and counts it.
-    async fn answer<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, OriginError> {
-        let origin = self.origin.name();
-        ::metrics::counter!(metrics::REQUESTS, "origin" => origin.to_owned(), "op" => self.op).increment(1);
-        let answer = tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(Fault::TimedOut));
-        answer.map_err(|fault| {
-            let error = self.error(fault);
-            ::metrics::counter!(metrics::ERRORS, "origin" => origin.to_owned(), "kind" => error.kind()).increment(1);
-            error
-        })
-    }
-
-    fn error(&self, fault: Fault) -> OriginError {
-        let (origin, key) = (self.origin.name().to_owned(), self.key.to_owned());
-        match fault {
-            Fault::NotFound => OriginError::NotFound { origin, key },
-            Fault::Changed => OriginError::Changed { origin, key, version: self.version.to_owned() },
-            Fault::Denied(detail) => OriginError::Denied { origin, key, detail },
-            Fault::Unavailable(detail) => OriginError::Unavailable { origin, key, detail },
-            Fault::TooMany => OriginError::TooMany { origin, key, most: MAX_LISTED },
-            Fault::TimedOut => OriginError::TimedOut { origin, key, op: self.op, seconds: DEADLINE.as_secs() },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use futures_util::TryStreamExt;
 
     use super::*;
 
-    /// An origin that takes every question and answers none.
-    struct Silent;
+    /// An origin that answers no question but a read, and that with these parts; `None`: with silence from then on.
+    struct Quiet(&'static [Option<&'static str>]);
 
     #[async_trait]
-    impl Backend for Silent {
+    impl Backend for Quiet {
         async fn head(&self, _: &str) -> Result<Found, Fault> {
             std::future::pending().await
         }
 
-        async fn read(&self, _: &str, _: &str, _: u64, _: ByteRange) -> Result<Bytes, Fault> {
-            std::future::pending().await
+        async fn read(&self, _: &str, _: &str, _: u64, _: ByteRange) -> Result<Body, Fault> {
+            if self.0.is_empty() {
+                return std::future::pending().await;
+            }
+            let part = |part: Option<&'static str>| async move {
+                match part {
+                    Some(part) => Ok(Bytes::from(part)),
+                    None => std::future::pending().await,
+                }
+            };
+            Ok(stream::iter(self.0.iter().copied()).then(part).boxed())
         }
 
         async fn list(&self, _: &str) -> Result<Vec<Listed>, Fault> {
@@ -198,14 +187,53 @@ mod tests {
         }
     }
 
+    fn origin(parts: &'static [Option<&'static str>]) -> Origin {
+        Origin { name: "quiet".into(), url: "silent://".into(), ttl: Duration::ZERO, backend: Arc::new(Quiet(parts)) }
+    }
+
+    fn object() -> ObjectRef {
+        ObjectRef { origin: "quiet".into(), key: "k".into(), version: "v".into(), size: 3 }
+    }
+
+    fn timed_out(op: &'static str) -> OriginError {
+        OriginError::TimedOut { origin: "quiet".into(), key: "k".into(), op, seconds: 60 }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_ends_at_the_deadline() {
-        let origin = Origin { name: "quiet".into(), url: "silent://".into(), backend: Arc::new(Silent) };
-        let object = ObjectRef { origin: "quiet".into(), key: "k".into(), version: "v".into(), size: 1 };
-        let timed_out = |op| OriginError::TimedOut { origin: "quiet".into(), key: "k".into(), op, seconds: 60 };
+        let (origin, object) = (origin(&[]), object());
         assert_eq!(origin.head("k").await, Err(timed_out("head")));
-        assert_eq!(origin.read(&object, ByteRange::new(0, 1)).await, Err(timed_out("read")));
-        assert_eq!(origin.read(&object, ByteRange::new(0, 0)).await, Err(timed_out("read")));
+        assert_eq!(origin.read(&object, ByteRange::new(0, 1)).await.err(), Some(timed_out("read")));
+        assert_eq!(origin.read(&object, ByteRange::new(0, 0)).await.err(), Some(timed_out("read")));
         assert_eq!(origin.list("k").await, Err(timed_out("list")));
+    }
+
+    /// The clock is paused, so it tells exactly how long was waited.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_falls_silent_ends_at_the_same_deadline() {
+        let started = tokio::time::Instant::now();
+        let mut parts = origin(&[Some("he"), None]).read(&object(), ByteRange::new(0, 3)).await.unwrap();
+        assert_eq!(parts.try_next().await, Ok(Some("he".into())));
+        tokio::time::sleep(DEADLINE / 2).await;
+        assert_eq!(parts.try_next().await, Err(timed_out("read")));
+        assert_eq!(started.elapsed(), DEADLINE);
+        assert_eq!(parts.try_next().await, Ok(None), "an error is the end");
+    }
+
+    #[tokio::test]
+    async fn a_body_of_another_length_is_an_error() {
+        let read = async |parts| {
+            let mut body = origin(parts).read(&object(), ByteRange::new(0, 3)).await.unwrap();
+            let mut shown = String::new();
+            while let Some(part) = body.try_next().await.map_err(|error| error.kind())? {
+                shown.push_str(std::str::from_utf8(&part).unwrap());
+                assert!("her".starts_with(&shown), "{shown}");
+            }
+            Ok(shown)
+        };
+        assert_eq!(read(&[Some("he"), Some(""), Some("r")]).await, Ok("her".to_owned()));
+        for parts in [&[Some("he")][..], &[Some("herr")], &[Some("he"), Some("rr")], &[Some("her"), Some("r")], &[Some("")]] {
+            assert_eq!(read(parts).await, Err("unavailable"), "{parts:?}");
+        }
     }
 }

@@ -24,7 +24,7 @@ const RETRIES: RetryConfig = RetryConfig {
     backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(5), base: 3.0 },
 };
 
-const OPTIONS: &str = "endpoint=URL, region=NAME, anonymous=true|false, path_style=true|false";
+const OPTIONS: &str = "endpoint=URL, region=NAME, anonymous=true|false, path_style=true|false, ttl=SECONDS";
 
 /// The bucket of `s3://bucket/prefix?options`. What the URL does not say is taken from the environment: `AWS_REGION`,
 /// `AWS_ENDPOINT_URL` and the usual chain of credentials.
@@ -34,7 +34,7 @@ pub(crate) fn open(spec: &OriginSpec) -> Result<Bucket<AmazonS3>, ConfigError> {
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), REQUEST)
         .with_retry(RETRIES)
         .with_bucket_name(bucket_of(spec)?);
-    let builder = spec.url().query_pairs().try_fold(builder, |builder, (option, value)| {
+    let builder = spec.options().try_fold(builder, |builder, (option, value)| {
         with_option(builder, &option, &value).ok_or_else(|| bad_option(spec, &option))
     })?;
     let prefix = prefix_of(spec)?;

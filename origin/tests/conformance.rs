@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::future::try_join_all;
 use herring_blob::{ByteRange, MAX_CHUNK_SIZE, ObjectRef};
 use herring_origin::{ConfigError, Listed, Origin, OriginError, OriginSpec, Origins};
@@ -14,7 +16,9 @@ use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 fn open(spec: &str) -> Result<Origin, ConfigError> {
     let spec: OriginSpec = spec.parse()?;
@@ -61,6 +65,15 @@ async fn head(origin: &Origin, key: &str) -> ObjectRef {
     origin.head(key).await.unwrap().object
 }
 
+/// All of it at once.
+async fn read(origin: &Origin, object: &ObjectRef, range: ByteRange) -> Result<Bytes, OriginError> {
+    let whole = origin.read(object, range).await?.try_fold(Vec::new(), |mut whole, part| async move {
+        whole.extend_from_slice(&part);
+        Ok(whole)
+    });
+    whole.await.map(Bytes::from)
+}
+
 fn names(listed: &[Listed]) -> Vec<String> {
     listed
         .iter()
@@ -102,21 +115,21 @@ async fn ranges_are_exact(origin: &Origin, truth: &Path) {
     write(truth, "ranges", &bytes);
     let object = head(origin, "ranges").await;
     for (start, end) in [(0, 1), (100_002, 100_003), (0, 100_003), (4095, 70_001), (5, 5), (100_003, 100_003)] {
-        let read = origin.read(&object, ByteRange::new(start, end)).await.unwrap();
-        assert_eq!(read, bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()], "{start}..{end}");
+        let part = read(origin, &object, ByteRange::new(start, end)).await.unwrap();
+        assert_eq!(part, bytes[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()], "{start}..{end}");
     }
     for (start, end) in [(100_002, 100_004), (100_004, 100_004), (0, u64::MAX)] {
-        let error = origin.read(&object, ByteRange::new(start, end)).await.unwrap_err();
+        let error = read(origin, &object, ByteRange::new(start, end)).await.unwrap_err();
         assert_eq!(error.kind(), "out_of_range", "{error}");
     }
     let huge = ObjectRef { size: u64::MAX, ..object };
-    let error = origin.read(&huge, ByteRange::at(0, u64::from(MAX_CHUNK_SIZE) + 1)).await.unwrap_err();
+    let error = read(origin, &huge, ByteRange::at(0, u64::from(MAX_CHUNK_SIZE) + 1)).await.unwrap_err();
     assert_eq!(error.kind(), "out_of_range", "one read holds no more than a chunk in memory");
 
     write(truth, "empty", b"");
     let empty = head(origin, "empty").await;
     assert_eq!(empty.size, 0);
-    assert_eq!(origin.read(&empty, ByteRange::new(0, 0)).await.unwrap(), "");
+    assert_eq!(read(origin, &empty, ByteRange::new(0, 0)).await.unwrap(), "");
 }
 
 async fn any_legal_key_works(origin: &Origin, truth: &Path) {
@@ -124,7 +137,7 @@ async fn any_legal_key_works(origin: &Origin, truth: &Path) {
     for key in keys.map(|name| format!("odd/{name}")) {
         write(truth, &key, key.as_bytes());
         let object = head(origin, &key).await;
-        assert_eq!(origin.read(&object, ByteRange::new(0, object.size)).await.unwrap(), key.as_bytes());
+        assert_eq!(read(origin, &object, ByteRange::new(0, object.size)).await.unwrap(), key.as_bytes());
     }
     let listed = origin.list("odd").await.unwrap();
     let mut expected = keys.map(str::to_owned);
@@ -137,7 +150,7 @@ async fn hostile_keys_are_refused(origin: &Origin) {
         let object = ObjectRef { origin: "truth".into(), key: key.into(), version: "v".into(), size: 1 };
         let errors = [
             origin.head(key).await.unwrap_err(),
-            origin.read(&object, ByteRange::new(0, 1)).await.unwrap_err(),
+            read(origin, &object, ByteRange::new(0, 1)).await.unwrap_err(),
             origin.list(key).await.unwrap_err(),
         ];
         assert!(errors.iter().all(|error| error.kind() == "invalid_key"), "{errors:?}");
@@ -165,13 +178,13 @@ async fn another_version_is_never_given(origin: &Origin, truth: &Path) {
     expect_changed(origin, &first, ByteRange::new(0, 5)).await;
     let second = head(origin, "changing").await;
     assert_ne!(first.id(), second.id());
-    assert_eq!(origin.read(&second, ByteRange::new(0, 6)).await.unwrap(), "second");
+    assert_eq!(read(origin, &second, ByteRange::new(0, 6)).await.unwrap(), "second");
 }
 
 async fn expect_changed(origin: &Origin, object: &ObjectRef, range: ByteRange) {
     let (key, version) = (object.key.clone(), object.version.clone());
     let changed = OriginError::Changed { origin: "truth".into(), key, version };
-    assert_eq!(origin.read(object, range).await, Err(changed), "{range} of {object:?}");
+    assert_eq!(read(origin, object, range).await, Err(changed), "{range} of {object:?}");
 }
 
 async fn what_is_missing_is_not_found(origin: &Origin) {
@@ -179,8 +192,8 @@ async fn what_is_missing_is_not_found(origin: &Origin) {
     let object = ObjectRef { origin: "truth".into(), key: "no".into(), version: "\"v\"".into(), size: 9 };
     assert_eq!(origin.head("no/such").await, Err(missing("no/such")));
     assert_eq!(origin.head("ranges/below-an-object").await, Err(missing("ranges/below-an-object")));
-    assert_eq!(origin.read(&object, ByteRange::new(0, 9)).await, Err(missing("no")));
-    assert_eq!(origin.read(&object, ByteRange::new(0, 0)).await, Err(missing("no")));
+    assert_eq!(read(origin, &object, ByteRange::new(0, 9)).await, Err(missing("no")));
+    assert_eq!(read(origin, &object, ByteRange::new(0, 0)).await, Err(missing("no")));
     assert_eq!(origin.list("no/such").await, Err(missing("no/such")));
     assert_eq!(origin.list("range").await, Err(missing("range")), "part of a name is no directory");
     assert_eq!(origin.list("ranges").await, Err(missing("ranges")), "an object is no directory");
@@ -214,7 +227,7 @@ async fn ranges_may_be_read_at_once(origin: &Origin, truth: &Path) {
     let bytes = pattern(16 * 10_000);
     write(truth, "wide", &bytes);
     let object = head(origin, "wide").await;
-    let reads = (0..16).map(|n| origin.read(&object, ByteRange::at(n * 10_000, 10_000)));
+    let reads = (0..16).map(|n| read(origin, &object, ByteRange::at(n * 10_000, 10_000)));
     assert_eq!(try_join_all(reads).await.unwrap().concat(), bytes);
 }
 
@@ -256,7 +269,7 @@ async fn links_stay_inside_the_directory() {
 
     for key in ["absolute", "blobs/relative"] {
         let object = head(&origin, key).await;
-        assert_eq!(origin.read(&object, ByteRange::new(0, 6)).await.unwrap(), "inside");
+        assert_eq!(read(&origin, &object, ByteRange::new(0, 6)).await.unwrap(), "inside");
     }
     for key in ["out", "outdir/secret"] {
         assert_eq!(origin.head(key).await.unwrap_err().kind(), "denied");
@@ -287,6 +300,135 @@ async fn a_file_that_was_touched_is_another_version() {
     let object = head(&origin, "file").await;
     fs::File::open(&path).unwrap().set_modified(modified + Duration::from_nanos(1)).unwrap();
     expect_changed(&origin, &object, whole).await;
+}
+
+#[tokio::test]
+async fn a_file_is_shown_part_by_part_and_nothing_of_its_next_version() {
+    let (size, size_in_bytes) = (1 << 20, 1 << 20);
+    let root = TempDir::new().unwrap();
+    let origin = directory(root.path());
+    let path = root.path().join("file");
+    let overwritten = || fs::write(&path, vec![b'b'; size]).unwrap();
+    let replaced = || {
+        fs::write(root.path().join("new"), vec![b'b'; size]).unwrap();
+        fs::rename(root.path().join("new"), &path).unwrap();
+    };
+    let cut = || fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(300_000).unwrap();
+    let changes: [&dyn Fn(); 3] = [&overwritten, &replaced, &cut];
+    for change in changes {
+        fs::write(&path, vec![b'a'; size]).unwrap();
+        let object = head(&origin, "file").await;
+        let mut parts = origin.read(&object, ByteRange::new(0, size_in_bytes)).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(parts.try_next().await.unwrap().unwrap(), vec![b'a'; 256 << 10]);
+        }
+        change();
+        assert_eq!(parts.try_next().await.unwrap_err().kind(), "changed");
+        assert_eq!(parts.try_next().await, Ok(None), "an error is the end");
+    }
+}
+
+/// A server of one object, which it gives in answers that are written out. It ends with the test's runtime.
+struct Scripted {
+    listener: TcpListener,
+    origin: Origin,
+}
+
+/// Bytes of the scripted object.
+const SCRIPTED: usize = 200_000;
+
+impl Scripted {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = bucket("models", &format!("http://{}", listener.local_addr().unwrap()));
+        Self { listener, origin }
+    }
+
+    fn object() -> ObjectRef {
+        ObjectRef { origin: "truth".into(), key: "file".into(), version: "\"v1\"".into(), size: SCRIPTED as u64 }
+    }
+
+    /// Begins to read all of it.
+    fn read(&self) -> impl Future<Output = Result<herring_origin::Parts, OriginError>> + use<> {
+        let origin = self.origin.clone();
+        async move { origin.read(&Self::object(), ByteRange::new(0, SCRIPTED as u64)).await }
+    }
+
+    /// The next connection, its request read.
+    async fn asked(&self) -> TcpStream {
+        let (mut socket, _) = self.listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        socket
+    }
+}
+
+/// The head of an answer that gives this version from `start` on.
+fn partial(version: &str, start: usize) -> String {
+    let (length, last) = (SCRIPTED - start, SCRIPTED - 1);
+    format!(
+        "HTTP/1.1 206 Partial Content\r\nETag: \"{version}\"\r\nContent-Length: {length}\r\n\
+         Content-Range: bytes {start}-{last}/{SCRIPTED}\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_buckets_bytes_are_shown_as_they_come() {
+    let server = Scripted::start().await;
+    let (shown, go_on) = oneshot::channel();
+    let give = async {
+        let mut socket = server.asked().await;
+        socket.write_all(partial("v1", 0).as_bytes()).await.unwrap();
+        socket.write_all(&[b'a'; SCRIPTED / 2]).await.unwrap();
+        go_on.await.unwrap();
+        socket.write_all(&[b'a'; SCRIPTED / 2]).await.unwrap();
+        socket
+    };
+    let take = async {
+        let mut parts = server.read().await.unwrap();
+        let first = parts.try_next().await.unwrap().unwrap();
+        shown.send(()).unwrap();
+        parts.try_fold(first.len(), |all, part| async move { Ok(all + part.len()) }).await
+    };
+    assert_eq!(tokio::join!(take, give).0, Ok(SCRIPTED));
+}
+
+/// The connection breaks in the middle, and the object is another one when it is asked for the rest.
+#[tokio::test]
+async fn a_bucket_that_changes_in_the_middle_shows_nothing_of_the_next_version() {
+    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let ignored = partial("v2", SCRIPTED / 2);
+    for (answer, kind) in [(refused, "changed"), (ignored, "unavailable")] {
+        let server = Scripted::start().await;
+        let give = async {
+            let mut socket = server.asked().await;
+            socket.write_all(partial("v1", 0).as_bytes()).await.unwrap();
+            socket.write_all(&[b'a'; SCRIPTED / 2]).await.unwrap();
+            drop(socket);
+            let mut socket = server.asked().await;
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            // Whoever has read enough may be gone.
+            let _ = socket.write_all(&[b'b'; SCRIPTED / 2]).await;
+        };
+        let take = async {
+            let mut parts = server.read().await.unwrap();
+            let mut shown = 0;
+            let error = loop {
+                match parts.try_next().await {
+                    Ok(part) => {
+                        let part = part.expect("this is not all of it");
+                        assert!(part.iter().all(|byte| *byte == b'a'));
+                        shown += part.len();
+                    }
+                    Err(error) => break error,
+                }
+            };
+            (shown, error.kind())
+        };
+        assert_eq!(tokio::join!(take, give).0, (SCRIPTED / 2, kind));
+    }
 }
 
 #[tokio::test]
@@ -335,7 +477,8 @@ fn what_cannot_be_an_origin_says_why() {
         (format!("m=file://{}/missing", root.path().display()), "create it"),
         (format!("m=file://{}", file.display()), "not a directory"),
         ("m=file://relative/path".to_owned(), "file:///path"),
-        ("m=file:///tmp?region=x".to_owned(), "none for file://"),
+        ("m=file:///tmp?region=x".to_owned(), "use ttl=SECONDS"),
+        ("m=file:///tmp?ttl=soon".to_owned(), "whole seconds"),
         ("m=s3:///prefix".to_owned(), "s3://BUCKET"),
         ("m=s3://127.0.0.1:9000/bucket".to_owned(), "?endpoint="),
         ("m=s3://bucket/a/../../b?nonsense=1".to_owned(), "endpoint=URL"),

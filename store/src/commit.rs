@@ -1,6 +1,7 @@
 //! How an upload becomes durable. Each step is on stable storage before the next one says so: the bytes, the meta that
 //! records them, the two names (data first: the meta's is the commit point), and at last the directory with the names.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,7 +9,7 @@ use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use herring_blob::Manifest;
+use herring_blob::{Chunk, Manifest, PieceDigests};
 
 use crate::files::read_range;
 use crate::layout::write_file;
@@ -16,6 +17,7 @@ use crate::meta::{self, Meta};
 use crate::store::check_shape;
 use crate::table::State;
 use crate::upload::{Draft, Phase};
+use crate::verify::Cache;
 use crate::{Description, Entry, ReadError, Store, WriteError, metrics as names};
 
 impl Draft {
@@ -46,9 +48,8 @@ impl Draft {
         if !received.is_empty() && geometry.chunk_size() != self.chunk_size() {
             return Err(WriteError::Conflict { id: manifest.id().into() });
         }
-        let wrong = received
-            .iter()
-            .find(|&(&n, chunk)| manifest.digest(n) != Some(chunk.digest) || geometry.chunk_range(n).len() != chunk.len);
+        let right = |n, chunk: &PieceDigests| manifest.digest(n) == Some(chunk.digest()) && geometry.pieces(n) == chunk.pieces();
+        let wrong = received.iter().find(|&(&n, chunk)| !right(n, chunk));
         wrong.map_or(Ok(()), |(&chunk, _)| Err(WriteError::Mismatch { chunk }))
     }
 
@@ -79,14 +80,15 @@ impl Draft {
 
     fn write_meta(&self, manifest: &Arc<Manifest>) -> io::Result<Meta> {
         let geometry = manifest.geometry();
-        let states = {
-            let received = self.received();
-            let state = |n| if received.contains_key(&n) { State::Durable } else { State::Absent };
-            (0..geometry.chunk_count()).map(state).collect()
-        };
+        let received = BTreeMap::from_iter(self.received().clone());
+        let state = |n| if received.contains_key(&n) { State::Durable } else { State::Absent };
+        let states = (0..geometry.chunk_count()).map(state).collect();
         let description = Description::Blob(manifest.clone());
         let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, true);
-        write_file(&self.disk.layout.draft(&description.id()), &bytes, true)?;
+        let file = write_file(&self.disk.layout.draft(&description.id()), &bytes)?;
+        let with_table = received.iter().filter(|(_, chunk)| chunk.pieces().count() > 1);
+        meta::write_pieces(&file, meta.tables, with_table.map(|(&n, chunk)| (n, chunk)))?;
+        file.sync_all()?;
         Ok(meta)
     }
 
@@ -96,35 +98,46 @@ impl Draft {
             return Err(WriteError::Conflict { id: entry.id() });
         }
         let received = self.received().clone();
-        for (&n, chunk) in &received {
-            let bytes = read_range(&self.file, self.range(n, chunk.len))?;
-            entry.verify(n)?;
-            entry.write_blocking(n, chunk.digest, &bytes)?;
+        for (&n, digests) in &received {
+            if !entry.has_right(n)? {
+                entry.write_blocking(n, &self.chunk(n, digests)?)?;
+            }
         }
         entry.make_durable(received.keys().copied())?;
         Ok(self.close_in(phase)?)
     }
+
+    /// A chunk that was received, hashed once more: nobody has asked the disk yet whether it took what it was given.
+    fn chunk(&self, n: u32, digests: &PieceDigests) -> io::Result<Chunk> {
+        let bytes = read_range(&self.file, self.range(n, digests.pieces().chunk_len().into()))?;
+        Chunk::verify(bytes.into(), self.chunk_size(), digests.digest()).ok_or_else(|| {
+            self.spoil();
+            io::Error::other(format!("chunk {n} of upload {} is not what was written; begin again", self.id()))
+        })
+    }
 }
 
 impl Entry {
-    /// A recorded chunk that nobody has read yet is believed only when it was; a rotten one is dropped by that.
-    fn verify(&self, n: u32) -> io::Result<()> {
-        if self.0.table.is_verified(n) {
-            return Ok(());
-        }
-        match self.read_blocking(self.geometry().chunk_range(n)) {
+    /// Whether chunk `n` is here and right. A recorded one that nobody has read yet is believed only once it was; a rotten one is
+    /// dropped by that.
+    fn has_right(&self, n: u32) -> io::Result<bool> {
+        match self.verify(n, Cache::Keep) {
+            Ok(()) => Ok(true),
+            Err(ReadError::Missing { .. }) => Ok(false),
             Err(ReadError::Io(error)) => Err(error),
-            Ok(_) | Err(ReadError::Missing { .. }) => Ok(()),
         }
     }
 
     /// Makes these chunks, which are here and verified, and the description durable. The caller makes the names so.
     fn make_durable(&self, chunks: impl Iterator<Item = u32>) -> Result<(), WriteError> {
         let life = self.live().ok_or(WriteError::Gone)?;
+        let durable = [State::Durable.byte()];
+        let chunks: Vec<u32> = chunks.filter(|&n| !self.is_durable(n)).collect();
+        if chunks.is_empty() && self.is_kept() {
+            return Ok(());
+        }
         let files = self.open_files(&life)?;
         self.sync(&files.data)?;
-        let durable = [State::Durable.byte()];
-        let chunks: Vec<u32> = chunks.collect();
         for &n in &chunks {
             files.meta.write_all_at(&durable, self.0.tables.state(n))?;
         }

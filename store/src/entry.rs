@@ -93,7 +93,7 @@ impl Entry {
 
     /// Whether chunk `n` is here and was committed.
     pub fn is_durable(&self, n: u32) -> bool {
-        self.is_alive() && self.0.table.state(n) == State::Durable
+        self.is_alive() && self.0.table.look(n).state == State::Durable
     }
 
     /// Whether the description itself was committed: a blob that somebody put, even where none of its chunks is here.
@@ -130,6 +130,15 @@ impl Entry {
     /// Whether all chunks are here. Something empty is complete from the start.
     pub fn is_complete(&self) -> bool {
         self.is_alive() && self.0.table.present_count() == self.0.geometry.chunk_count()
+    }
+
+    /// The file with the bytes, relative to [`Store::blobs_dir`](crate::Store::blobs_dir), for who wants to read it without this program.
+    /// Only of a blob of which all is here and was verified since the store was opened: such a file never changes, until the
+    /// blob is removed.
+    pub fn native_path(&self) -> Option<PathBuf> {
+        let whole = self.is_alive() && self.0.table.verified_count() == self.0.geometry.chunk_count();
+        let native = whole && matches!(self.0.id, ContentId::Blob(_));
+        native.then(|| self.data_path().strip_prefix(self.0.disk.layout.blobs()).ok().map(PathBuf::from)).flatten()
     }
 
     /// Whether it is still in the store.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use herring_blob::ContentId;
+use uuid::Uuid;
 
 /// The version of the layout that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -65,6 +66,18 @@ impl Layout {
 
     pub fn meta(&self, id: &ContentId) -> PathBuf {
         self.data(id).with_extension("meta")
+    }
+
+    /// Moves an entry's files to a new directory of their own below `quarantine`, so that its id is free. The data goes first: data
+    /// without a meta is taken for what a crash left.
+    pub fn quarantine(&self, id: &ContentId) -> io::Result<PathBuf> {
+        let place = self.dir.join("quarantine").join(Uuid::new_v4().to_string());
+        DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+        for path in [self.data(id), self.meta(id)] {
+            let name = path.file_name().expect("a shelf and a name make every path");
+            std::fs::rename(&path, place.join(name))?;
+        }
+        Ok(place)
     }
 
     /// Where an entry's meta is written before it is renamed into place.
@@ -135,7 +148,8 @@ impl Layout {
     fn lay_out(&self) -> Result<(), OpenError> {
         [self.blobs(), self.objects(), self.uploads()].iter().try_for_each(|dir| make_dirs(dir))?;
         let (draft, path) = (self.dir.join("format.new"), self.dir.join("format"));
-        write_file(&draft, format!("{FORMAT}\n").as_bytes(), true).map_err(OpenError::at(&draft))?;
+        let write = || write_file(&draft, format!("{FORMAT}\n").as_bytes())?.sync_all();
+        write().map_err(OpenError::at(&draft))?;
         std::fs::rename(&draft, &path).map_err(OpenError::at(&path))?;
         sync_dir(&self.dir).map_err(OpenError::at(&self.dir))
     }
@@ -150,10 +164,11 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-pub(crate) fn write_file(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+/// The file, with these bytes; not yet durable.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = create_file(path)?;
     file.write_all(bytes)?;
-    if durable { file.sync_all() } else { Ok(()) }
+    Ok(file)
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

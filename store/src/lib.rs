@@ -1,11 +1,12 @@
 //! The local disk: what this node holds of blobs and of origins' objects.
 //!
 //! Each thing is one plain sparse file, its chunks at their natural offsets, beside a small `.meta` file that says which
-//! chunks are present. Every read is verified: a chunk written by this process was checked when it was written, one
-//! found on disk is checked at its first read. [`Store`] shows the layout, [`Entry`] says what survives a crash.
+//! chunks are present. Every read is verified: a chunk written by this process was checked before it was written, one
+//! found on disk is checked at its first read, piece by piece. [`Store`] shows the layout, [`Entry`] says what survives a crash.
 //!
 //! All disk I/O happens on the runtime's blocking threads, inside the async calls. The synchronous calls only look at
-//! memory, but for [`Store::open`], which reads the whole layout, and [`Entry::read_now`], which never waits for the disk.
+//! memory, or at the page cache without waiting for the disk, but for [`Store::open`], which reads the whole layout, and for
+//! [`Entry::read_into`] and [`Entry::release_pages`], which are for threads that may wait.
 
 mod blocking;
 mod claims;
@@ -23,6 +24,7 @@ mod space;
 mod store;
 mod table;
 mod upload;
+mod verify;
 mod write;
 
 pub use description::Description;

@@ -9,29 +9,45 @@
 //!        32 bytes per chunk: its digest. A blob's belong to the head; an object's are written as chunks come
 //!        1 byte per chunk: 0 absent, 1 cached, 2 durable
 //!        1 byte: 2 where the entry was committed, so that the description itself is durable
+//!        512 bytes per chunk: the digests of its pieces, 32 bytes each, where it has more than one
 //! ```
 //!
-//! A chunk is recorded by one write of one byte, after its bytes (and an object's digest) were written. So whenever the
+//! The last table may end early, have holes or be absent, as in metas of older versions: then the digests of its pieces are
+//! computed from the chunk. It is read chunk by chunk as it is needed, never as a whole: 1,000,000 chunks have 512 MB of it.
+//!
+//! A chunk is recorded by one write of one byte, after its bytes and its digests were written. So whenever the
 //! process dies, a chunk is either absent or whole. After a power loss it may be neither, which is why a recorded chunk
 //! is believed only once it was verified.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use herring_blob::{BlobId, ChunkDigest, Geometry, Manifest, ManifestError, ObjectRef};
+use herring_blob::{BlobId, ByteRange, ChunkDigest, Geometry, Manifest, ManifestError, ObjectRef, PieceDigests};
 use serde::{Deserialize, Serialize};
 
 use crate::Description;
+use crate::files::append_range;
 use crate::table::State;
 
 const MAGIC: &[u8; 8] = b"herring\n";
 const VERSION: u32 = 1;
 const CHECKSUM: std::ops::Range<usize> = 16..48;
 const DIGEST: usize = 32;
+/// Bytes from one chunk's piece digests to the next one's: room for the 16 that a chunk has at most.
+pub(crate) const PIECES_STRIDE: usize = 16 * DIGEST;
+/// What is read of a meta at first: all of it for up to 100 chunks or so.
+const FIRST_READ: u64 = 4096;
+/// Piece digests that are gathered for one write.
+const TABLE_WRITE: usize = 1 << 20;
 
 /// Why bytes are no meta file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MetaError {
+    #[error("it is hardly begun")]
+    Stub,
     #[error("it is cut short")]
     Short,
     #[error("it does not begin like one, or is of another version")]
@@ -42,8 +58,12 @@ pub(crate) enum MetaError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    #[error("it is another entry's")]
+    Another,
     #[error("its object cannot be cut into its chunks")]
     Geometry,
+    #[error("it could not be read: {0}")]
+    Io(#[from] io::Error),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,6 +98,10 @@ impl Tables {
 
     pub fn kept(&self) -> u64 {
         self.state(self.chunks)
+    }
+
+    pub fn pieces(&self, n: u32) -> u64 {
+        self.kept() + 1 + u64::from(n) * PIECES_STRIDE as u64
     }
 }
 
@@ -148,16 +172,61 @@ fn describe(description: &Description, since: SystemTime) -> Head {
     Head { since_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX), what }
 }
 
-/// Reads a meta file. Only what the checksum covers, or what is verified later, is believed.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Meta, MetaError> {
-    let fixed = bytes.get(..CHECKSUM.end).ok_or(MetaError::Short)?;
+/// Writes the piece digests of these chunks, which come in order; between them holes are left.
+pub(crate) fn write_pieces<'a>(
+    file: &File,
+    tables: Tables,
+    chunks: impl Iterator<Item = (u32, &'a PieceDigests)>,
+) -> io::Result<()> {
+    let (mut start, mut run) = (0, Vec::new());
+    for (n, digests) in chunks {
+        let at = tables.pieces(n);
+        if at != start + run.len() as u64 || run.len() >= TABLE_WRITE {
+            file.write_all_at(&run, start)?;
+            run.clear();
+            start = at;
+        }
+        run.extend(digests.encode());
+        run.resize(run.len().next_multiple_of(PIECES_STRIDE), 0);
+    }
+    file.write_all_at(&run, start)
+}
+
+/// Reads a meta file but for its piece digests. Only what the checksum covers, or what is verified later, is believed.
+pub(crate) fn read(file: &File) -> Result<Meta, MetaError> {
+    let size = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    extend(file, &mut bytes, FIRST_READ.min(size))?;
+    let start = head_end(&bytes)?;
+    if start > size {
+        return Err(MetaError::Short);
+    }
+    extend(file, &mut bytes, start)?;
+    let head: Head = serde_json::from_slice(bytes.get(CHECKSUM.end..offset(start)).ok_or(MetaError::Short)?)?;
+    let geometry = head.what.geometry().ok_or(MetaError::Geometry)?;
+    let tables = Tables { start, chunks: geometry.chunk_count() };
+    if tables.kept() >= size {
+        return Err(MetaError::Short);
+    }
+    extend(file, &mut bytes, tables.kept() + 1)?;
+    parse(head, geometry, tables, &bytes)
+}
+
+/// Reads on to `end`, or to where the file ends.
+fn extend(file: &File, bytes: &mut Vec<u8>, end: u64) -> io::Result<()> {
+    append_range(file, ByteRange::new(bytes.len() as u64, end), bytes)
+}
+
+/// Where the JSON ends.
+fn head_end(bytes: &[u8]) -> Result<u64, MetaError> {
+    let fixed = bytes.get(..CHECKSUM.end).ok_or(MetaError::Stub)?;
     if &fixed[..8] != MAGIC || word(fixed, 8) != VERSION {
         return Err(MetaError::Magic);
     }
-    let start = CHECKSUM.end + word(fixed, 12) as usize;
-    let head: Head = serde_json::from_slice(bytes.get(CHECKSUM.end..start).ok_or(MetaError::Short)?)?;
-    let geometry = head.what.geometry().ok_or(MetaError::Geometry)?;
-    let tables = Tables { start: start as u64, chunks: geometry.chunk_count() };
+    Ok(CHECKSUM.end as u64 + u64::from(word(fixed, 12)))
+}
+
+fn parse(head: Head, geometry: Geometry, tables: Tables, bytes: &[u8]) -> Result<Meta, MetaError> {
     let kept = *bytes.get(offset(tables.kept())).ok_or(MetaError::Short)?;
     let (states, digests) = (offset(tables.state(0)), offset(tables.digest(0)));
     let sealed = if matches!(head.what, What::Blob { .. }) { states } else { digests };

@@ -1,14 +1,14 @@
 use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use herring_blob::ByteRange;
-use rustix::io::ReadWriteFlags;
+use herring_blob::{ByteRange, Chunk};
 
-use crate::entry::Life;
-use crate::files::{punch, read_range};
-use crate::table::State;
+use crate::files::{Pair, append_range, fill_now, read_range, release};
+use crate::table::{Mask, Seen};
+use crate::verify::Cache;
 use crate::{Entry, blocking::blocking, metrics as names};
 
 /// Why bytes could not be read.
@@ -21,123 +21,203 @@ pub enum ReadError {
     Io(#[from] io::Error),
 }
 
+/// What needs no waiting: fit for async threads.
 impl Entry {
-    /// The bytes of `range`, cut to the size, if that needs no waiting: its chunks are here and verified, the file is open
-    /// and the bytes are in the page cache. `None` otherwise, and on file systems that cannot tell. Fit for async threads.
+    /// The bytes of `range`, cut to the size, if that needs no waiting: its pieces are here and verified, the file is open
+    /// and the bytes are in the page cache. `None` otherwise, and on file systems that cannot tell.
     pub fn read_now(&self, range: ByteRange) -> Option<Bytes> {
         let range = range.clamp_to(self.0.geometry.size());
-        if range.is_empty() {
-            return Some(Bytes::new());
+        let verified = |n| self.0.table.look(n).is_verified(self.mask(n, self.0.geometry.within(n, range)));
+        if !self.0.geometry.chunks_in(range).all(verified) {
+            return None;
         }
-        if !self.is_alive() || !self.is_verified(range) {
+        let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
+        self.fill_parts_now(range.start, &mut bytes, fill_now).then(|| bytes.into())
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on, as [`read_now`](Self::read_now) does, without allocating. False where that
+    /// would have to wait, or the buffer reaches past the end; the buffer then holds anything, and the kernel has begun to read
+    /// for the [`read_into`](Self::read_into) that should follow.
+    pub fn read_into_now(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        self.fill_parts_now(offset, buffer, |file, out, at| self.0.disk.files.fill_now_sparing(file, out, at))
+    }
+
+    fn fill_parts_now(&self, offset: u64, buffer: &mut [u8], fill: impl Fn(&File, &mut [u8], u64) -> bool) -> bool {
+        let len = buffer.len();
+        if len == 0 || !self.is_alive() || !self.reaches(offset, len) {
+            return len == 0;
+        }
+        let Some(files) = self.files_if_open() else { return false };
+        let read = self.each_part(offset, buffer, |n, part, out| {
+            let seen = self.0.table.look(n);
+            let at = self.place_of(n, &part);
+            let right = seen.is_verified(self.mask(n, part)) && fill(&files.data, out, at) && self.0.table.still(n, seen);
+            right.then_some(()).ok_or(())
+        });
+        read.inspect(|()| count(len)).is_ok()
+    }
+
+    /// Chunk `n`, if it is here, verified and in the page cache with its digests.
+    pub fn chunk_now(&self, n: u32) -> Option<Chunk> {
+        let seen = self.0.table.look(n);
+        if !self.is_alive() || !seen.is_verified(Mask::ALL) {
             return None;
         }
         let files = self.files_if_open()?;
-        let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
-        let read = rustix::io::preadv2(&files.data, &mut [IoSliceMut::new(&mut bytes)], range.start, ReadWriteFlags::NOWAIT);
-        (read == Ok(bytes.len())).then(|| handed_out(bytes.into()))
+        let digests = self.digests_with(n, |bytes, at| fill_now(&files.meta, bytes, at))?;
+        let mut bytes = vec![0; digests.pieces().chunk_len() as usize];
+        let read = fill_now(&files.data, &mut bytes, self.0.geometry.chunk_range(n).start) && self.0.table.still(n, seen);
+        read.then(|| Chunk::known(digests, vec![handed_out(bytes.into())]))
     }
+}
 
-    /// The bytes of `range`, cut to the size. All its chunks must be here. Chunks that were not yet read since the store was
-    /// opened are read whole and verified. The caller bounds the range: it is held in memory.
+/// What waits for the disk.
+impl Entry {
+    /// The bytes of `range`, cut to the size. All its chunks must be here. Pieces that were not yet read since the store was
+    /// opened are verified. The caller bounds the range: it is held in memory.
     pub async fn read(&self, range: ByteRange) -> Result<Bytes, ReadError> {
         let entry = self.clone();
         blocking(move || entry.read_blocking(range)).await
     }
 
-    pub(crate) fn read_blocking(&self, range: ByteRange) -> Result<Bytes, ReadError> {
+    fn read_blocking(&self, range: ByteRange) -> Result<Bytes, ReadError> {
         let range = range.clamp_to(self.0.geometry.size());
+        let files = self.files_of(range)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(range.len()).map_err(io::Error::other)?);
+        for n in self.0.geometry.chunks_in(range) {
+            self.append_part(&files, n, self.0.geometry.within(n, range), &mut bytes)?;
+        }
+        Ok(handed_out(bytes.into()))
+    }
+
+    fn append_part(&self, files: &Pair, n: u32, part: Range<u32>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+        let seen = self.seen(n)?;
+        let (start, end) = (bytes.len(), bytes.len() + part.len());
+        if !seen.is_verified(self.mask(n, part.clone())) {
+            bytes.resize(end, 0);
+            return self.read_verifying(files, n, seen, part, &mut bytes[start..], Cache::Keep);
+        }
+        append_range(&files.data, ByteRange::at(self.place_of(n, &part), part.len() as u64), bytes)?;
+        if bytes.len() == end { self.confirm(n, seen) } else { Err(cut_short().into()) }
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on, which must all be here, and leaves none of them in the page cache: for who
+    /// caches them elsewhere. BLOCKS on the disk. Allocates nothing where the pieces are verified, or the buffer holds whole pieces.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        if !self.reaches(offset, buffer.len()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "asked for bytes past the end").into());
+        }
+        let (range, len) = (ByteRange::at(offset, buffer.len() as u64), buffer.len());
+        let files = self.files_of(range)?;
+        self.each_part(offset, buffer, |n, part, out| {
+            let seen = self.seen(n)?;
+            if !seen.is_verified(self.mask(n, part.clone())) {
+                return self.read_verifying(&files, n, seen, part, out, Cache::Spare);
+            }
+            self.0.disk.files.fill_sparing(&files.data, out, self.place_of(n, &part))?;
+            self.confirm(n, seen)
+        })?;
+        count(len);
+        Ok(())
+    }
+
+    /// Chunk `n`, whole, with its digests. One that was verified before is not hashed again.
+    pub async fn read_chunk(&self, n: u32) -> Result<Chunk, ReadError> {
+        let entry = self.clone();
+        blocking(move || entry.chunk_blocking(n)).await
+    }
+
+    fn chunk_blocking(&self, n: u32) -> Result<Chunk, ReadError> {
+        let seen = self.seen(n)?;
+        let files = self.files_of(self.0.geometry.chunk_range(n))?;
+        let bytes = read_range(&files.data, self.0.geometry.chunk_range(n))?;
+        let known = seen.is_verified(Mask::ALL).then(|| self.digests(&files, n)).flatten();
+        let digests = match known {
+            Some(digests) if digests.pieces().chunk_len() as usize == bytes.len() => digests,
+            Some(_) => return Err(cut_short().into()),
+            None => self.verify_whole(&files, n, seen, &bytes)?,
+        };
+        self.confirm(n, seen)?;
+        Ok(Chunk::known(digests, vec![handed_out(bytes.into())]))
+    }
+
+    /// Says that `range` of the data need not stay in the page cache: the kernel begins to write what is dirty, and drops what is
+    /// clean. BLOCKS, shortly.
+    pub fn release_pages(&self, range: ByteRange) {
+        let range = range.clamp_to(self.0.geometry.size());
+        let files = self.live().and_then(|life| self.open_files(&life).ok());
+        // Without its files there is nothing to release.
+        files.inspect(|files| release(&files.data, range));
+    }
+
+    /// The files, if all chunks that hold any byte of `range` are here.
+    pub(crate) fn files_of(&self, range: ByteRange) -> Result<Arc<Pair>, ReadError> {
         let chunks = self.0.geometry.chunks_in(range);
         if let Some(chunk) = chunks.clone().find(|&n| !self.has(n)) {
             return Err(ReadError::Missing { chunk });
         }
         let life = self.live().ok_or(ReadError::Missing { chunk: chunks.start })?;
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let files = self.open_files(&life)?;
-        drop(life);
-        if self.is_verified(range) {
-            return Ok(handed_out(read_whole(&files.data, range)?));
-        }
-        self.read_verifying(&files.data, range, chunks).map(handed_out)
+        Ok(self.open_files(&life)?)
     }
 
-    fn is_verified(&self, range: ByteRange) -> bool {
-        self.0.geometry.chunks_in(range).all(|n| self.0.table.is_verified(n))
+    pub(crate) fn seen(&self, n: u32) -> Result<Seen, ReadError> {
+        let seen = self.0.table.look(n);
+        if seen.is_here() { Ok(seen) } else { Err(ReadError::Missing { chunk: n }) }
     }
 
-    /// Reads the chunks around `range` whole, in one go, and checks those that were not checked yet.
-    fn read_verifying(&self, data: &File, range: ByteRange, chunks: std::ops::Range<u32>) -> Result<Bytes, ReadError> {
-        let geometry = self.0.geometry;
-        let wide = ByteRange::new(geometry.chunk_range(chunks.start).start, geometry.chunk_range(chunks.end - 1).end);
-        let bytes = Bytes::from(read_range(data, wide)?);
-        for n in chunks {
-            let part = within(&bytes, wide, geometry.chunk_range(n));
-            if !self.0.table.is_verified(n) && !self.check(n, part) {
-                return Err(ReadError::Missing { chunk: n });
-            }
-        }
-        let part = within(&bytes, wide, range);
-        if part.len() as u64 != range.len() {
-            return Err(cut_short().into());
-        }
-        // A small read must not keep whole chunks in memory for as long as somebody holds it.
-        Ok(if part.len() < bytes.len() / 2 { Bytes::copy_from_slice(part) } else { bytes.slice_ref(part) })
+    /// What was read since the chunk was `seen` counts only where nobody dropped it meanwhile.
+    pub(crate) fn confirm(&self, n: u32, seen: Seen) -> Result<(), ReadError> {
+        if self.0.table.still(n, seen) { Ok(()) } else { Err(ReadError::Missing { chunk: n }) }
     }
+}
 
-    /// Whether `bytes`, as found on disk, are chunk `n`. If not, the chunk is dropped.
-    fn check(&self, n: u32, bytes: &[u8]) -> bool {
-        if self.digest(n).is_some_and(|digest| digest.matches(bytes)) {
-            self.0.table.set_verified(n);
-            return true;
+/// Where bytes lie.
+impl Entry {
+    /// Calls `each` for every chunk that holds some of the bytes from `offset` on: with its number, which of its bytes, and where
+    /// they go.
+    fn each_part<E>(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+        mut each: impl FnMut(u32, Range<u32>, &mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let range = ByteRange::at(offset, buffer.len() as u64);
+        let mut rest = buffer;
+        for n in self.0.geometry.chunks_in(range) {
+            let part = self.0.geometry.within(n, range);
+            let (out, tail) = rest.split_at_mut(part.len());
+            each(n, part, out)?;
+            rest = tail;
         }
-        self.drop_rotten(n);
-        false
-    }
-
-    /// With the claim, so that nobody writes the chunk anew between the two places where it is forgotten.
-    fn drop_rotten(&self, n: u32) {
-        let Some(life) = self.live() else { return };
-        let _claim = self.0.writing.wait(n);
-        if !self.0.table.drop_unverified(n) {
-            return;
-        }
-        let range = self.0.geometry.chunk_range(n);
-        metrics::counter!(names::ROTTEN_CHUNKS).increment(1);
-        tracing::warn!(id = %self.0.id, chunk = n, "a chunk on disk is not what it should be; dropped, to be fetched again");
-        if let Err(error) = self.forget(&life, n) {
-            // It will be found rotten again after the next start.
-            tracing::warn!(id = %self.0.id, chunk = n, %error, "could not record that a chunk is gone");
-        }
-        self.0.disk.space.release(range.len(), 1);
-    }
-
-    fn forget(&self, life: &Life<'_>, n: u32) -> io::Result<()> {
-        let files = self.open_files(life)?;
-        files.meta.write_all_at(&[State::Absent.byte()], self.0.tables.state(n))?;
-        punch(&files.data, self.0.geometry.chunk_range(n));
         Ok(())
+    }
+
+    fn reaches(&self, offset: u64, len: usize) -> bool {
+        offset.checked_add(len as u64).is_some_and(|end| end <= self.0.geometry.size())
+    }
+
+    /// The pieces of chunk `n` that hold any byte of `part`.
+    pub(crate) fn mask(&self, n: u32, part: Range<u32>) -> Mask {
+        let pieces = self.0.geometry.pieces(n);
+        Mask::of(pieces.covering(part), pieces)
+    }
+
+    /// Where `part` of chunk `n` begins in the file.
+    pub(crate) fn place_of(&self, n: u32, part: &Range<u32>) -> u64 {
+        self.0.geometry.chunk_range(n).start + u64::from(part.start)
     }
 }
 
 fn handed_out(bytes: Bytes) -> Bytes {
-    metrics::counter!(names::READ_BYTES).increment(bytes.len() as u64);
+    count(bytes.len());
     bytes
 }
 
-fn read_whole(data: &File, range: ByteRange) -> io::Result<Bytes> {
-    let bytes = read_range(data, range)?;
-    if bytes.len() as u64 == range.len() { Ok(bytes.into()) } else { Err(cut_short()) }
+fn count(len: usize) {
+    metrics::counter!(names::READ_BYTES).increment(len as u64);
 }
 
 /// A verified chunk ends early only where somebody else has cut the file.
 fn cut_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "a file of the store is shorter than it was")
-}
-
-/// The bytes of `range` in a buffer that begins at `wide.start`; fewer, where the buffer ends early.
-fn within(bytes: &Bytes, wide: ByteRange, range: ByteRange) -> &[u8] {
-    let at = |offset: u64| usize::try_from(offset - wide.start).map_or(bytes.len(), |at| at.min(bytes.len()));
-    &bytes[at(range.start)..at(range.end)]
 }

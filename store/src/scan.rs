@@ -1,5 +1,6 @@
-//! What is there when the store is opened. A crash leaves data without meta, meta without data or a meta that was not
-//! written to its end; none of these was ever acknowledged, so they are removed.
+//! What is there when the store is opened. A crash leaves data without meta, meta without data or a meta that was not even
+//! begun; none of these was ever acknowledged, so they are removed. A meta that makes no sense may once have made some: it is
+//! moved aside with its data.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,7 +12,8 @@ use herring_blob::{BlobId, ContentId, ObjectId};
 
 use crate::disk::Disk;
 use crate::layout::remove_file;
-use crate::{Entry, OpenError, meta};
+use crate::meta::{self, MetaError};
+use crate::{Entry, OpenError};
 
 pub(crate) fn scan(disk: &Arc<Disk>) -> Result<HashMap<ContentId, Entry>, OpenError> {
     let mut entries = HashMap::new();
@@ -58,30 +60,48 @@ fn find<I: std::str::FromStr + Into<ContentId>>(
     let Ok(id) = name.parse::<I>().map(Into::into) else { return Ok(()) };
     match read(disk, &id)? {
         Ok(entry) => drop(entries.insert(id, entry)),
-        Err(why) => {
-            tracing::warn!(%id, why, "removed what a crash left half written");
-            for path in [disk.layout.meta(&id), disk.layout.data(&id)] {
-                remove_file(&path).map_err(OpenError::at(&path))?;
-            }
-        }
+        Err(Broken::Half(why)) => remove(disk, &id, why)?,
+        Err(Broken::Rotten(error)) => quarantine(disk, &id, &error)?,
     }
     Ok(())
 }
 
-/// The entry, or why it is none. Only what is known to be broken is: a disk that cannot be read now may be read later.
-fn read(disk: &Arc<Disk>, id: &ContentId) -> Result<Result<Entry, String>, OpenError> {
+/// Why there is no entry.
+enum Broken {
+    /// A crash came before it was there, or after it was removed.
+    Half(&'static str),
+    /// It may well have been there, and durable.
+    Rotten(MetaError),
+}
+
+/// The entry, or why it is none. Only what is known to be broken is: what cannot be opened now may be opened later.
+fn read(disk: &Arc<Disk>, id: &ContentId) -> Result<Result<Entry, Broken>, OpenError> {
     let (data, path) = (disk.layout.data(id), disk.layout.meta(id));
     if !data.try_exists().map_err(OpenError::at(&data))? {
-        return Ok(Err("its data is missing".into()));
+        return Ok(Err(Broken::Half("its data is missing")));
     }
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err("its meta is missing".into())),
+    let file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Broken::Half("its meta is missing"))),
         Err(source) => return Err(OpenError::Io { path, source }),
     };
-    Ok(match meta::parse(&bytes) {
+    Ok(match meta::read(&file) {
         Ok(meta) if meta.description.id() == *id => Ok(Entry::new(disk.clone(), *id, meta, false)),
-        Ok(_) => Err("its meta is another's".into()),
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err(Broken::Rotten(MetaError::Another)),
+        // A rotten sector does not make a file shorter, and what is kept was whole before it had its name.
+        Err(MetaError::Stub) => Err(Broken::Half("its meta was never written")),
+        Err(error) => Err(Broken::Rotten(error)),
     })
+}
+
+fn remove(disk: &Disk, id: &ContentId, why: &str) -> Result<(), OpenError> {
+    tracing::warn!(%id, why, "removed what a crash left half written");
+    [disk.layout.meta(id), disk.layout.data(id)].iter().try_for_each(|path| remove_file(path).map_err(OpenError::at(path)))
+}
+
+/// One bad sector of a meta must not cost the data that it describes: others may know what it said.
+fn quarantine(disk: &Disk, id: &ContentId, error: &MetaError) -> Result<(), OpenError> {
+    let place = disk.layout.quarantine(id).map_err(OpenError::at(&disk.layout.meta(id)))?;
+    tracing::error!(%id, %error, place = %place.display(), "a meta file is rotten, check the disk; its entry is left out, its files were moved aside");
+    Ok(())
 }

@@ -19,7 +19,7 @@ pub struct Usage {
 
 /// The byte cap. Bytes are reserved before they are written, so it holds at every moment, however many write at once.
 ///
-/// The `.meta` files are not counted: 33 bytes per chunk are 8 millionths of one.
+/// The `.meta` files are not counted: 545 bytes per chunk are 130 millionths of one. Nor is what lies in quarantine.
 pub(crate) struct Space {
     capacity: u64,
     bytes: AtomicU64,
@@ -67,6 +67,11 @@ impl Space {
         self.bytes.fetch_add(bytes, Relaxed);
         self.chunks.fetch_add(chunks, Relaxed);
         self.show();
+    }
+
+    /// Bytes that can still be reserved.
+    pub fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.bytes())
     }
 
     /// Gives back what is no longer on disk.

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, fence};
+
+use herring_blob::Pieces;
 
 /// What is recorded of one chunk. The values are the bytes on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,80 +26,149 @@ impl State {
     }
 }
 
-/// Set in memory only: these bytes were checked against their digest since the store was opened.
-const VERIFIED: u8 = 0x80;
+/// Some of a chunk's pieces, one bit each. A chunk has at most 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mask(u16);
 
-/// The states of all chunks of an entry, in memory.
+impl Mask {
+    pub const NONE: Self = Self(0);
+    pub const ALL: Self = Self(u16::MAX);
+
+    /// The last piece stands for those that the chunk is too short for, so that all pieces of any chunk are [`ALL`](Self::ALL).
+    pub fn of(range: Range<u32>, pieces: Pieces) -> Self {
+        let end = if range.end < pieces.count() { range.end } else { u16::BITS };
+        Self(below(end) & !below(range.start))
+    }
+}
+
+/// The bits under bit `end`.
+fn below(end: u32) -> u16 {
+    u16::MAX.checked_shr(u16::BITS.saturating_sub(end)).unwrap_or(0)
+}
+
+/// One chunk at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub state: State,
+    /// How often the chunk was dropped, modulo 256: tells whether it is still the same one.
+    life: u8,
+    /// The pieces that this process has checked.
+    verified: Mask,
+}
+
+impl Seen {
+    fn new(state: State, verified: bool) -> Self {
+        let all = verified && state != State::Absent;
+        Self { state, life: 0, verified: if all { Mask::ALL } else { Mask::NONE } }
+    }
+
+    pub fn is_here(self) -> bool {
+        self.state != State::Absent
+    }
+
+    /// Whether all of these pieces are here and were checked.
+    pub fn is_verified(self, pieces: Mask) -> bool {
+        self.is_here() && self.verified.0 & pieces.0 == pieces.0
+    }
+
+    fn from_word(word: u32) -> Self {
+        let [state, life, low, high] = word.to_le_bytes();
+        Self { state: State::from_byte(state), life, verified: Mask(u16::from_le_bytes([low, high])) }
+    }
+
+    fn word(self) -> u32 {
+        let [low, high] = self.verified.0.to_le_bytes();
+        u32::from_le_bytes([self.state.byte(), self.life, low, high])
+    }
+}
+
+/// The states of all chunks of an entry, in memory: 4 bytes a chunk.
 ///
-/// A chunk goes absent → verified by a write, recorded → verified or absent by its first read, and no other way. So a
-/// verified chunk never changes again, and readers need no lock.
+/// A piece goes absent → verified by a write, recorded → verified by its first read, and the whole chunk to absent where that finds
+/// it wrong. Readers need no lock: who has read checked pieces asks afterwards whether the chunk is [`still`](Self::still) the same,
+/// since another piece of it may have been found wrong meanwhile. A chunk of which all pieces are verified never changes again.
 pub(crate) struct Table {
-    states: Box<[AtomicU8]>,
+    chunks: Box<[AtomicU32]>,
     present: AtomicU32,
+    /// Chunks of which all pieces are verified.
+    verified: AtomicU32,
 }
 
 impl Table {
     /// With `verified`, the chunks that are present were checked by this process.
     pub fn new(states: impl Iterator<Item = State>, verified: bool) -> Self {
-        let mark = |state: State| if verified && state != State::Absent { state.byte() | VERIFIED } else { state.byte() };
-        let states: Box<[AtomicU8]> = states.map(|state| AtomicU8::new(mark(state))).collect();
-        let table = Self { states, present: AtomicU32::new(0) };
-        // Entries are created with at most MAX_CHUNKS chunks.
-        let present = u32::try_from(table.present().into_iter().filter(|&has| has).count()).unwrap_or(u32::MAX);
-        table.present.store(present, Release);
-        table
+        let mut present = 0;
+        let mut count = |seen: Seen| present += u32::from(seen.is_here());
+        let chunk = |state| Seen::new(state, verified);
+        let chunks = states.map(chunk).inspect(|&seen| count(seen)).map(|seen| AtomicU32::new(seen.word())).collect();
+        let verified = AtomicU32::new(if verified { present } else { 0 });
+        Self { chunks, present: AtomicU32::new(present), verified }
     }
 
-    fn load(&self, n: u32) -> u8 {
-        self.states.get(n as usize).map_or(0, |state| state.load(Acquire))
-    }
-
-    pub fn state(&self, n: u32) -> State {
-        State::from_byte(self.load(n) & !VERIFIED)
+    pub fn look(&self, n: u32) -> Seen {
+        Seen::from_word(self.chunks.get(n as usize).map_or(0, |chunk| chunk.load(Acquire)))
     }
 
     pub fn has(&self, n: u32) -> bool {
-        self.state(n) != State::Absent
+        self.look(n).is_here()
     }
 
-    pub fn is_verified(&self, n: u32) -> bool {
-        self.load(n) & VERIFIED != 0
+    /// Whether the chunk was not dropped since it was `seen`, so that what was read of its verified pieces since is right.
+    pub fn still(&self, n: u32, seen: Seen) -> bool {
+        fence(Acquire);
+        let now = self.look(n);
+        now.is_here() && now.life == seen.life
     }
 
     pub fn present(&self) -> Vec<bool> {
-        self.states.iter().map(|state| state.load(Acquire) != 0).collect()
+        (0u32..).zip(&self.chunks).map(|(n, _)| self.has(n)).collect()
     }
 
     pub fn present_count(&self) -> u32 {
         self.present.load(Acquire)
     }
 
-    /// An absent chunk was written. The caller has the claim on it.
-    pub fn set_written(&self, n: u32) {
-        self.states[n as usize].store(State::Cached.byte() | VERIFIED, Release);
-        self.present.fetch_add(1, AcqRel);
+    /// Chunks that are here and verified to the last piece.
+    pub fn verified_count(&self) -> u32 {
+        self.verified.load(Acquire)
     }
 
-    /// A recorded chunk's bytes were found right. No effect where it was dropped meanwhile.
-    pub fn set_verified(&self, n: u32) {
-        let seen = self.state(n).byte();
-        if seen != 0 {
-            let _ = self.states[n as usize].compare_exchange(seen, seen | VERIFIED, AcqRel, Acquire);
+    /// An absent chunk was written. The caller has the claim on it.
+    pub fn set_written(&self, n: u32) {
+        self.change(n, |seen| Some(Seen { state: State::Cached, verified: Mask::ALL, ..seen }));
+        self.present.fetch_add(1, AcqRel);
+        self.verified.fetch_add(1, AcqRel);
+    }
+
+    /// These pieces of the chunk that was `seen` were found right. No effect where it was dropped meanwhile.
+    pub fn set_verified(&self, n: u32, seen: Seen, pieces: Mask) {
+        let more = |now: Seen| Seen { verified: Mask(now.verified.0 | pieces.0), ..now };
+        let same = |now: Seen| now.is_here() && now.life == seen.life && !now.is_verified(pieces);
+        let before = self.change(n, |now| same(now).then(|| more(now)));
+        if before.is_some_and(|before| more(before).verified == Mask::ALL) {
+            self.verified.fetch_add(1, AcqRel);
         }
     }
 
     /// A verified chunk is on stable storage.
     pub fn set_durable(&self, n: u32) {
-        self.states[n as usize].store(State::Durable.byte() | VERIFIED, Release);
+        self.change(n, |seen| Some(Seen { state: State::Durable, ..seen }));
     }
 
-    /// Forgets a chunk that is recorded but not verified. False where it is not (any more).
-    pub fn drop_unverified(&self, n: u32) -> bool {
-        let seen = self.state(n).byte();
-        let dropped = seen != 0 && self.states[n as usize].compare_exchange(seen, 0, AcqRel, Acquire).is_ok();
+    /// Forgets the chunk that was `seen`, of which these pieces are wrong. False where it was dropped, or they were found right, meanwhile.
+    pub fn drop_unverified(&self, n: u32, seen: Seen, wrong: Mask) -> bool {
+        let same = |now: Seen| now.is_here() && now.life == seen.life && !now.is_verified(wrong);
+        let gone = |now: Seen| Seen { state: State::Absent, life: now.life.wrapping_add(1), verified: Mask::NONE };
+        let dropped = self.change(n, |now| same(now).then(|| gone(now))).is_some();
         if dropped {
             self.present.fetch_sub(1, AcqRel);
         }
         dropped
+    }
+
+    /// What the chunk was before it was changed; `None` where `to` refused.
+    fn change(&self, n: u32, to: impl Fn(Seen) -> Option<Seen>) -> Option<Seen> {
+        let word = |word| Some(to(Seen::from_word(word))?.word());
+        self.chunks[n as usize].fetch_update(AcqRel, Acquire, word).ok().map(Seen::from_word)
     }
 }

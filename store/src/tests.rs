@@ -1,20 +1,25 @@
 mod cap;
 mod chunks;
 mod crash;
+mod into;
 mod model;
+mod pieces;
 mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use herring_blob::{BlobHasher, ByteRange, ChunkDigest, ContentId, Manifest, ObjectRef};
+use herring_blob::{BlobHasher, ByteRange, Chunk, ContentId, Manifest, ObjectRef};
 use tempfile::TempDir;
 
 use crate::{Description, Entry, OpenError, Store, StoreConfig, WriteError};
 
 /// Small, so that every boundary is near.
 const CHUNK: u32 = 64;
+/// The smallest that is cut into 16 pieces, each of [`PIECE`] bytes.
+const BIG: u32 = 16 * PIECE;
+const PIECE: u32 = 1024;
 
 /// A directory to open a store in, again and again.
 struct Room {
@@ -47,6 +52,11 @@ impl Room {
         self.data(id).with_extension("meta")
     }
 
+    /// How many entries lie in quarantine.
+    fn quarantined(&self) -> usize {
+        std::fs::read_dir(self.dir.path().join("quarantine")).map_or(0, Iterator::count)
+    }
+
     /// Files below the store's directory, but for the lock and the format.
     fn files(&self) -> usize {
         let shelves = ["blobs", "objects"].map(|top| std::fs::read_dir(self.dir.path().join(top)).unwrap());
@@ -75,17 +85,25 @@ struct Thing {
 
 impl Thing {
     fn blob(size: usize, seed: u64) -> Self {
+        Self::blob_in(CHUNK, size, seed)
+    }
+
+    fn object(size: usize, seed: u64) -> Self {
+        Self::object_in(CHUNK, size, seed)
+    }
+
+    fn blob_in(chunk_size: u32, size: usize, seed: u64) -> Self {
         let bytes = noise(size, seed);
-        let mut hasher = BlobHasher::new(CHUNK);
-        bytes.chunks(CHUNK as usize).for_each(|chunk| {
+        let mut hasher = BlobHasher::new(chunk_size);
+        bytes.chunks(chunk_size as usize).for_each(|chunk| {
             hasher.chunk(chunk);
         });
         Self { bytes, description: Description::Blob(Arc::new(hasher.finish().unwrap())) }
     }
 
-    fn object(size: usize, seed: u64) -> Self {
+    fn object_in(chunk_size: u32, size: usize, seed: u64) -> Self {
         let object = ObjectRef { origin: "o".into(), key: format!("k{seed}"), version: "1".into(), size: size as u64 };
-        Self { bytes: noise(size, seed), description: Description::Object { object, chunk_size: CHUNK } }
+        Self { bytes: noise(size, seed), description: Description::Object { object, chunk_size } }
     }
 
     fn id(&self) -> ContentId {
@@ -119,9 +137,12 @@ impl Thing {
         self.bytes.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
     }
 
-    fn chunk(&self, n: u32) -> (u32, ChunkDigest, Bytes) {
-        let bytes = self.slice(self.range(n));
-        (n, ChunkDigest::of(&bytes), bytes)
+    fn chunk_size(&self) -> u32 {
+        self.description.geometry().unwrap().chunk_size()
+    }
+
+    fn chunk(&self, n: u32) -> Chunk {
+        Chunk::of(self.slice(self.range(n)), self.chunk_size())
     }
 
     async fn create(&self, store: &Store) -> Entry {
@@ -129,8 +150,7 @@ impl Thing {
     }
 
     async fn write(&self, entry: &Entry, n: u32) -> Result<(), WriteError> {
-        let (n, digest, bytes) = self.chunk(n);
-        entry.write_chunk(n, digest, bytes).await
+        entry.write_chunk(n, self.chunk(n)).await
     }
 
     async fn fill(&self, store: &Store) -> Entry {
@@ -142,10 +162,9 @@ impl Thing {
     }
 
     async fn upload(&self, store: &Store, chunks: &[u32]) -> Result<Entry, WriteError> {
-        let upload = store.begin_upload(CHUNK).await?;
+        let upload = store.begin_upload(self.chunk_size()).await?;
         for &n in chunks {
-            let (n, digest, bytes) = self.chunk(n);
-            upload.write_chunk(n, digest, bytes).await?;
+            upload.write_chunk(n, self.chunk(n)).await?;
         }
         upload.commit(self.manifest()).await
     }

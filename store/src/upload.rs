@@ -1,27 +1,26 @@
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use herring_blob::{ByteRange, ChunkDigest, Manifest};
+use herring_blob::{ByteRange, Chunk, Manifest, PieceDigests, Pieces};
 use uuid::Uuid;
 
 use crate::blocking::blocking;
 use crate::claims::Claims;
 use crate::disk::Disk;
-use crate::files::punch;
+use crate::files::{punch, write_segments};
 use crate::layout::{create_file, remove_file};
+use crate::write::has_shape;
 use crate::{Entry, Store, WriteError};
 
 /// The most uploads that are open at a time; each holds a file descriptor.
 pub const MAX_UPLOADS: usize = 1024;
-/// Bytes of an upload after which they are brought to the disk: at 200 MB/s a third of a second of flushing, instead of minutes at
-/// the commit of a large blob.
+/// Bytes of an upload after which they are brought to the disk, in the background: at 200 MB/s a third of a second of flushing,
+/// instead of minutes at the commit of a large blob.
 const FLUSH_EVERY: u64 = 64 << 20;
 
 /// Chunks of a blob whose id is not yet known. They are in the store, and durable, once [committed](Self::commit), and
@@ -41,6 +40,11 @@ impl Upload {
         self.draft.id
     }
 
+    #[cfg(test)]
+    pub(crate) fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
     /// Bytes.
     pub fn chunk_size(&self) -> u32 {
         self.draft.chunk_size
@@ -51,10 +55,11 @@ impl Upload {
         self.draft.received().len()
     }
 
-    /// Takes chunk `n`, after checking it against `digest`. In any order, many at a time; the same again is fine.
-    pub async fn write_chunk(&self, n: u32, digest: ChunkDigest, bytes: Bytes) -> Result<(), WriteError> {
+    /// Takes chunk `n`. In any order, many at a time; the same again is fine. Refused as [`Gone`](WriteError::Gone) once some of
+    /// what was received could not be brought to the disk.
+    pub async fn write_chunk(&self, n: u32, chunk: Chunk) -> Result<(), WriteError> {
         let draft = self.draft.clone();
-        blocking(move || draft.write(n, digest, &bytes)).await
+        blocking(move || draft.write(n, &chunk)).await
     }
 
     /// Makes the chunks received durable chunks of the blob of `manifest`, and the manifest with them. When this returns
@@ -93,9 +98,11 @@ pub(crate) struct Draft {
     id: Uuid,
     chunk_size: u32,
     pub(crate) file: File,
-    received: Mutex<HashMap<u32, Received>>,
+    /// The digests of what was received, 512 bytes a chunk of 16 pieces.
+    received: Mutex<HashMap<u32, PieceDigests>>,
     /// Bytes since the last flush.
     unflushed: AtomicU64,
+    flushing: AtomicBool,
     spoilt: AtomicBool,
     writing: Claims<u32>,
     touched: Mutex<Instant>,
@@ -107,12 +114,6 @@ pub(crate) struct Draft {
 pub(crate) enum Phase {
     Open,
     Closed,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Received {
-    pub digest: ChunkDigest,
-    pub len: u64,
 }
 
 impl Draft {
@@ -130,6 +131,7 @@ impl Draft {
             file,
             received: Mutex::default(),
             unflushed: AtomicU64::new(0),
+            flushing: AtomicBool::new(false),
             spoilt: AtomicBool::new(false),
             writing: Claims::new(),
             touched: Mutex::new(Instant::now()),
@@ -149,7 +151,7 @@ impl Draft {
         self.disk.layout.uploads().join(self.id.to_string())
     }
 
-    pub fn received(&self) -> MutexGuard<'_, HashMap<u32, Received>> {
+    pub fn received(&self) -> MutexGuard<'_, HashMap<u32, PieceDigests>> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,45 +168,63 @@ impl Draft {
         ByteRange::at(u64::from(n) * u64::from(self.chunk_size), len)
     }
 
-    fn write(&self, n: u32, digest: ChunkDigest, bytes: &[u8]) -> Result<(), WriteError> {
+    fn write(self: &Arc<Self>, n: u32, chunk: &Chunk) -> Result<(), WriteError> {
         self.touch();
-        let received = Received { digest, len: bytes.len() as u64 };
-        if bytes.is_empty() || received.len > u64::from(self.chunk_size) || !digest.matches(bytes) {
+        if chunk.len() > self.chunk_size || !has_shape(chunk, Pieces::new(chunk.len(), self.chunk_size)) {
             return Err(WriteError::Mismatch { chunk: n });
         }
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
-        if *phase == Phase::Closed {
+        if *phase == Phase::Closed || self.is_spoilt() {
             return Err(WriteError::Gone);
         }
         let _claim = self.writing.wait(n);
         if let Some(known) = self.received().get(&n) {
-            return if *known == received { Ok(()) } else { Err(WriteError::Mismatch { chunk: n }) };
+            return if known == chunk.digests() { Ok(()) } else { Err(WriteError::Mismatch { chunk: n }) };
         }
-        self.place(n, received, bytes)
+        self.place(n, chunk)
     }
 
-    fn place(&self, n: u32, received: Received, bytes: &[u8]) -> Result<(), WriteError> {
-        let room = self.disk.space.reserve(received.len)?;
-        let range = self.range(n, received.len);
-        if let Err(error) = self.file.write_all_at(bytes, range.start) {
+    fn place(self: &Arc<Self>, n: u32, chunk: &Chunk) -> Result<(), WriteError> {
+        let len = u64::from(chunk.len());
+        let room = self.disk.space.reserve(len)?;
+        let range = self.range(n, len);
+        if let Err(error) = write_segments(&self.file, chunk.segments(), range.start) {
             punch(&self.file, range);
-            return Err(WriteError::from_io(error, received.len));
+            return Err(WriteError::from_io(error, len));
         }
         room.keep();
-        self.received().insert(n, received);
-        self.flush(received.len)?;
+        self.received().insert(n, chunk.digests().clone());
+        self.flush_soon(len);
         self.touch();
         Ok(())
     }
 
-    /// Brings what was written to the disk from time to time, so that a commit has little left to wait for.
-    fn flush(&self, written: u64) -> Result<(), WriteError> {
-        if self.unflushed.fetch_add(written, Relaxed) + written < FLUSH_EVERY {
-            return Ok(());
+    /// Brings what was written to the disk from time to time, so that a commit has little left to wait for. One thread at a time,
+    /// which nobody waits for but a commit or an abort.
+    fn flush_soon(self: &Arc<Self>, written: u64) {
+        let due = self.unflushed.fetch_add(written, Relaxed) + written >= FLUSH_EVERY;
+        if due && !self.flushing.swap(true, AcqRel) {
+            self.unflushed.store(0, Relaxed);
+            let draft = self.clone();
+            // It ends by itself, and has the draft until then; what it finds out is kept there.
+            drop(tokio::task::spawn_blocking(move || draft.flush()));
         }
-        self.unflushed.store(0, Relaxed);
-        // The kernel drops bytes that it could not write, and calls the next flush a success: this upload is lost.
-        self.file.sync_data().inspect_err(|_| self.spoilt.store(true, Relaxed)).map_err(WriteError::from)
+    }
+
+    fn flush(&self) {
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        if *phase == Phase::Open
+            && let Err(error) = self.file.sync_data()
+        {
+            tracing::error!(upload = %self.id, %error, "what an upload received could not be brought to the disk; it must begin again");
+            self.spoil();
+        }
+        self.flushing.store(false, Release);
+    }
+
+    /// The kernel drops bytes that it could not write, and calls the next flush a success: this upload is lost.
+    pub fn spoil(&self) {
+        self.spoilt.store(true, Relaxed);
     }
 
     /// Whether a flush failed, so that some of what was received may be gone.
@@ -223,7 +243,9 @@ impl Draft {
             return Ok(());
         }
         let received = std::mem::take(&mut *self.received());
-        self.disk.space.release(received.values().map(|chunk| chunk.len).sum(), received.len() as u64);
+        self.disk
+            .space
+            .release(received.values().map(|chunk| u64::from(chunk.pieces().chunk_len())).sum(), received.len() as u64);
         remove_file(&self.path())
     }
 }

@@ -2,10 +2,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
-use herring_blob::{ChunkDigest, ContentId};
+use herring_blob::{Chunk, ChunkDigest, ContentId, Pieces};
 
 use crate::entry::Life;
-use crate::files::{Pair, punch};
+use crate::files::{Pair, punch, write_segments};
 use crate::table::State;
 use crate::upload::MAX_UPLOADS;
 use crate::{Description, Entry, blocking::blocking};
@@ -13,7 +13,7 @@ use crate::{Description, Entry, blocking::blocking};
 /// Why something could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Its length or bytes are not what the digest or the description says, or a chunk with another digest is here already.
+    /// Its length, its pieces or its digest are not what the description says, or a chunk with another digest is here already.
     #[error("chunk {chunk} is not what it should be, by its length or its digest; nothing of it was kept")]
     Mismatch { chunk: u32 },
     /// The store's cap, or the disk below it. Then `free` is 0.
@@ -54,31 +54,31 @@ impl WriteError {
 }
 
 impl Entry {
-    /// Writes chunk `n`, whole, after checking it against `digest` and that against the description, so that `Ok` always
-    /// says that these bytes are right. A chunk that is here already is left as it is, without I/O. Survives the death of the process, not yet a power loss.
-    pub async fn write_chunk(&self, n: u32, digest: ChunkDigest, bytes: Bytes) -> Result<(), WriteError> {
+    /// Writes chunk `n` after checking that it has the shape and the digest described. That its bytes are right, its type says.
+    /// A chunk that is here already is left as it is, without I/O. Survives the death of the process, not yet a power loss.
+    pub async fn write_chunk(&self, n: u32, chunk: Chunk) -> Result<(), WriteError> {
         let entry = self.clone();
-        blocking(move || entry.write_blocking(n, digest, &bytes)).await
+        blocking(move || entry.write_blocking(n, &chunk)).await
     }
 
-    pub(crate) fn write_blocking(&self, n: u32, digest: ChunkDigest, bytes: &[u8]) -> Result<(), WriteError> {
-        self.expect(n, digest, bytes)?;
+    pub(crate) fn write_blocking(&self, n: u32, chunk: &Chunk) -> Result<(), WriteError> {
+        self.expect(n, chunk)?;
         let life = self.live().ok_or(WriteError::Gone)?;
         let _claim = self.0.writing.wait(n);
         if self.0.table.has(n) {
-            return self.agree(n, digest);
+            return self.agree(n, chunk.digest());
         }
-        let room = self.0.disk.space.reserve(bytes.len() as u64)?;
-        self.place(&life, n, digest, bytes).map_err(|error| WriteError::from_io(error, bytes.len() as u64))?;
+        let len = u64::from(chunk.len());
+        let room = self.0.disk.space.reserve(len)?;
+        self.place(&life, n, chunk).map_err(|error| WriteError::from_io(error, len))?;
         self.0.table.set_written(n);
         room.keep();
         Ok(())
     }
 
-    fn expect(&self, n: u32, digest: ChunkDigest, bytes: &[u8]) -> Result<(), WriteError> {
-        let range = self.0.geometry.chunk_range(n);
-        let described = self.0.description.digest(n).is_none_or(|known| known == digest);
-        let right = !range.is_empty() && range.len() == bytes.len() as u64 && described && digest.matches(bytes);
+    fn expect(&self, n: u32, chunk: &Chunk) -> Result<(), WriteError> {
+        let described = self.0.description.digest(n).is_none_or(|known| known == chunk.digest());
+        let right = has_shape(chunk, self.0.geometry.pieces(n)) && described;
         right.then_some(()).ok_or(WriteError::Mismatch { chunk: n })
     }
 
@@ -89,19 +89,26 @@ impl Entry {
         }
     }
 
-    fn place(&self, life: &Life<'_>, n: u32, digest: ChunkDigest, bytes: &[u8]) -> io::Result<()> {
+    fn place(&self, life: &Life<'_>, n: u32, chunk: &Chunk) -> io::Result<()> {
         let files = self.open_files(life)?;
         // What was not recorded must not take the room that the next chunk needs.
-        self.record(&files, n, digest, bytes).inspect_err(|_| punch(&files.data, self.0.geometry.chunk_range(n)))
+        self.record(&files, n, chunk).inspect_err(|_| punch(&files.data, self.0.geometry.chunk_range(n)))
     }
 
-    /// The order is what makes a killed process leave no half chunk: bytes, digest, state.
-    fn record(&self, files: &Pair, n: u32, digest: ChunkDigest, bytes: &[u8]) -> io::Result<()> {
-        files.data.write_all_at(bytes, self.0.geometry.chunk_range(n).start)?;
+    /// The order is what makes a killed process leave no half chunk: bytes, digests, state.
+    fn record(&self, files: &Pair, n: u32, chunk: &Chunk) -> io::Result<()> {
+        write_segments(&files.data, chunk.segments(), self.0.geometry.chunk_range(n).start)?;
+        self.write_digests(files, n, chunk.digests())?;
         if let Description::Object { .. } = self.0.description {
-            files.meta.write_all_at(digest.as_bytes(), self.0.tables.digest(n))?;
-            self.set_digest(n, digest);
+            files.meta.write_all_at(chunk.digest().as_bytes(), self.0.tables.digest(n))?;
+            self.set_digest(n, chunk.digest());
         }
         files.meta.write_all_at(&[State::Cached.byte()], self.0.tables.state(n))
     }
+}
+
+/// Whether the chunk has bytes, as many as it should, and is cut as it should be.
+pub(crate) fn has_shape(chunk: &Chunk, pieces: Pieces) -> bool {
+    let bytes: usize = chunk.segments().iter().map(Bytes::len).sum();
+    !chunk.is_empty() && chunk.digests().pieces() == pieces && bytes == pieces.chunk_len() as usize
 }

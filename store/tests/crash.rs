@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use herring_blob::{BlobHasher, BlobId, ByteRange, ChunkDigest, ContentId, Manifest};
+use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ContentId, Manifest};
 use herring_store::{Description, Entry, ReadError, Store, StoreConfig, WriteError};
 
 const CHUNK: usize = 16 << 10;
@@ -24,8 +24,9 @@ fn content(seed: u64) -> Bytes {
     (0..size as u64).map(|n| (n.wrapping_mul(31) ^ (n >> 8) ^ seed.wrapping_mul(97)).to_le_bytes()[0]).collect()
 }
 
-fn chunks(bytes: &Bytes) -> impl Iterator<Item = (u32, ChunkDigest, Bytes)> {
-    (0u32..).zip(bytes.chunks(CHUNK)).map(|(n, chunk)| (n, ChunkDigest::of(chunk), bytes.slice_ref(chunk)))
+fn chunks(bytes: &Bytes) -> impl Iterator<Item = (u32, Chunk)> {
+    let chunk_size = u32::try_from(CHUNK).unwrap();
+    (0u32..).zip(bytes.chunks(CHUNK)).map(move |(n, chunk)| (n, Chunk::of(bytes.slice_ref(chunk), chunk_size)))
 }
 
 fn manifest(bytes: &Bytes) -> Arc<Manifest> {
@@ -38,8 +39,8 @@ fn manifest(bytes: &Bytes) -> Arc<Manifest> {
 
 async fn put(store: &Store, bytes: &Bytes) -> Result<Entry, WriteError> {
     let upload = store.begin_upload(u32::try_from(CHUNK).unwrap()).await?;
-    for (n, digest, chunk) in chunks(bytes) {
-        upload.write_chunk(n, digest, chunk).await?;
+    for (n, chunk) in chunks(bytes) {
+        upload.write_chunk(n, chunk).await?;
     }
     upload.commit(manifest(bytes)).await
 }
@@ -49,8 +50,8 @@ async fn put_somehow(store: &Store, seed: u64) -> BlobId {
     let bytes = content(seed);
     if seed.is_multiple_of(2) {
         let cached = store.create(Description::Blob(manifest(&bytes))).await.unwrap();
-        for (n, digest, chunk) in chunks(&bytes).step_by(2) {
-            cached.write_chunk(n, digest, chunk).await.unwrap();
+        for (n, chunk) in chunks(&bytes).step_by(2) {
+            cached.write_chunk(n, chunk).await.unwrap();
         }
     }
     put(store, &bytes).await.unwrap();
@@ -196,12 +197,12 @@ async fn fill_and_free(store: &Store, kept: &[u64]) {
         }
         remove(store, kept[0]).await;
     };
-    for (n, digest, chunk) in chunks(&bytes) {
-        if let Err(error) = entry.write_chunk(n, digest, chunk.clone()).await {
+    for (n, chunk) in chunks(&bytes) {
+        if let Err(error) = entry.write_chunk(n, chunk.clone()).await {
             assert!(matches!(error, WriteError::Full { free: 0, .. }), "{error:?}");
             assert!(!entry.has(n) && matches!(entry.read(entry.geometry().chunk_range(n)).await, Err(ReadError::Missing { .. })));
             remove(store, kept[1]).await;
-            entry.write_chunk(n, digest, chunk).await.unwrap();
+            entry.write_chunk(n, chunk).await.unwrap();
         }
     }
     assert_eq!(entry.read(ByteRange::new(0, bytes.len() as u64)).await.unwrap(), bytes);

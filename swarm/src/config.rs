@@ -15,8 +15,9 @@ pub struct SwarmConfig {
     pub put_memory: usize,
     /// The same for what peers send and ask, apart so that two nodes cannot wait for each other's memory.
     pub peer_memory: usize,
-    /// Chunks fetched ahead of a reader that goes forward: 8, within the 8–12 streams that fill a connection.
-    pub read_ahead: u32,
+    /// Bytes that are fetched at most ahead of a reader that goes forward, 256 MiB; it grows with what the reader has read in one
+    /// run. They wait on the disk. 0: nothing is.
+    pub read_ahead: u64,
     /// A second owner is asked when the first has not answered a blob's chunk for this long.
     /// A 4 MiB chunk takes 2 ms at 2 GB/s and 34 ms at 1 Gbit/s; half a second is a peer in trouble.
     pub hedge: Duration,
@@ -33,7 +34,7 @@ impl Default for SwarmConfig {
             memory: 256 << 20,
             put_memory: 256 << 20,
             peer_memory: 256 << 20,
-            read_ahead: 8,
+            read_ahead: 256 << 20,
             hedge: Duration::from_millis(500),
             origin_hedge: Duration::from_secs(30),
         }
@@ -62,5 +63,9 @@ pub(crate) const OBJECT_DEADLINE: Duration = Duration::from_secs(65);
 pub(crate) const COMMIT_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a reader or writer waits for memory before it is told that the node is overloaded.
 pub(crate) const MEMORY_DEADLINE: Duration = Duration::from_secs(30);
-/// How long what an origin said of an object is believed.
-pub(crate) const OBJECT_TTL: Duration = Duration::from_secs(1);
+/// All the asking for one chunk. Longer than one patient question to an origin's owner, shorter than a client waits for an answer.
+pub(crate) const FETCH_DEADLINE: Duration = Duration::from_secs(90);
+/// Pauses before all givers of a chunk are asked once more, where some only failed for the moment (a restart, a full queue).
+pub(crate) const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+/// How long a peer's question waits for memory: less than the peer waits for the answer.
+pub(crate) const PEER_MEMORY_DEADLINE: Duration = Duration::from_secs(10);

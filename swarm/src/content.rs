@@ -1,8 +1,10 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use herring_blob::{ChunkDigest, ContentId, Geometry, Manifest, ObjectRef};
+
+use crate::ahead::Ahead;
+use crate::streams::Streams;
 
 /// Something opened: all that is needed to read any range of it. Cheap to clone; immutable, so it never goes stale.
 #[derive(Debug, Clone)]
@@ -14,8 +16,8 @@ struct Inner {
     geometry: Geometry,
     source: Source,
     modified: SystemTime,
-    /// The chunk that was read last: tells a reader that goes forward from one that jumps.
-    last_read: AtomicU32,
+    /// Who reads it where.
+    streams: Mutex<Streams<Ahead>>,
 }
 
 /// Where a content's truth is.
@@ -35,7 +37,7 @@ impl Content {
     }
 
     fn new(id: ContentId, geometry: Geometry, source: Source, modified: SystemTime) -> Self {
-        Self(Arc::new(Inner { id, geometry, source, modified, last_read: AtomicU32::new(u32::MAX) }))
+        Self(Arc::new(Inner { id, geometry, source, modified, streams: Mutex::default() }))
     }
 
     pub fn id(&self) -> ContentId {
@@ -68,14 +70,9 @@ impl Content {
         }
     }
 
-    /// Notes that `chunk` is being read; whether that is a step forward from the last one.
-    pub(crate) fn note_read(&self, chunk: u32) -> bool {
-        self.0.last_read.swap(chunk, Ordering::Relaxed).checked_add(1) == Some(chunk)
-    }
-
-    /// The same without noting it.
-    pub(crate) fn is_step(&self, chunk: u32) -> bool {
-        self.0.last_read.load(Ordering::Relaxed).checked_add(1) == Some(chunk)
+    /// The readers of this content. The closure must not wait: every read of it passes here.
+    pub(crate) fn streams<T>(&self, work: impl FnOnce(&mut Streams<Ahead>) -> T) -> T {
+        work(&mut self.0.streams.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -5,7 +5,7 @@ use herring_http_api::ByteStream;
 
 use crate::PutError;
 use crate::config::MEMORY_DEADLINE;
-use crate::memory::Memory;
+use crate::memory::{Memory, Share};
 
 /// Cuts a body into chunks, each of which holds its share of memory until its last clone is dropped.
 pub(crate) struct Cutter {
@@ -45,7 +45,7 @@ impl Cutter {
             chunk.extend_from_slice(&self.rest.split_to(take));
             ended = self.rest.is_empty() && !self.more().await?;
         }
-        Ok(Some(Cut { bytes: share.hold(chunk.freeze()), last: ended }))
+        Ok(Some(Cut { bytes: Share::hold(&share, chunk.freeze()), last: ended }))
     }
 
     /// Reads the next piece that is not empty; false at the end of the body.

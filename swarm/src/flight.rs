@@ -11,65 +11,74 @@ use tokio_util::task::TaskTracker;
 
 /// Work that is done once however many ask for it. It runs in a task of its own, so that an asker who goes away
 /// wastes nothing and harms nobody. Nothing is remembered: who asks after the landing starts a new flight.
-pub(crate) struct Flights<K, T> {
-    running: Mutex<HashMap<K, Landing<T>>>,
+///
+/// `L` is what askers wait on: a clone for each.
+pub(crate) struct Flights<K: Eq + Hash, L> {
+    running: Mutex<HashMap<K, L>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-type Landing<T> = Shared<oneshot::Receiver<T>>;
+/// What a flight that brings one answer at its end is waited on by.
+pub(crate) type Answer<T> = Shared<oneshot::Receiver<T>>;
 
-/// Takes the flight off the list, also when it panics or is cancelled.
-struct Listed<K: Eq + Hash + Clone, T> {
-    flights: Arc<Flights<K, T>>,
+/// A flight's place on the list. Who comes after it was dropped starts a new flight, so it is dropped when what the flight
+/// brings is where everybody looks first; also when the flight panics or is cancelled.
+pub(crate) struct Listed<K: Eq + Hash, L> {
+    flights: Arc<Flights<K, L>>,
     key: K,
 }
 
-impl<K: Eq + Hash + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Flights<K, T> {
+impl<K: Eq + Hash + Clone + Send + 'static, L: Clone + Send + 'static> Flights<K, L> {
     pub fn new(tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
         Arc::new(Self { running: Mutex::new(HashMap::new()), tasks, stop })
     }
 
-    /// What the flight of `key` brings; `start` begins it where none is under way. `None` where it was cut short by shutdown.
-    pub async fn join<F>(self: &Arc<Self>, key: K, start: impl FnOnce() -> F) -> Option<T>
+    /// What to wait on for `key`: where no flight is under way, `start` makes one. It only builds the two and does not wait;
+    /// its future is dropped at shutdown.
+    pub fn launch<F>(self: &Arc<Self>, key: K, start: impl FnOnce(Listed<K, L>) -> (L, F)) -> L
     where
-        F: Future<Output = T> + Send + 'static,
-    {
-        self.launch(key, start).await.ok()
-    }
-
-    /// Begins the flight where none is under way, and does not wait.
-    pub fn launch<F>(self: &Arc<Self>, key: K, start: impl FnOnce() -> F) -> Landing<T>
-    where
-        F: Future<Output = T> + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         // Only map operations happen under the lock, and they leave the map whole even where a panic poisons it.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(landing) = running.get(&key) {
             return landing.clone();
         }
-        let (sender, receiver) = oneshot::channel();
-        let landing = receiver.shared();
-        running.insert(key.clone(), landing.clone());
-        let listed = Listed { flights: Arc::clone(self), key };
+        let (landing, work) = start(Listed { flights: Arc::clone(self), key: key.clone() });
+        running.insert(key, landing.clone());
         let stopped = self.stop.clone().cancelled_owned();
-        let work = start();
         self.tasks.spawn(async move {
-            let result = tokio::select! {
-                result = work => Some(result),
-                () = stopped => None,
-            };
-            // Off the list before it lands: who comes now looks at the disk first, or starts anew.
-            drop(listed);
-            if let Some(result) = result {
-                let _ = sender.send(result);
+            tokio::select! {
+                () = work => {}
+                () = stopped => {}
             }
         });
         landing
     }
 }
 
-impl<K: Eq + Hash + Clone, T> Drop for Listed<K, T> {
+impl<K: Eq + Hash + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Flights<K, Answer<T>> {
+    /// What the flight of `key` brings; `start` begins it where none is under way. `None` where it was cut short by shutdown.
+    pub async fn join<F>(self: &Arc<Self>, key: K, start: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let answer = self.launch(key, |listed| {
+            let (sender, receiver) = oneshot::channel();
+            let work = start();
+            let flight = async move {
+                let answer = work.await;
+                drop(listed);
+                let _ = sender.send(answer);
+            };
+            (receiver.shared(), flight)
+        });
+        answer.await.ok()
+    }
+}
+
+impl<K: Eq + Hash, L> Drop for Listed<K, L> {
     fn drop(&mut self) {
         self.flights.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
@@ -79,32 +88,39 @@ impl<K: Eq + Hash + Clone, T> Drop for Listed<K, T> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::future::join_all;
     use tokio::sync::Semaphore;
 
     use super::*;
 
-    fn flights() -> Arc<Flights<u32, usize>> {
+    fn flights() -> Arc<Flights<u32, Answer<usize>>> {
         Flights::new(TaskTracker::new(), CancellationToken::new())
     }
 
     #[tokio::test]
     async fn many_askers_one_flight_and_none_is_remembered() {
         let flights = flights();
-        let (starts, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-        let ask = || {
-            let (starts, gate) = (Arc::clone(&starts), Arc::clone(&gate));
-            flights.launch(7, move || async move {
-                let n = starts.fetch_add(1, Ordering::SeqCst);
-                let _ = gate.acquire().await;
-                n
-            })
+        let starts = AtomicUsize::new(0);
+        let (gate, waiting) = (Arc::new(Semaphore::new(0)), AtomicUsize::new(0));
+        let ask = || async {
+            // All have joined before the flight may end: this future runs to its first pause without another between.
+            if waiting.fetch_add(1, Ordering::SeqCst) == 99 {
+                gate.add_permits(200);
+            }
+            let gate = Arc::clone(&gate);
+            let n = || starts.fetch_add(1, Ordering::SeqCst);
+            flights
+                .join(7, || {
+                    let n = n();
+                    async move {
+                        let _ = gate.acquire().await;
+                        n
+                    }
+                })
+                .await
         };
-        let askers: Vec<_> = (0..100).map(|_| ask()).collect();
-        gate.add_permits(200);
-        for asker in askers {
-            assert_eq!(asker.await, Ok(0));
-        }
-        assert_eq!(ask().await, Ok(1));
+        assert_eq!(join_all((0..100).map(|_| ask())).await, vec![Some(0); 100]);
+        assert_eq!(ask().await, Some(1));
     }
 
     #[tokio::test]
@@ -112,7 +128,9 @@ mod tests {
         let flights = flights();
         let gate = Arc::new(Semaphore::new(0));
         let inner = Arc::clone(&gate);
-        drop(flights.launch(1, move || async move { inner.acquire().await.map_or(0, |_| 5) }));
+        let mut leaving = Box::pin(flights.join(1, move || async move { inner.acquire().await.map_or(0, |_| 5) }));
+        assert!(leaving.as_mut().now_or_never().is_none());
+        drop(leaving);
         gate.add_permits(1);
         assert_eq!(flights.join(1, || async { 6 }).await, Some(5));
     }

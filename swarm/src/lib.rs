@@ -3,6 +3,8 @@
 //! A read goes local disk → owners on the ring → origin; see `read.rs` and `fetch.rs`. A put goes to all owners at
 //! once while the body still arrives, the manifest last; see `put.rs`. What this node answers its peers is `serve.rs`.
 
+mod ahead;
+mod ask;
 mod candidates;
 mod config;
 mod content;
@@ -12,13 +14,17 @@ mod explain;
 mod fetch;
 mod flight;
 mod health;
+mod landing;
+mod local;
 mod memory;
 mod metrics;
 mod open;
 mod put;
+mod race;
 mod read;
 mod remove;
 mod serve;
+mod streams;
 mod swarm;
 
 pub use config::SwarmConfig;

@@ -26,17 +26,12 @@ impl Memory {
         Self { free: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS))), kib }
     }
 
-    /// Whether there is enough for work that nobody waits for yet.
-    pub fn is_half_free(&self) -> bool {
-        self.free.available_permits() >= usize::try_from(self.kib / 2).unwrap_or(usize::MAX)
-    }
-
     /// A share of `bytes`, or of the whole budget where that is less, first come first served.
-    pub async fn take(&self, bytes: u64, wait: Duration) -> Result<Share, Exhausted> {
+    pub async fn take(&self, bytes: u64, wait: Duration) -> Result<Arc<Share>, Exhausted> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib);
         match timeout(wait, Arc::clone(&self.free).acquire_many_owned(kib)).await {
             // The semaphore is never closed.
-            Ok(Ok(permit)) => Ok(Share(permit)),
+            Ok(Ok(permit)) => Ok(Arc::new(Share(permit))),
             Ok(Err(_)) | Err(_) => Err(Exhausted),
         }
     }
@@ -44,14 +39,14 @@ impl Memory {
 
 impl Share {
     /// `bytes` that hold this share until the last of their clones is dropped.
-    pub fn hold(self, bytes: Bytes) -> Bytes {
-        struct Held(Bytes, #[expect(dead_code, reason = "held for its drop")] Share);
+    pub fn hold(this: &Arc<Self>, bytes: Bytes) -> Bytes {
+        struct Held(Bytes, #[expect(dead_code, reason = "held for its drop")] Arc<Share>);
         impl AsRef<[u8]> for Held {
             fn as_ref(&self) -> &[u8] {
                 &self.0
             }
         }
-        Bytes::from_owner(Held(bytes, self))
+        Bytes::from_owner(Held(bytes, Arc::clone(this)))
     }
 }
 
@@ -62,7 +57,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_hold_their_share_until_the_last_clone_is_gone() {
         let memory = Memory::new(4096);
-        let bytes = memory.take(4096, Duration::ZERO).await.unwrap().hold(Bytes::from_static(b"x"));
+        let share = memory.take(4096, Duration::ZERO).await.unwrap();
+        let bytes = Share::hold(&share, Bytes::from_static(b"x"));
+        drop(share);
         let clone = bytes.slice(..1);
         drop(bytes);
         assert!(memory.take(1, Duration::from_secs(1)).await.is_err());

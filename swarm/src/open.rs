@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -12,7 +12,7 @@ use herring_ring::Point;
 use herring_store::{Description, WriteError};
 
 use crate::candidates::Candidate;
-use crate::config::{OBJECT_TTL, SMALL_DEADLINE};
+use crate::config::SMALL_DEADLINE;
 use crate::{Content, OpenError, Source, Swarm, Tried};
 
 impl Swarm {
@@ -95,22 +95,32 @@ impl Swarm {
     /// Opens the present version of an origin's object.
     pub async fn open_object(&self, origin: &str, key: &str) -> Result<Content, OpenError> {
         let name = (origin.to_owned(), key.to_owned());
+        let from = self.origin(origin)?;
         if let Some((at, content)) = self.0.objects.get(&name)
-            && at.elapsed() < OBJECT_TTL
+            && at.elapsed() < from.ttl()
         {
             return Ok(content);
         }
-        let info = self.origin(origin)?.head(key).await.map_err(|error| open_error(origin, key, error))?;
+        let info = from.head(key).await.map_err(|error| open_error(origin, key, error))?;
         let content = self.object_content(info)?;
         self.0.objects.insert(name, (Instant::now(), content.clone()));
         Ok(content)
     }
 
     /// After it changed: the next open asks the origin.
-    pub(crate) fn forget_object(&self, content: &Content) {
+    pub fn forget_object(&self, origin: &str, key: &str) {
+        self.0.objects.remove(&(origin.to_owned(), key.to_owned()));
+    }
+
+    pub(crate) fn forget_content(&self, content: &Content) {
         if let Source::Object(object) = content.source() {
-            self.0.objects.remove(&(object.origin.clone(), object.key.clone()));
+            self.forget_object(&object.origin, &object.key);
         }
+    }
+
+    /// How long what an origin says of an object or a directory is believed; of one that is not configured, nothing.
+    pub fn origin_ttl(&self, origin: &str) -> Duration {
+        self.0.origins.get(origin).map_or(Duration::ZERO, Origin::ttl)
     }
 
     fn object_content(&self, info: ObjectInfo) -> Result<Content, OpenError> {

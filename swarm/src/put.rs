@@ -7,10 +7,10 @@ mod commit;
 mod spread;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use herring_blob::{BlobHasher, BlobId, HashedChunk, Manifest};
+use herring_blob::{BlobHasher, BlobId, Chunk, Manifest};
 use herring_gossip::View;
 use herring_http_api::ByteStream;
 use herring_http_api::types::Stored;
@@ -39,7 +39,7 @@ struct Transfer {
     swarm: Swarm,
     view: Arc<View>,
     upload: Uuid,
-    /// Whoever was sent anything: those to tell if it comes to nothing.
+    /// Whoever was sent anything and has not committed it: those to tell in the end that nothing comes of it.
     touched: Arc<Mutex<BTreeSet<NodeId>>>,
     /// Chunks on their way, whether anybody still waits for them or not.
     sends: TaskTracker,
@@ -72,7 +72,10 @@ impl Swarm {
         transfer.check_members()?;
         let mut abandon = Abandon(Some(transfer.clone()));
         let put = transfer.run(expected, body).await?;
-        abandon.0 = None;
+        // Who was sent a chunk but did not commit has nothing more to wait for.
+        if transfer.touched.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            abandon.0 = None;
+        }
         counter!(m::PUTS).increment(1);
         counter!(m::PUT_BYTES).increment(put.stored.size);
         Ok(put)
@@ -119,19 +122,19 @@ impl Transfer {
     }
 
     async fn hash_and_send(&self, hasher: BlobHasher, cut: Cut, sending: &mut Sending) -> Result<BlobHasher, PutError> {
-        let (hasher, chunk) = hash(hasher, cut.bytes.clone()).await?;
+        let (hasher, index, chunk) = hash(hasher, cut.bytes).await?;
         // A blob of one chunk lives with its manifest, and only a chunk that begins and ends the body is one.
-        let point = match chunk.index == 0 && cut.last {
+        let point = match index == 0 && cut.last {
             true => Point::of_blob(&hasher.clone().finish()?.id()),
-            false => Point::of_streamed_chunk(&chunk.digest, chunk.index),
+            false => Point::of_streamed_chunk(&chunk.digest(), index),
         };
-        sending.under_way.spawn(self.sends.track_future(self.clone().send(point, chunk, cut.bytes)));
+        sending.under_way.spawn(self.sends.track_future(self.clone().send(point, index, chunk)));
         Ok(hasher)
     }
 
-    async fn send(self, point: Point, chunk: HashedChunk, bytes: Bytes) -> Result<Part, PutError> {
-        let given = self.spread(self.walk(point), Copies::all(&self), |node| self.send_to(node, chunk, bytes.clone())).await?;
-        Ok(Part { chunk: chunk.index, holders: given.into_keys().collect() })
+    async fn send(self, point: Point, index: u32, chunk: Chunk) -> Result<Part, PutError> {
+        let given = self.spread(self.walk(point), Copies::all(&self), |node| self.send_to(node, index, chunk.clone())).await?;
+        Ok(Part { chunk: index, holders: given.into_keys().collect() })
     }
 }
 
@@ -157,10 +160,10 @@ fn finished(sent: Result<Result<Part, PutError>, tokio::task::JoinError>) -> Res
     sent.unwrap_or(Err(PutError::Interrupted))
 }
 
-async fn hash(mut hasher: BlobHasher, bytes: Bytes) -> Result<(BlobHasher, HashedChunk), PutError> {
+async fn hash(mut hasher: BlobHasher, bytes: Bytes) -> Result<(BlobHasher, u32, Chunk), PutError> {
     let work = tokio::task::spawn_blocking(move || {
-        let chunk = hasher.chunk(&bytes);
-        (hasher, chunk)
+        let (index, digests) = hasher.chunk(&bytes);
+        (hasher, index, Chunk::known(digests, vec![bytes]))
     });
     work.await.map_err(|_| PutError::Interrupted)
 }

@@ -1,13 +1,12 @@
 //! Ranges: from this node's disk where it has them, else chunk by chunk from elsewhere.
 
-use std::ops::Range;
-
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream;
-use herring_blob::ByteRange;
-use herring_store::ReadError as StoreError;
+use herring_blob::{ByteRange, ContentId};
+use herring_store::{Entry, ReadError as StoreError};
 
+use crate::ahead::Ahead;
 use crate::{Content, ReadError, Swarm};
 
 /// Bytes of one piece of a stream: `pread` of 1 MiB at a time is as fast as more, and a slow client holds only this much.
@@ -16,98 +15,55 @@ const PIECE: u64 = 1 << 20;
 /// Where a stream is.
 struct Cursor {
     left: ByteRange,
-    /// A chunk that came from elsewhere and could not be kept: its pieces are served from memory.
-    held: Option<(u32, Bytes)>,
-    /// The chunks of the range behind the one that is being read.
-    sent_for: Range<u32>,
+    ahead: Ahead,
 }
 
 impl Swarm {
-    /// The bytes of `range` if that takes no waiting: on this node's disk, verified, and in the page cache.
-    pub fn read_now(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
-        let range = range.clamp_to(content.size());
-        let entry = self.0.store.get(&content.id())?;
-        let chunk = content.geometry().chunk_at(range.start)?;
-        // A step into the next chunk of what is not all here is the moment to send for more, which is not done from here.
-        if content.is_step(chunk) && !entry.is_complete() {
-            return None;
+    /// Fills `buffer` with the bytes from `offset` if that takes no waiting: on this node's disk, verified, and in the page cache.
+    /// Where it cannot, the buffer holds anything.
+    pub fn read_into_now(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> bool {
+        let Some(entry) = self.noted(content, ByteRange::at(offset, buffer.len() as u64)) else { return false };
+        entry.read_into_now(offset, buffer)
+    }
+
+    /// The same from this node's disk, which it waits for: not for the runtime's threads. False where the disk lacks any of it.
+    pub fn read_into_local(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> bool {
+        let Some(entry) = self.0.store.get(&content.id()) else { return false };
+        let range = ByteRange::at(offset, buffer.len() as u64);
+        has_all(&entry, range) && entry.read_into(offset, buffer).inspect_err(|error| report(&content.id(), error)).is_ok()
+    }
+
+    /// The entry of something that is being read. Of something complete nothing need be sent for.
+    fn noted(&self, content: &Content, range: ByteRange) -> Option<Entry> {
+        let entry = self.0.store.get(&content.id());
+        if !entry.as_ref().is_some_and(Entry::is_complete) {
+            self.note(content, range);
         }
-        entry.read_now(range)
+        entry
     }
 
     /// The bytes of `range`, from wherever they are; held in memory whole, so a few MiB at a time.
     pub async fn read(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
         let range = range.clamp_to(content.size());
-        let chunks = content.geometry().chunks_in(range);
-        if chunks.clone().any(|chunk| content.note_read(chunk)) {
-            self.read_ahead(content, chunks.end..content.geometry().chunk_count());
-        }
+        self.noted(content, range);
+        self.read_here_or_there(content, range).await
+    }
+
+    async fn read_here_or_there(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
         if let Some(bytes) = self.read_local(content, range).await {
             return Ok(bytes);
         }
+        let chunks = content.geometry().chunks_in(range);
         let mut whole = None::<BytesMut>;
         for chunk in chunks.clone() {
-            let part = range.intersect(content.geometry().chunk_range(chunk));
-            let bytes = self.read_part(content, chunk, part).await?;
+            let bytes = self.read_part(content, chunk, range.intersect(content.geometry().chunk_range(chunk))).await?;
             if chunks.len() == 1 {
                 return Ok(bytes);
             }
-            whole.get_or_insert_with(|| BytesMut::with_capacity(length(range))).extend_from_slice(&bytes);
+            let length = usize::try_from(range.len()).unwrap_or(0);
+            whole.get_or_insert_with(|| BytesMut::with_capacity(length)).extend_from_slice(&bytes);
         }
         Ok(whole.unwrap_or_default().freeze())
-    }
-
-    /// The bytes of `range` piece by piece, in order; ends after the first error.
-    pub fn stream(&self, content: &Content, range: ByteRange) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
-        let cursor = Cursor { left: range.clamp_to(content.size()), held: None, sent_for: content.geometry().chunks_in(range) };
-        stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
-            let piece = swarm.next_piece(&content, &mut cursor).await?;
-            Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))
-        })
-    }
-
-    async fn next_piece(&self, content: &Content, cursor: &mut Cursor) -> Result<Option<Bytes>, ReadError> {
-        if cursor.left.is_empty() {
-            return Ok(None);
-        }
-        let Some(chunk) = content.geometry().chunk_at(cursor.left.start) else { return Ok(None) };
-        let whole = content.geometry().chunk_range(chunk);
-        let piece = ByteRange::at(cursor.left.start, PIECE).intersect(cursor.left).intersect(whole);
-        let bytes = match &cursor.held {
-            Some((held, bytes)) if *held == chunk => copy(bytes, whole, piece),
-            _ => {
-                // Given back before the next is waited for, or slow streams would wait for each other's memory.
-                cursor.held = None;
-                if cursor.sent_for.start <= chunk {
-                    // Nothing is sent for beyond the range: all of it is known to be wanted, and no more.
-                    cursor.sent_for.start = chunk + 1;
-                    self.read_ahead(content, cursor.sent_for.clone());
-                }
-                self.first_piece(content, chunk, piece, cursor).await?
-            }
-        };
-        cursor.left.start = piece.end;
-        Ok(Some(bytes))
-    }
-
-    /// A piece of a chunk from this node's disk; where the disk lacks the chunk, and has no room to keep it, the chunk stays in memory
-    /// for the pieces to come. A client that reads slowly holds no more than the piece it was given.
-    async fn first_piece(
-        &self,
-        content: &Content,
-        chunk: u32,
-        piece: ByteRange,
-        cursor: &mut Cursor,
-    ) -> Result<Bytes, ReadError> {
-        if let Some(bytes) = self.read_local(content, piece).await {
-            return Ok(bytes);
-        }
-        let whole = content.geometry().chunk_range(chunk);
-        let bytes = self.fetch(content, chunk).await?;
-        let first = copy(&bytes, whole, piece);
-        let kept = self.0.store.get(&content.id()).is_some_and(|entry| entry.has(chunk));
-        cursor.held = (!kept && piece.end < whole.end).then_some((chunk, bytes));
-        Ok(first)
     }
 
     /// A part of one chunk.
@@ -115,61 +71,58 @@ impl Swarm {
         if let Some(bytes) = self.read_local(content, part).await {
             return Ok(bytes);
         }
-        let bytes = self.fetch(content, chunk).await?;
-        Ok(slice(&bytes, content.geometry().chunk_range(chunk), part))
+        let within = content.geometry().within(chunk, part);
+        match self.0.unkept.get(&(content.id(), chunk)) {
+            Some(held) => Ok(held.slice(within)),
+            None => self.fetch_part(content, chunk, within).await,
+        }
+    }
+
+    /// The bytes of `range` piece by piece, in order; ends after the first error.
+    pub fn stream(&self, content: &Content, range: ByteRange) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
+        let cursor = Cursor { left: range.clamp_to(content.size()), ahead: Ahead::default() };
+        stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
+            let piece = swarm.next_piece(&content, &mut cursor).await?;
+            Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))
+        })
+    }
+
+    /// A client that reads slowly holds no more than the piece it was given.
+    async fn next_piece(&self, content: &Content, cursor: &mut Cursor) -> Result<Option<Bytes>, ReadError> {
+        let Some(chunk) = content.geometry().chunk_at(cursor.left.start).filter(|_| !cursor.left.is_empty()) else {
+            return Ok(None);
+        };
+        let whole = content.geometry().chunk_range(chunk);
+        let piece = ByteRange::at(cursor.left.start, PIECE).intersect(cursor.left).intersect(whole);
+        if !self.0.store.get(&content.id()).as_ref().is_some_and(Entry::is_complete) {
+            // All of the range is known to be wanted, and nothing beyond it.
+            let rest = ByteRange::new(whole.end, cursor.left.end);
+            cursor.ahead.aim(self, content, rest.intersect(ByteRange::at(whole.end, self.0.config.read_ahead)));
+        }
+        let bytes = self.read_part(content, chunk, piece).await?;
+        cursor.left.start = piece.end;
+        Ok(Some(bytes))
     }
 
     /// What this node's disk has of `range`, if it has all of it. A disk that fails is as good as empty: others may have it.
-    pub(crate) async fn read_local(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
-        let entry = self.0.store.get(&content.id())?;
+    async fn read_local(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
         // Without this look, each cold chunk would go to a blocking thread three times to hear that it is missing.
-        if !entry.geometry().chunks_in(range).all(|chunk| entry.has(chunk)) {
-            return None;
-        }
+        let entry = self.0.store.get(&content.id()).filter(|entry| has_all(entry, range))?;
         if let Some(bytes) = entry.read_now(range) {
             return Some(bytes);
         }
-        match entry.read(range).await {
-            Ok(bytes) => Some(bytes),
-            Err(StoreError::Missing { .. }) => None,
-            Err(error) => {
-                tracing::error!(%content, %range, %error, "this node's disk cannot be read");
-                None
-            }
-        }
-    }
-
-    /// Sends for the first of the chunks `ahead` that are not here: unless the disk has no room to keep them until they are wanted, or
-    /// the memory they would wait for is wanted by readers.
-    fn read_ahead(&self, content: &Content, ahead: Range<u32>) {
-        let config = &self.0.config;
-        let entry = self.0.store.get(&content.id());
-        if ahead.is_empty() || entry.as_ref().is_some_and(herring_store::Entry::is_complete) {
-            return;
-        }
-        let usage = self.0.store.usage();
-        let window = u64::from(config.read_ahead) * u64::from(config.chunk_size);
-        if usage.bytes.saturating_add(window) > usage.capacity || !self.0.memory.is_half_free() {
-            return;
-        }
-        let last = ahead.end.min(ahead.start.saturating_add(config.read_ahead));
-        for next in (ahead.start..last).filter(|next| !entry.as_ref().is_some_and(|entry| entry.has(*next))) {
-            self.fetch_ahead(content, next);
-        }
+        entry.read(range).await.inspect_err(|error| report(&content.id(), error)).ok()
     }
 }
 
-/// `part` out of the bytes of `whole`, copied (0.1 ms for a MiB), so that it does not hold the memory of all.
-fn copy(bytes: &Bytes, whole: ByteRange, part: ByteRange) -> Bytes {
-    Bytes::copy_from_slice(&slice(bytes, whole, part))
+fn has_all(entry: &Entry, range: ByteRange) -> bool {
+    entry.geometry().chunks_in(range).all(|chunk| entry.has(chunk))
 }
 
-/// `part` out of the bytes of `whole`, without a copy.
-fn slice(bytes: &Bytes, whole: ByteRange, part: ByteRange) -> Bytes {
-    let offset = |at: u64| usize::try_from(at - whole.start).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.slice(offset(part.start)..offset(part.end))
-}
-
-fn length(range: ByteRange) -> usize {
-    usize::try_from(range.len()).unwrap_or(0)
+/// That a chunk is missing is everyday life.
+pub(crate) fn report(id: &ContentId, error: &StoreError) {
+    match error {
+        StoreError::Missing { .. } => {}
+        error => tracing::error!(%id, %error, "this node's disk cannot be read"),
+    }
 }

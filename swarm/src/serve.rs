@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use herring_blob::{BlobId, ChunkDigest, Geometry, Manifest, ObjectRef};
+use herring_blob::{BlobId, Chunk, ChunkDigest, Geometry, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::ChunkReply;
 use herring_http_api::types::Presence;
 use herring_store::{Entry, WriteError};
 use metrics::counter;
 use uuid::Uuid;
 
-use crate::config::MEMORY_DEADLINE;
+use crate::config::PEER_MEMORY_DEADLINE;
+use crate::fetch::Role;
+use crate::landing::Held;
 use crate::memory::Share;
 use crate::{Content, ReadError, Source, Swarm, metrics as m};
 
@@ -42,26 +43,18 @@ impl Swarm {
     }
 
     /// A chunk of a blob, if it is on this node's disk.
-    pub async fn local_chunk(&self, id: BlobId, chunk: u32) -> Result<ChunkReply, ServeError> {
-        let content = self.open_local(id).ok_or(ServeError::NotHere)?;
-        let digest = content.digest(chunk).ok_or(ServeError::NotHere)?;
-        let range = content.geometry().chunk_range(chunk);
-        let share = self.peer_share(range.len()).await?;
-        let bytes = self.read_local(&content, range).await.ok_or(ServeError::NotHere)?;
-        Ok(served(digest, share.hold(bytes)))
+    pub async fn local_chunk(&self, id: BlobId, chunk: u32) -> Result<Chunk, ServeError> {
+        let id = id.into();
+        let entry = self.0.store.get(&id).filter(|entry| entry.has(chunk)).ok_or(ServeError::NotHere)?;
+        let share = self.peer_share(entry.geometry().chunk_range(chunk).len()).await?;
+        let chunk = self.chunk_here(&id, chunk).await.ok_or(ServeError::NotHere)?;
+        Ok(served(&Held::new(chunk, share)))
     }
 
     /// A chunk of an origin's object: from this node's disk, else from the origin.
-    pub async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<ChunkReply, ServeError> {
+    pub async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Chunk, ServeError> {
         let content = self.asked_object(object, chunk_size, chunk)?;
-        let bytes = self.fetch_from_origin(&content, chunk).await?;
-        let digest = self.0.store.get(&content.id()).and_then(|entry| entry.digest(chunk));
-        let (digest, bytes) = match digest {
-            Some(digest) => (digest, bytes),
-            // The disk had no room for it.
-            None => digested(bytes).await?,
-        };
-        Ok(served(digest, bytes))
+        Ok(served(&self.fetch(&content, chunk, Role::Owner).await?))
     }
 
     fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {
@@ -93,8 +86,9 @@ impl Swarm {
         body: ByteStream,
     ) -> Result<(), ServeError> {
         let share = self.peer_share(u64::from(chunk_size)).await?;
-        let bytes = share.hold(collect(body, chunk_size).await?);
-        Ok(self.0.store.upload(upload, chunk_size).await?.write_chunk(chunk, digest, bytes).await?)
+        let bytes = Share::hold(&share, collect(body, chunk_size).await?);
+        let part = verified(bytes, chunk_size, digest).await.ok_or(WriteError::Mismatch { chunk })?;
+        Ok(self.0.store.upload(upload, chunk_size).await?.write_chunk(chunk, part).await?)
     }
 
     /// Makes the chunks of a put that came here a durable part of the blob; answers which of its chunks are
@@ -105,9 +99,9 @@ impl Swarm {
         Ok(Presence { chunks: runs(&entry, |chunk| entry.is_durable(chunk)) })
     }
 
-    async fn peer_share(&self, bytes: u64) -> Result<Share, ServeError> {
-        let overloaded = |_| ServeError::Overloaded { waited_ms: MEMORY_DEADLINE.as_millis() };
-        self.0.peer_memory.take(bytes, MEMORY_DEADLINE).await.map_err(overloaded)
+    async fn peer_share(&self, bytes: u64) -> Result<Arc<Share>, ServeError> {
+        let overloaded = |_| ServeError::Overloaded { waited_ms: PEER_MEMORY_DEADLINE.as_millis() };
+        self.0.peer_memory.take(bytes, PEER_MEMORY_DEADLINE).await.map_err(overloaded)
     }
 
     pub async fn abort_upload(&self, upload: Uuid) {
@@ -117,15 +111,14 @@ impl Swarm {
     }
 }
 
-fn served(digest: ChunkDigest, bytes: Bytes) -> ChunkReply {
+fn served(held: &Held) -> Chunk {
     counter!(m::CHUNKS_SERVED).increment(1);
-    counter!(m::BYTES_SERVED).increment(bytes.len() as u64);
-    ChunkReply { digest, bytes }
+    counter!(m::BYTES_SERVED).increment(held.len());
+    held.chunk()
 }
 
-async fn digested(bytes: Bytes) -> Result<(ChunkDigest, Bytes), ServeError> {
-    let work = tokio::task::spawn_blocking(move || (ChunkDigest::of(&bytes), bytes));
-    work.await.map_err(|error| ServeError::Invalid(error.to_string()))
+async fn verified(bytes: Bytes, chunk_size: u32, digest: ChunkDigest) -> Option<Chunk> {
+    tokio::task::spawn_blocking(move || Chunk::verify(bytes, chunk_size, digest)).await.ok()?
 }
 
 /// The body, which may not be longer than a chunk.

@@ -2,23 +2,25 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use herring_blob::{BlobId, ContentId};
 use herring_gossip::View;
 use herring_http_api::client::{Ask, PeerClient};
 use herring_origin::Origins;
 use herring_ring::Point;
 use herring_store::{Store, Usage};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::candidates::{Candidate, Candidates};
-use crate::flight::Flights;
+use crate::flight::{Answer, Flights};
 use crate::health::Health;
+use crate::landing::{Held, Landing};
 use crate::memory::Memory;
-use crate::{Content, OpenError, ReadError, SwarmConfig};
+use crate::{Content, OpenError, SwarmConfig};
 
 /// The engine of one node. Cheap to clone.
 #[derive(Clone)]
@@ -34,14 +36,21 @@ pub(crate) struct Inner {
     pub memory: Memory,
     pub put_memory: Memory,
     pub peer_memory: Memory,
-    pub chunks: Arc<Flights<(ContentId, u32), Result<Bytes, ReadError>>>,
-    pub manifests: Arc<Flights<BlobId, Result<Content, OpenError>>>,
+    /// What read-ahead may take of `memory`.
+    pub ahead_memory: Memory,
+    pub chunks: Arc<Flights<(ContentId, u32), Arc<Landing>>>,
+    /// Chunks that found no room on the disk, for those who read them in small pieces.
+    pub unkept: Cache<(ContentId, u32), Held, Bytes>,
+    pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
+    pub verifications: Arc<Flights<BlobId, ()>>,
     pub objects: Cache<(String, String), (Instant, Content)>,
     pub deletions: broadcast::Sender<BlobId>,
     /// How many blobs were removed here: who asked for a manifest before a removal must not keep it after.
     pub removals: AtomicU64,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
+    /// For what a mount's threads begin, which belong to no runtime.
+    pub runtime: Handle,
 }
 
 /// A blob of which this node knows the manifest.
@@ -53,21 +62,39 @@ pub struct LocalBlob {
     pub modified: SystemTime,
 }
 
+/// Weighs chunks by their bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Bytes;
+
+impl Weighter<(ContentId, u32), Held> for Bytes {
+    fn weight(&self, _: &(ContentId, u32), held: &Held) -> u64 {
+        held.len()
+    }
+}
+
+/// How many chunks that are not kept there may be, as a guess.
+const UNKEPT_CHUNKS: usize = 64;
+/// Which part of the readers' memory they may take: a quarter, 64 MiB.
+const UNKEPT_SHARE: u64 = 4;
 /// Objects whose metadata is remembered for its short time to live.
 const OBJECTS_REMEMBERED: usize = 10_000;
 /// Deletions that a slow listener may be behind before it is told that it missed some.
 const DELETIONS_BEHIND: usize = 1024;
 
 impl Swarm {
-    /// An engine over a store, its peers and its origins. It spawns nothing before it is asked something.
+    /// An engine over a store, its peers and its origins. It spawns nothing before it is asked something. Must be called inside
+    /// the runtime that will run it.
     pub fn new(config: SwarmConfig, store: Store, peers: PeerClient, view: watch::Receiver<Arc<View>>, origins: Origins) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Self(Arc::new(Inner {
             memory: Memory::new(config.memory),
             put_memory: Memory::new(config.put_memory),
             peer_memory: Memory::new(config.peer_memory),
+            ahead_memory: Memory::new(config.memory / 2),
+            unkept: Cache::with_weighter(UNKEPT_CHUNKS, config.memory as u64 / UNKEPT_SHARE, Bytes),
             chunks: Flights::new(tasks.clone(), stop.clone()),
             manifests: Flights::new(tasks.clone(), stop.clone()),
+            verifications: Flights::new(tasks.clone(), stop.clone()),
             objects: Cache::new(OBJECTS_REMEMBERED),
             deletions: broadcast::channel(DELETIONS_BEHIND).0,
             removals: AtomicU64::new(0),
@@ -79,6 +106,7 @@ impl Swarm {
             origins,
             tasks,
             stop,
+            runtime: Handle::current(),
         }))
     }
 

@@ -4,15 +4,15 @@ use fuser::Errno;
 use herring_blob::ObjectRef;
 
 use super::*;
-use crate::node::{BLOBS, ORIGINS, Place, ROOT};
-use rig::{CHUNK, ORIGIN, Rig, pattern};
+use crate::node::{LOCAL_NAME, ORIGINS};
+use rig::{CHUNK, ORIGIN, REFUSING, Rig, pattern};
 
-#[path = "../../tests/rig/mod.rs"]
+#[path = "../../tests/mount/rig.rs"]
 mod rig;
 
 fn rig() -> (Rig, HerringFs) {
     let rig = Rig::new();
-    let fs = HerringFs::new(rig.swarm.clone());
+    let (fs, _) = HerringFs::new(rig.swarm.clone());
     (rig, fs)
 }
 
@@ -49,7 +49,7 @@ async fn read_all(fs: &HerringFs, ino: u64, len: u32) -> Vec<u8> {
 async fn the_tree_has_its_fixed_directories() {
     let (_rig, fs) = rig();
     assert_eq!(names(&fs, ROOT).await, [".", "..", "blobs", "origins"]);
-    assert_eq!(names(&fs, ORIGINS).await, [".", "..", ORIGIN]);
+    assert_eq!(names(&fs, ORIGINS).await, [".", "..", ORIGIN, REFUSING]);
     assert_eq!(names(&fs, BLOBS).await, [".", ".."]);
     let (attr, _) = fs.getattr(BLOBS).unwrap();
     assert_eq!((attr.kind, attr.perm, attr.nlink, attr.size), (FileType::Directory, 0o555, 2, 0));
@@ -77,8 +77,12 @@ async fn what_was_read_is_there_without_waiting() {
     let id = rig.put(&bytes).await;
     let ino = walk(&fs, &format!("blobs/{id}")).await.unwrap().attr.ino.0;
     fs.read(ino, 0, 2 * CHUNK).await.unwrap();
-    assert_eq!(fs.read_now(ino, 10, 100).unwrap(), bytes[10..110]);
-    assert_eq!(fs.read_now(ino, u64::from(2 * CHUNK) - 3, 100).unwrap(), bytes[bytes.len() - 3..]);
+    let mut buffer = [0; 100];
+    assert_eq!(fs.read_now(ino, 10, &mut buffer).unwrap(), &bytes[10..110]);
+    assert_eq!(fs.read_now(ino, u64::from(2 * CHUNK) - 3, &mut buffer).unwrap(), &bytes[bytes.len() - 3..]);
+    assert_eq!(fs.read_now(ino, u64::MAX, &mut buffer).unwrap(), b"");
+    assert_eq!(fs.read_local(ino, 10, &mut buffer).unwrap(), &bytes[10..110]);
+    assert_eq!(fs.read_local(ino, u64::from(2 * CHUNK), &mut buffer).unwrap(), b"");
 }
 
 #[tokio::test]
@@ -130,22 +134,22 @@ async fn an_origin_is_a_tree() {
 }
 
 #[tokio::test]
-async fn only_what_cannot_change_is_believed_for_ever() {
+async fn every_name_is_believed_for_ever() {
     let (rig, fs) = rig();
     rig.write("d/f", b"f");
     let id = rig.put(b"b").await;
     let ttl = async |path: String| walk(&fs, &path).await.unwrap().name_ttl;
     assert_eq!(ttl(format!("blobs/{id}")).await, FOR_EVER);
     assert_eq!(ttl(format!("origins/{ORIGIN}")).await, FOR_EVER);
-    assert_eq!(ttl(format!("origins/{ORIGIN}/d")).await, ORIGIN_TTL);
-    assert_eq!(ttl(format!("origins/{ORIGIN}/d/f")).await, ORIGIN_TTL);
+    assert_eq!(ttl(format!("origins/{ORIGIN}/d")).await, FOR_EVER);
+    assert_eq!(ttl(format!("origins/{ORIGIN}/d/f")).await, FOR_EVER);
 }
 
 /// What `readdirplus` tells of a directory: by name, size and inode.
 async fn entered(fs: &HerringFs, ino: u64) -> BTreeMap<String, FileAttr> {
     let listing = fs.listing(ino, fs.open_directory(), 0).await.unwrap();
     let mut all = BTreeMap::new();
-    fs.enter_all(&listing, 0, |_, name, entry| {
+    fs.enter_all(ino, &listing, 0, |_, name, entry| {
         all.insert(name.to_owned(), entry.attr);
         false
     });
@@ -179,7 +183,7 @@ async fn an_entry_without_room_is_not_counted() {
     let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
     let listing = fs.listing(root, fs.open_directory(), 0).await.unwrap();
     let mut seen = Vec::new();
-    fs.enter_all(&listing, 2, |next, name, entry| {
+    fs.enter_all(root, &listing, 2, |next, name, entry| {
         seen.push((next, name.to_owned(), entry.attr.ino.0));
         name == "b"
     });
@@ -215,17 +219,17 @@ async fn a_deleted_blob_is_gone() {
 }
 
 #[tokio::test]
-async fn what_was_listed_before_a_deletion_is_not_believed_for_long() {
+async fn what_was_listed_before_a_name_was_taken_back_is_not_believed_for_long() {
     let (rig, fs) = rig();
     rig.put(b"listed").await;
     let listing = fs.listing(BLOBS, fs.open_directory(), 0).await.unwrap();
     let ttl = || {
         let mut ttl = None;
-        fs.enter_all(&listing, 2, |_, _, entry| ttl.replace(entry.name_ttl).is_some());
+        fs.enter_all(BLOBS, &listing, 2, |_, _, entry| ttl.replace(entry.name_ttl).is_some());
         ttl.unwrap()
     };
     assert_eq!(ttl(), FOR_EVER);
-    fs.deleting();
+    fs.taking_back();
     assert_eq!(ttl(), Duration::ZERO);
 }
 
@@ -255,4 +259,98 @@ async fn without_a_version_the_time_tells_versions_apart() {
     assert_ne!(node(3, modified).ino, node(3, later).ino);
     let other = ObjectRef { origin: ORIGIN.into(), key: "f".into(), version: "other".into(), size: 3 };
     assert!(!Node::new(Place::Object(other), 3, modified).is(&content));
+}
+
+/// The names that the kernel is to believe no more, in all directories of the origin.
+async fn stale(fs: &HerringFs) -> Vec<String> {
+    let mut names = Vec::new();
+    for directory in fs.known_directories(ORIGIN) {
+        names.extend(fs.stale(&directory).await.iter().map(|node| node.place.name()));
+    }
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn what_an_origin_changed_is_stale_and_the_rest_is_not() {
+    let (rig, fs) = rig();
+    for key in ["same", "changed", "gone", "d/same", "d/changed", "e/gone"] {
+        rig.write(key, b"old");
+        walk(&fs, &format!("origins/{ORIGIN}/{key}")).await.unwrap();
+    }
+    assert_eq!(stale(&fs).await, [""; 0]);
+    rig.write("changed", b"newer");
+    rig.write("d/changed", b"newer");
+    rig.write("new", b"new");
+    std::fs::remove_file(rig.origin.join("gone")).unwrap();
+    std::fs::remove_dir_all(rig.origin.join("e")).unwrap();
+    assert_eq!(stale(&fs).await, ["changed", "changed", "e", "gone", "gone"]);
+}
+
+#[tokio::test]
+async fn what_was_only_listed_is_checked_too() {
+    let (rig, fs) = rig();
+    rig.write("f", b"old");
+    let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
+    entered(&fs, root).await;
+    assert_eq!(stale(&fs).await, [""; 0]);
+    rig.write("f", b"newer");
+    assert_eq!(stale(&fs).await, ["f"]);
+}
+
+#[tokio::test]
+async fn a_name_that_was_taken_back_is_not_checked_again_though_its_file_may_be_open() {
+    let (rig, fs) = rig();
+    rig.write("f", b"old");
+    let ino = walk(&fs, &format!("origins/{ORIGIN}/f")).await.unwrap().attr.ino.0;
+    let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
+    rig.write("f", b"newer");
+    assert_eq!(fs.unname(&fs.node(ino).unwrap()), Some(root));
+    assert_eq!(stale(&fs).await, [""; 0]);
+    let new = walk(&fs, &format!("origins/{ORIGIN}/f")).await.unwrap();
+    assert_eq!((new.attr.size, new.name_ttl), (5, FOR_EVER));
+    assert_eq!(stale(&fs).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_answer_changes_nothing() {
+    let (rig, fs) = rig();
+    let root = walk(&fs, &format!("origins/{REFUSING}")).await.unwrap().attr.ino.0;
+    let object = ObjectRef { origin: REFUSING.into(), key: "f".into(), version: "1".into(), size: 1 };
+    fs.enter(root, Node::new(Place::Object(object), 1, SystemTime::UNIX_EPOCH), 0);
+    let [directory] = &fs.known_directories(REFUSING)[..] else { panic!("it is known") };
+    assert_eq!(fs.stale(directory).await.len(), 0);
+    drop(rig);
+}
+
+#[tokio::test]
+async fn a_reader_who_meets_a_change_makes_the_name_be_taken_back() {
+    let rig = Rig::new();
+    let (fs, mut changes) = HerringFs::new(rig.swarm.clone());
+    rig.write("f", &pattern(CHUNK as usize, 5));
+    let ino = walk(&fs, &format!("origins/{ORIGIN}/f")).await.unwrap().attr.ino.0;
+    rig.write("f", b"other");
+    assert_eq!(fs.read(ino, 0, 1).await.unwrap_err().errno(), Errno::ESTALE);
+    assert_eq!(changes.recv().await, Some(ino));
+}
+
+#[tokio::test]
+async fn natively_read_blobs_are_links_to_files_of_the_store() {
+    let (rig, fs) = rig();
+    let bytes = pattern(CHUNK as usize + 1, 6);
+    let id = rig.put(&bytes).await;
+    let file = walk(&fs, &format!("blobs/{id}")).await.unwrap().attr;
+    fs.set_native();
+    let link = walk(&fs, &format!("blobs/{id}")).await.unwrap();
+    assert_eq!((link.attr.kind, link.name_ttl), (FileType::Symlink, FOR_EVER));
+    assert_ne!(link.attr.ino, file.ino);
+    let target = fs.readlink(link.attr.ino.0).unwrap();
+    assert_eq!(target.as_os_str().len() as u64, link.attr.size);
+    let path = target.strip_prefix(format!("../{LOCAL_NAME}")).unwrap();
+    assert!(std::fs::read(rig.swarm.blobs_dir().join(path)).unwrap() == bytes);
+    assert_eq!(entered(&fs, BLOBS).await[&id.to_string()], link.attr);
+    assert!(read_all(&fs, file.ino.0, CHUNK).await == bytes, "who had it open before goes on");
+    assert_eq!(fs.readlink(file.ino.0).unwrap_err().errno(), Errno::EINVAL);
+    assert_eq!(names(&fs, ROOT).await, [".", "..", "blobs", "origins"]);
+    assert_eq!(walk(&fs, LOCAL_NAME).await.unwrap().attr.kind, FileType::Directory);
 }

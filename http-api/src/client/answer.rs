@@ -55,6 +55,11 @@ impl Answer {
         self.length
     }
 
+    /// Bytes of the body that came so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// This answer if it is one of success; else what the node says against it.
     pub(super) async fn accepted(self) -> Result<Self, Problem> {
         if self.status().is_success() { Ok(self) } else { Err(self.problem().await) }
@@ -70,32 +75,6 @@ impl Answer {
             status: status.as_u16(),
             detail: String::from_utf8_lossy(&body).trim().to_owned(),
         })
-    }
-
-    /// The body, which must be of exactly `size` bytes, in one buffer.
-    pub(super) async fn exactly(mut self, size: u32) -> Result<Bytes, WireError> {
-        let wrong = |length| Err(WireError::Garbage(format!("{length} bytes where {size} were expected")));
-        if let Some(length) = self.length.filter(|&length| length != u64::from(size)) {
-            return wrong(length);
-        }
-        let (mut whole, mut buffer) = (Bytes::new(), BytesMut::new());
-        while let Some(piece) = self.next().await? {
-            if self.received > u64::from(size) {
-                return wrong(self.received);
-            }
-            if piece.len() == size as usize {
-                // All in one frame: kept as it is, without a copy.
-                whole = piece;
-                continue;
-            }
-            // One allocation, at the first piece.
-            buffer.reserve(size as usize - buffer.len());
-            buffer.extend_from_slice(&piece);
-        }
-        if self.received < u64::from(size) {
-            return wrong(self.received);
-        }
-        Ok(if buffer.is_empty() { whole } else { buffer.freeze() })
     }
 
     /// The body, which must not be longer than `limit` bytes.
@@ -131,7 +110,7 @@ impl Answer {
     }
 
     /// The next bytes; `None` at the end, which is an error where the head promised more.
-    async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
         while let Some(frame) = self.frame().await? {
             if let Ok(piece) = frame.into_data()
                 && !piece.is_empty()

@@ -60,10 +60,14 @@ impl Default for PeerConfig {
 
 impl PeerConfig {
     /// For people's programs, whose node may be far away and which would rather wait than fail.
+    ///
+    /// A node may take 100 s for an answer, and in the middle of a body for the next chunk, before it gives up itself; its word on
+    /// why says more than ours. One that died is noticed by its pings.
     pub fn patient() -> Self {
         Self {
             connect_timeout: Duration::from_secs(3),
-            stall: Duration::from_secs(15),
+            answer_timeout: Duration::from_secs(110),
+            stall: Duration::from_secs(110),
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(10),
             ..Self::default()

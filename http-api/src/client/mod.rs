@@ -5,21 +5,24 @@
 //! * `route`: the connections to one address, and who may use which of them now;
 //! * `lane`: one connection, opened on demand, shared, replaced once it is closed;
 //! * `link`: one open HTTP/2 connection and the tasks that drive it;
-//! * `answer`: a head and a body, read with bounds.
+//! * `answer`: a head and a body, read with bounds; `chunk`: one that is a chunk, read piece by piece.
 
 mod answer;
 mod api;
+mod chunk;
 mod config;
 mod error;
 mod lane;
 mod link;
 mod peer;
 mod route;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 pub use api::ApiClient;
+pub use chunk::ChunkStream;
 pub use config::PeerConfig;
 pub use error::{ClientError, PeerError};
 pub use peer::{Ask, PeerClient};

@@ -4,20 +4,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use herring_blob::{BlobId, ChunkDigest, Manifest};
-use http::{HeaderMap, Method, Request};
-use http_body_util::{BodyExt, Full};
+use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest, Pieces};
+use http::{Method, Request};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
 use url::form_urlencoded::Serializer;
 use uuid::Uuid;
 
 use super::answer::Answer;
+use super::chunk::{ChunkStream, Until};
 use super::error::WireError;
 use super::link::SentBody;
 use super::route::{Route, Turn};
+use super::segments::Segments;
 use super::{PeerConfig, PeerError};
-use crate::peer::{ChunkReply, ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
+use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
 use crate::types::{NodeUsage, Presence, Problem};
 
 /// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
@@ -52,15 +53,20 @@ impl PeerClient {
         manifest.expect(id).map_err(|error| PeerError::Garbage(error.to_string()))
     }
 
-    /// A chunk of `size` bytes. Its digest is not checked here: that takes 1 ms of CPU per 4 MiB, too long for the
-    /// runtime's threads.
-    pub async fn chunk(&self, peer: SocketAddr, request: &ChunkRequest, size: u32, ask: &Ask) -> Result<ChunkReply, PeerError> {
-        let call = Call::new(Method::GET, chunk_path(request)).bulk();
-        self.ask(peer, call, ask, async |answer| {
-            let digest = digest(answer.headers())?;
-            Ok(ChunkReply { digest, bytes: answer.exactly(size).await? })
-        })
-        .await
+    /// A chunk that is cut into `pieces`, to come from piece `first` on; one past the last is taken for 0. Returns as soon as the
+    /// answer's head is here; the asker's deadline covers the stream as well, which keeps one of the connections' turns
+    /// ([`PeerConfig::bulk_streams`]) until it is dropped.
+    pub async fn chunk(
+        &self,
+        peer: SocketAddr,
+        request: &ChunkRequest,
+        pieces: Pieces,
+        first: u32,
+        ask: &Ask,
+    ) -> Result<ChunkStream, PeerError> {
+        let call = Call::new(Method::GET, chunk_path(request, first)).bulk();
+        let until = Until::within(ask.deadline);
+        self.ask_until(until, peer, call, ask, async |answer| ChunkStream::new(answer, pieces, first, until)).await
     }
 
     /// Which chunks of a blob the peer holds.
@@ -78,19 +84,18 @@ impl PeerClient {
     }
 
     /// Hands over one chunk of an upload; it is not durable before the commit.
-    #[expect(clippy::too_many_arguments, reason = "each is one part of the request, and all are needed")]
     pub async fn upload_chunk(
         &self,
         peer: SocketAddr,
         upload: Uuid,
         chunk_size: u32,
         index: u32,
-        digest: ChunkDigest,
-        bytes: Bytes,
+        chunk: &Chunk,
         ask: &Ask,
     ) -> Result<(), PeerError> {
         let path = format!("uploads/{upload}/chunks/{index}?chunk_size={chunk_size}");
-        let call = Call { digest: Some(digest), body: bytes, ..Call::new(Method::PUT, path).bulk() };
+        let (digest, body) = (Some(chunk.digest()), chunk.segments().to_vec());
+        let call = Call { digest, body, ..Call::new(Method::PUT, path).bulk() };
         self.done(peer, call, ask).await
     }
 
@@ -105,7 +110,7 @@ impl PeerClient {
     ) -> Result<Presence, PeerError> {
         let body = serde_json::to_vec(manifest).expect("a manifest has string keys only, and writing to memory does not fail");
         let path = format!("uploads/{upload}/commit");
-        let call = Call { body: body.into(), turn: Turn::Commit, ..Call::new(Method::POST, path) };
+        let call = Call { body: vec![body.into()], turn: Turn::Commit, ..Call::new(Method::POST, path) };
         self.ask(peer, call, ask, async |answer| answer.json(SMALL_LIMIT).await).await
     }
 
@@ -131,7 +136,6 @@ impl PeerClient {
         self.ask(peer, call, ask, async |_| Ok(())).await
     }
 
-    /// The one way that all requests take: a turn, a head, a status, a body, all within the deadline.
     async fn ask<T>(
         &self,
         peer: SocketAddr,
@@ -139,16 +143,26 @@ impl PeerClient {
         ask: &Ask,
         read: impl AsyncFnOnce(Answer) -> Result<T, WireError>,
     ) -> Result<T, PeerError> {
+        self.ask_until(Until::within(ask.deadline), peer, call, ask, read).await
+    }
+
+    /// The one way that all requests take: a turn, a head, a status, a body, all within the deadline.
+    async fn ask_until<T>(
+        &self,
+        until: Until,
+        peer: SocketAddr,
+        call: Call,
+        ask: &Ask,
+        read: impl AsyncFnOnce(Answer) -> Result<T, WireError>,
+    ) -> Result<T, PeerError> {
         let route = self.route(peer);
-        let start = Instant::now();
         let work = async {
             let seat = route.seat(call.turn).await;
-            let request = call.request(route.target(), &ask.epoch, ask.deadline.saturating_sub(start.elapsed()))?;
+            let request = call.request(route.target(), &ask.epoch, until.left())?;
             let answer = seat.send(request).await?;
             Ok(read(answer.accepted().await.map_err(refused)?).await?)
         };
-        let late = Err(PeerError::TimedOut(ask.deadline.as_millis()));
-        timeout(ask.deadline, work).await.unwrap_or(late)
+        until.wait(work).await
     }
 
     fn route(&self, peer: SocketAddr) -> Arc<Route> {
@@ -166,13 +180,13 @@ struct Call {
     /// Behind `/peer/v1/`.
     path: String,
     digest: Option<ChunkDigest>,
-    body: Bytes,
+    body: Vec<Bytes>,
     turn: Turn,
 }
 
 impl Call {
     fn new(method: Method, path: String) -> Self {
-        Self { method, path, digest: None, body: Bytes::new(), turn: Turn::Control }
+        Self { method, path, digest: None, body: Vec::new(), turn: Turn::Control }
     }
 
     fn bulk(self) -> Self {
@@ -189,14 +203,14 @@ impl Call {
         if let Some(digest) = self.digest {
             request = request.header(DIGEST, digest.to_string());
         }
-        let body = Full::new(self.body).map_err(|never| match never {}).boxed_unsync();
+        let body = Segments::new(self.body).map_err(|never| match never {}).boxed_unsync();
         request.body(body).map_err(|error| WireError::Garbage(format!("this request cannot be written: {error}")))
     }
 }
 
-fn chunk_path(request: &ChunkRequest) -> String {
+fn chunk_path(request: &ChunkRequest, first: u32) -> String {
     match request {
-        ChunkRequest::Blob { id, index } => format!("blobs/{id}/chunks/{index}"),
+        ChunkRequest::Blob { id, index } => format!("blobs/{id}/chunks/{index}?first={first}"),
         ChunkRequest::Object { object, chunk_size, index } => {
             let query = Serializer::new(String::new())
                 .append_pair("origin", &object.origin)
@@ -204,16 +218,11 @@ fn chunk_path(request: &ChunkRequest) -> String {
                 .append_pair("version", &object.version)
                 .append_pair("size", &object.size.to_string())
                 .append_pair("chunk_size", &chunk_size.to_string())
+                .append_pair("first", &first.to_string())
                 .finish();
             format!("objects/chunks/{index}?{query}")
         }
     }
-}
-
-fn digest(headers: &HeaderMap) -> Result<ChunkDigest, WireError> {
-    let text = headers.get(DIGEST).ok_or_else(|| WireError::Garbage(format!("a chunk without the header {DIGEST}")))?;
-    let digest = text.to_str().ok().and_then(|text| text.parse().ok());
-    digest.ok_or_else(|| WireError::Garbage(format!("{DIGEST}: {text:?}")))
 }
 
 fn refused(problem: Problem) -> PeerError {

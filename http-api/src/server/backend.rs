@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
 use uuid::Uuid;
 
 use super::ApiError;
 use crate::ByteStream;
-use crate::peer::ChunkReply;
 use crate::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
 
 /// A put that succeeded.
@@ -50,9 +49,9 @@ pub trait Backend: Send + Sync + 'static {
 #[async_trait]
 pub trait PeerBackend: Send + Sync + 'static {
     async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError>;
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError>;
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError>;
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError>;
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError>;
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError>;
     async fn upload_chunk(
         &self,

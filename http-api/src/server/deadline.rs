@@ -15,8 +15,9 @@ pub(super) const REPLY: Duration = Duration::from_secs(100);
 /// so that it is the asker who gives up.
 pub(super) const COMMIT: Duration = Duration::from_secs(130);
 
-/// How long a public put may take once the whole body is here: up to three rounds of commits, of 120 s at most each, and
-/// the questions between them.
+/// How long a public put may take once the whole body is here: the last chunks on their way, 20 s, and three rounds of commits of
+/// 120 s at most each: whoever holds parts, the manifest's owners, and those who replace what was lost on the way. Enough where
+/// each round's nodes are slow; a put for which one node after the other must be tried, each of them that slow, is given up.
 pub(super) const SETTLE: Duration = Duration::from_secs(400);
 
 /// The backend's answer, or 504.
@@ -32,4 +33,16 @@ pub(super) fn late(limit: Duration) -> ApiError {
 pub(super) fn of_peer(headers: &HeaderMap) -> Duration {
     let said = headers.get(DEADLINE).and_then(|value| value.to_str().ok()?.parse().ok());
     said.map_or(REPLY, |ms| Duration::from_millis(ms).min(REPLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::PeerConfig;
+
+    #[test]
+    fn people_hear_why_from_the_node_itself() {
+        let patient = PeerConfig::patient();
+        assert!(patient.answer_timeout > REPLY && patient.stall > REPLY, "{patient:?}");
+    }
 }

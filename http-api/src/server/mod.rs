@@ -19,6 +19,7 @@ mod peers;
 mod range;
 mod representation;
 mod router;
+mod turned;
 mod upload;
 mod watched;
 

@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use bytes::BytesMut;
-use futures_util::TryStreamExt;
-use herring_blob::{BlobId, ChunkDigest, MAX_CHUNK_SIZE, Manifest, ObjectRef};
+use futures_util::{TryStreamExt, stream};
+use herring_blob::{BlobId, Chunk, ChunkDigest, MAX_CHUNK_SIZE, Manifest, ObjectRef};
+use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::body::Outgoing;
 use super::deadline::{COMMIT, of_peer, within};
 use super::extract::{Path, Query};
+use super::turned::turned;
 use super::upload::Upload;
-use super::{ApiError, ErrorKind, PeerBackend, observe};
+use super::{ApiError, ErrorKind, PeerBackend};
 use crate::ByteStream;
-use crate::peer::{ChunkReply, DIGEST, HOP};
+use crate::peer::{DIGEST, HOP, PIECES};
 use crate::types::{NodeUsage, Presence};
 
 /// Bytes of a manifest as JSON: 67 a chunk, so a million chunks, 4 TiB in chunks of 4 MiB.
@@ -55,12 +59,19 @@ async fn local_manifest(State(peers): Peers, Path(id): Path<BlobId>, headers: He
     within(of_peer(&headers), peers.local_manifest(id)).await.map(|manifest| Json(Arc::unwrap_or_clone(manifest)))
 }
 
+#[derive(Debug, Deserialize)]
+struct ChunkQuery {
+    #[serde(default)]
+    first: u32,
+}
+
 async fn local_chunk(
     State(peers): Peers,
     Path((id, index)): Path<(BlobId, u32)>,
+    Query(ChunkQuery { first }): Query<ChunkQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    within(of_peer(&headers), peers.local_chunk(id, index)).await.map(chunk)
+    within(of_peer(&headers), peers.local_chunk(id, index)).await.map(|chunk| from_piece(&chunk, first))
 }
 
 async fn presence(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<Json<Presence>, ApiError> {
@@ -78,17 +89,20 @@ struct ObjectQuery {
     version: String,
     size: u64,
     chunk_size: u32,
+    #[serde(default)]
+    first: u32,
 }
 
 async fn object_chunk(
     State(peers): Peers,
     Path(index): Path<u32>,
-    Query(ObjectQuery { origin, key, version, size, chunk_size }): Query<ObjectQuery>,
+    Query(ObjectQuery { origin, key, version, size, chunk_size, first }): Query<ObjectQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_chunk_size(chunk_size)?;
     let object = ObjectRef { origin, key, version, size };
-    within(of_peer(&headers), peers.object_chunk(object, chunk_size, index)).await.map(chunk)
+    let chunk = within(of_peer(&headers), peers.object_chunk(object, chunk_size, index)).await?;
+    Ok(from_piece(&chunk, first))
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,9 +136,16 @@ async fn usage(State(peers): Peers) -> Json<NodeUsage> {
     Json(peers.usage())
 }
 
-fn chunk(reply: ChunkReply) -> Response {
-    observe::sent(reply.bytes.len() as u64);
-    ([(DIGEST, reply.digest.to_string())], reply.bytes).into_response()
+/// The chunk, its first piece first.
+fn from_piece(chunk: &Chunk, first: u32) -> Response {
+    let (digests, length) = (chunk.digests(), chunk.len());
+    let headers = [
+        (HeaderName::from_static(DIGEST), digests.digest().to_string()),
+        (HeaderName::from_static(PIECES), digests.to_hex()),
+        (CONTENT_LENGTH, length.to_string()),
+    ];
+    let bytes = stream::iter(turned(chunk, first).into_iter().map(Ok));
+    (headers, Body::new(Outgoing::new(Box::pin(bytes), length.into()))).into_response()
 }
 
 fn check_chunk_size(chunk_size: u32) -> Result<(), ApiError> {

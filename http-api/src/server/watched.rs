@@ -93,7 +93,8 @@ impl State {
         let deadline = inner.ready_since.unwrap_or(now) + UNREAD;
         let source = if deadline > now { return Some(deadline) } else { inner.source.take() };
         // What it holds is freed without the lock.
-        drop((inner, source).1);
+        drop(inner);
+        drop(source);
         None
     }
 }

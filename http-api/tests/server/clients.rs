@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{Arrival, BlobId, ByteRange, Chunk, Manifest, ObjectRef, Pieces};
 use herring_http_api::ByteStream;
 use herring_http_api::client::{ApiClient, Ask, ClientError, PeerClient, PeerConfig, PeerError};
 use herring_http_api::peer::ChunkRequest;
@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use crate::fake::{CHUNK, Fake, Object};
 use crate::sockets::Running;
+
+const MIB: u32 = 1 << 20;
 
 fn body(bytes: &Bytes) -> ByteStream {
     stream::iter(bytes.chunks(CHUNK).map(|piece| Ok(bytes.slice_ref(piece))).collect::<Vec<_>>()).boxed()
@@ -62,20 +64,47 @@ async fn peers() {
     let server = Running::of(&fake).await;
     let (client, peer) = (PeerClient::new(PeerConfig::default()), server.addr);
     let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
-    let chunk = client.chunk(peer, &ChunkRequest::Blob { id, index: 1 }, 10, &ask).await.unwrap();
-    assert_eq!((chunk.digest, chunk.bytes), (ChunkDigest::of(&bytes[CHUNK..]), bytes.slice(CHUNK..)));
-    let absent = ChunkRequest::Blob { id, index: 2 };
-    assert_eq!(client.chunk(peer, &absent, 10, &ask).await, Err(PeerError::NotFound));
+    let absent = client.chunk(peer, &ChunkRequest::Blob { id, index: 2 }, Pieces::new(10, MIB), 0, &ask).await;
+    assert_eq!(absent.unwrap_err(), PeerError::NotFound);
     let object = ObjectRef { origin: "hub".into(), key: "a b/ä&c".into(), version: "\"v+1\"".into(), size: 9 };
     let said = format!("{object:?} 4 2");
     let size = u32::try_from(said.len()).unwrap();
-    let reply = client.chunk(peer, &ChunkRequest::Object { object, chunk_size: 4, index: 2 }, size, &ask).await.unwrap();
-    assert_eq!(reply.bytes, said);
+    let request = ChunkRequest::Object { object, chunk_size: 4, index: 2 };
+    let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), 0, &ask).await.unwrap();
+    assert_eq!(chunk.next().await, Ok(Some((0, said.into()))));
+    assert_eq!(chunk.next().await, Ok(None));
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap().id(), id);
     assert_eq!(client.presence(peer, id, &ask).await.unwrap(), Presence { chunks: vec![(0, 1)] });
     assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2 });
     client.delete(peer, id, &ask).await.unwrap();
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap_err(), PeerError::NotFound);
+}
+
+/// Of all lengths: a chunk of 16 pieces, of several and a short one, and of one.
+#[tokio::test]
+async fn chunks_begin_with_any_piece() {
+    let client = PeerClient::new(PeerConfig::default());
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
+    for len in [CHUNK, CHUNK / 3, 5] {
+        let bytes: Bytes = (0..len).map(|at| (at / 1000).to_le_bytes()[0]).collect();
+        let (fake, id) = Fake::with(bytes.clone());
+        let server = Running::of(&fake).await;
+        let expected = Chunk::of(bytes.clone(), MIB);
+        let pieces = expected.digests().pieces();
+        for first in 0..=pieces.count() {
+            let request = ChunkRequest::Blob { id, index: 0 };
+            let mut stream = client.chunk(server.addr, &request, pieces, first, &ask).await.unwrap();
+            assert_eq!(stream.digests(), expected.digests());
+            let mut arrival = Arrival::verifying(stream.digests().clone());
+            for n in 0..pieces.count() {
+                let (index, piece) = stream.next().await.unwrap().expect("all of them come");
+                assert_eq!(index, (first + n) % pieces.count());
+                arrival.land(index, piece).unwrap();
+            }
+            assert_eq!(stream.next().await, Ok(None));
+            assert_eq!(arrival.chunk().unwrap().slice(0..expected.len()), bytes);
+        }
+    }
 }
 
 #[tokio::test]
@@ -84,12 +113,13 @@ async fn uploads() {
     let server = Running::of(&fake).await;
     let (client, peer, upload) = (PeerClient::new(PeerConfig::default()), server.addr, Uuid::from_u128(7));
     let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
-    let (four, digest) = (Bytes::from("four"), ChunkDigest::of(b"four"));
-    client.upload_chunk(peer, upload, 4, 3, digest, four.clone(), &ask).await.unwrap();
-    assert_eq!(fake.uploads.lock().unwrap().get(&(upload, 3)), Some(&(4, four)));
-    let wrong = client.upload_chunk(peer, upload, 4, 3, digest, "fore".into(), &ask).await.unwrap_err();
+    let of_four = Chunk::of("four".into(), 4);
+    let segments = |segments: [&'static str; 3]| Chunk::known(of_four.digests().clone(), segments.map(Bytes::from).to_vec());
+    client.upload_chunk(peer, upload, 4, 3, &segments(["fo", "", "ur"]), &ask).await.unwrap();
+    assert_eq!(fake.uploads.lock().unwrap().get(&(upload, 3)), Some(&(4, "four".into())));
+    let wrong = client.upload_chunk(peer, upload, 4, 3, &segments(["fo", "r", "e"]), &ask).await.unwrap_err();
     assert!(matches!(wrong, PeerError::Refused { status: 422, .. }), "{wrong}");
-    let manifest = Manifest::new(BlobId::of(b"four"), 4, 4, vec![digest]).unwrap();
+    let manifest = Manifest::new(BlobId::of(b"four"), 4, 4, vec![of_four.digest()]).unwrap();
     assert!(client.commit_upload(peer, upload, &manifest, &ask).await.unwrap().has(0));
     assert_eq!(*fake.committed.lock().unwrap(), [manifest]);
     client.abort_upload(peer, upload, &ask).await.unwrap();

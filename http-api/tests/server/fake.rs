@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herring_blob::{BlobHasher, BlobId, ByteRange, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::ChunkReply;
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome, router};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
 use uuid::Uuid;
@@ -208,22 +207,21 @@ impl PeerBackend for Fake {
         self.manifest(id).await
     }
 
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError> {
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
         let bytes = self.find(id)?;
         let chunk = bytes.chunks(CHUNK).nth(usize::try_from(index).unwrap()).ok_or_else(|| not_found("such chunk"))?;
-        Ok(ChunkReply { digest: ChunkDigest::of(chunk), bytes: bytes.slice_ref(chunk) })
+        Ok(Chunk::of(bytes.slice_ref(chunk), u32::try_from(CHUNK).unwrap()))
     }
 
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
         self.find(id).map(|_| Presence { chunks: vec![(0, 1)] })
     }
 
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError> {
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError> {
         if object.origin == "hangs" {
             return std::future::pending().await;
         }
-        let bytes = Bytes::from(format!("{object:?} {chunk_size} {index}"));
-        Ok(ChunkReply { digest: ChunkDigest::of(&bytes), bytes })
+        Ok(Chunk::of(format!("{object:?} {chunk_size} {index}").into(), chunk_size))
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {

@@ -1,8 +1,8 @@
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use herring_blob::{BlobId, ChunkDigest, Manifest};
-use herring_http_api::peer::{DEADLINE, DIGEST, HOP};
+use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
+use herring_http_api::peer::{DEADLINE, DIGEST, HOP, PIECES};
 use herring_http_api::types::{NodeUsage, Presence};
 use std::io;
 
@@ -32,6 +32,7 @@ async fn chunks_and_manifests_of_what_is_here() {
     let answer = peer(&fake, "GET", &format!("/peer/v1/blobs/{id}/chunks/1"), &[], "").await;
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &bytes[CHUNK..]));
     assert_eq!(answer.header(DIGEST), ChunkDigest::of(&bytes[CHUNK..]).to_string());
+    assert_eq!(answer.header(PIECES), answer.header(DIGEST), "of a single piece they are the same");
     assert_eq!(answer.header("content-length"), "3");
     assert_eq!(peer(&fake, "GET", &format!("/peer/v1/blobs/{id}/chunks/2"), &[], "").await.kind(), "not-found");
     let manifest = peer(&fake, "GET", &format!("/peer/v1/blobs/{id}/manifest"), &[], "").await;
@@ -40,6 +41,23 @@ async fn chunks_and_manifests_of_what_is_here() {
     assert_eq!(serde_json::from_slice::<Presence>(&presence.body).unwrap().chunks, [(0, 1)]);
     for _ in 0..2 {
         assert_eq!(peer(&fake, "DELETE", &format!("/peer/v1/blobs/{id}"), &[], "").await.status.as_u16(), 204);
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_begins_with_the_piece_that_was_asked_for() {
+    let bytes: Vec<u8> = (0..CHUNK).map(|at| (at / 1000).to_le_bytes()[0]).collect();
+    let (fake, id) = Fake::with(bytes.clone());
+    let chunk = Chunk::of(bytes.clone().into(), u32::try_from(CHUNK).unwrap());
+    for (first, start) in [("0", 0), ("3", 3 * CHUNK / 16), ("15", 15 * CHUNK / 16), ("16", 0), ("4294967295", 0)] {
+        let answer = peer(&fake, "GET", &format!("/peer/v1/blobs/{id}/chunks/0?first={first}"), &[], "").await;
+        assert_eq!(answer.body, [&bytes[start..], &bytes[..start]].concat(), "{first}");
+        assert_eq!(answer.header(PIECES), chunk.digests().to_hex());
+        assert_eq!(answer.header("content-length"), CHUNK.to_string());
+    }
+    for wrong in ["-1", "4294967296", "x"] {
+        let uri = format!("/peer/v1/blobs/{id}/chunks/0?first={wrong}");
+        assert_eq!(peer(&fake, "GET", &uri, &[], "").await.kind(), "bad-request", "{wrong}");
     }
 }
 

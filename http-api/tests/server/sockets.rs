@@ -4,6 +4,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use herring_blob::BlobId;
+use herring_http_api::peer::HOP;
 use herring_http_api::server::{BindError, Server, ServerConfig};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fake::Fake;
+use crate::fake::{CHUNK, Fake};
 
 /// No test waits longer for what should happen at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,6 +143,26 @@ async fn frames_and_windows_are_announced_as_measured() {
     };
     // On top of the protocol's 65,535.
     assert_eq!(increment, (32 << 20) - 65_535);
+}
+
+/// A frame can be read only once all of it is there.
+#[tokio::test]
+async fn a_chunks_first_piece_is_a_frame_of_its_own() {
+    let (fake, id) = Fake::with(vec![9; CHUNK]);
+    let server = Running::of(&fake).await;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.max_frame_size(1 << 20).initial_stream_window_size(4 << 20).initial_connection_window_size(4 << 20);
+    let socket = TokioIo::new(TcpStream::connect(server.addr).await.unwrap());
+    let (mut send, driver) = builder.handshake(socket).await.unwrap();
+    tokio::spawn(driver);
+    let mut request = server.get(&format!("/peer/v1/blobs/{id}/chunks/0?first=3"));
+    request.headers_mut().insert(HOP, "1".parse().unwrap());
+    let mut body = within(send.send_request(request)).await.unwrap().into_body();
+    let mut frames = Vec::new();
+    while let Some(frame) = within(body.frame()).await {
+        frames.push(frame.unwrap().into_data().unwrap().len());
+    }
+    assert_eq!(frames, [CHUNK / 16, CHUNK / 16 * 12, CHUNK / 16 * 3]);
 }
 
 #[tokio::test]

@@ -70,6 +70,11 @@ pub struct NodeSettings {
     #[arg(long)]
     pub allow_other: bool,
 
+    /// Shows blobs that are whole on this node's disk as symbolic links to the store's files, for the native page cache: faster mmap, and
+    /// blobs larger than memory; needs CAP_SYS_ADMIN, and not with --allow-other
+    #[arg(long)]
+    pub native_reads: bool,
+
     /// An origin by its name: models=file:///data, models=s3://bucket/prefix; may be repeated, in a file: a list; the same on
     /// every node
     #[arg(long, value_name = "NAME=URL")]
@@ -110,6 +115,7 @@ impl NodeSettings {
             weight: self.weight.or(lower.weight),
             mount: self.mount.or(lower.mount),
             allow_other: self.allow_other || lower.allow_other,
+            native_reads: self.native_reads || lower.native_reads,
             origin: some_of(self.origin, lower.origin),
             insecure: self.insecure || lower.insecure,
         }

@@ -181,5 +181,6 @@ fn a_mount_needs_a_directory_of_its_own() {
     assert!(refusal(&format!("data-dir = '{path}'")).starts_with("--data-dir"));
     assert!(refusal("data-dir = '/data/n1'\nmount = '/data'").contains("would cover the data directory"));
     assert!(refusal("allow-other = true").contains("--mount DIR"));
+    assert!(refusal("native-reads = true").contains("--mount DIR"));
     config("data-dir = '/data/n1'\nmount = '/data/n1/mnt'");
 }

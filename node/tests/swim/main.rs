@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod hosts;
+mod loaders;
 mod reading;
 mod restart;
 mod swarm;

@@ -33,10 +33,16 @@ async fn what_is_not_the_chunk_is_refused_and_leaves_nothing() {
     let store = room.open();
     for thing in [Thing::blob(100, 1), Thing::object(100, 1)] {
         let entry = thing.create(&store).await;
-        let (_, digest, bytes) = thing.chunk(0);
-        let (_, other, short) = thing.chunk(1);
-        for (n, digest, bytes) in [(0, other, bytes.clone()), (0, other, short), (1, digest, bytes.clone()), (2, digest, bytes)] {
-            let refused = entry.write_chunk(n, digest, bytes).await;
+        let (first, short) = (thing.chunk(0), thing.chunk(1));
+        // Cut otherwise, or with fewer bytes than its digests are of.
+        let (recut, less) = (Chunk::of(thing.slice(thing.range(0)), 1 << 20), Chunk::known(first.digests().clone(), vec![]));
+        let mut wrong =
+            vec![(0, short), (1, first.clone()), (2, first), (0, recut), (0, less), (0, Chunk::of(Bytes::new(), CHUNK))];
+        if matches!(thing.description, Description::Blob(_)) {
+            wrong.push((0, Chunk::of(noise(64, 9), CHUNK)));
+        }
+        for (n, chunk) in wrong {
+            let refused = entry.write_chunk(n, chunk).await;
             assert!(matches!(refused, Err(WriteError::Mismatch { chunk }) if chunk == n), "{refused:?}");
         }
         assert_eq!((entry.present_count(), store.usage().bytes), (0, 0));
@@ -51,10 +57,10 @@ async fn an_objects_chunk_keeps_the_digest_that_it_came_with() {
     let entry = thing.create(&room.open()).await;
     assert_eq!(entry.digest(0), None);
     thing.write(&entry, 0).await.unwrap();
-    let (_, digest, _) = thing.chunk(0);
+    let digest = thing.chunk(0).digest();
     assert_eq!(entry.digest(0), Some(digest));
     let other = noise(CHUNK as usize, 99);
-    let refused = entry.write_chunk(0, ChunkDigest::of(&other), other).await;
+    let refused = entry.write_chunk(0, Chunk::of(other, CHUNK)).await;
     assert!(matches!(refused, Err(WriteError::Mismatch { chunk: 0 })));
     drop(entry);
     let entry = room.open().get(&thing.id()).unwrap();

@@ -63,13 +63,14 @@ async fn chunks_of_another_blob_are_not_committed_and_the_upload_lives_on() {
     let store = room.open();
     let (thing, other) = (Thing::blob(100, 1), Thing::blob(100, 2));
     let upload = store.begin_upload(CHUNK).await.unwrap();
-    let (n, digest, bytes) = thing.chunk(0);
-    upload.write_chunk(n, digest, bytes.clone()).await.unwrap();
-    assert!(matches!(upload.write_chunk(1, digest, thing.chunk(1).2).await, Err(WriteError::Mismatch { chunk: 1 })));
+    upload.write_chunk(0, thing.chunk(0)).await.unwrap();
+    let recut = Chunk::of(thing.slice(thing.range(1)), 1 << 20);
+    assert!(matches!(upload.write_chunk(1, recut).await, Err(WriteError::Mismatch { chunk: 1 })));
+    assert!(matches!(upload.write_chunk(0, thing.chunk(1)).await, Err(WriteError::Mismatch { chunk: 0 })));
     assert!(matches!(upload.commit(other.manifest()).await, Err(WriteError::Mismatch { chunk: 0 })));
     assert!(store.get(&other.id()).is_none());
     assert!(upload.commit(thing.manifest()).await.unwrap().is_durable(0));
-    assert!(matches!(upload.write_chunk(n, digest, bytes).await, Err(WriteError::Gone)));
+    assert!(matches!(upload.write_chunk(0, thing.chunk(0)).await, Err(WriteError::Gone)));
     assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Gone)));
 }
 
@@ -82,7 +83,7 @@ async fn a_blob_that_is_here_in_other_chunks_is_a_conflict() {
     let mut hasher = BlobHasher::new(100);
     hasher.chunk(&thing.bytes);
     let upload = store.begin_upload(100).await.unwrap();
-    upload.write_chunk(0, ChunkDigest::of(&thing.bytes), thing.bytes.clone()).await.unwrap();
+    upload.write_chunk(0, Chunk::of(thing.bytes.clone(), 100)).await.unwrap();
     let refused = upload.commit(Arc::new(hasher.finish().unwrap())).await;
     assert!(matches!(refused, Err(WriteError::Conflict { id }) if id == thing.id()), "{refused:?}");
 }
@@ -94,8 +95,7 @@ async fn what_is_not_committed_gives_its_room_back() {
     let thing = Thing::blob(100, 1);
     let begin = async || {
         let upload = store.begin_upload(CHUNK).await.unwrap();
-        let (n, digest, bytes) = thing.chunk(0);
-        upload.write_chunk(n, digest, bytes).await.unwrap();
+        upload.write_chunk(0, thing.chunk(0)).await.unwrap();
         assert_eq!((store.usage().bytes, room.files()), (64, 1));
         upload
     };
@@ -112,8 +112,7 @@ async fn requests_of_one_put_meet_in_one_upload() {
     let thing = Thing::blob(300, 1);
     let id = uuid::Uuid::new_v4();
     for n in 0..thing.count() {
-        let (n, digest, bytes) = thing.chunk(n);
-        store.upload(id, CHUNK).await.unwrap().write_chunk(n, digest, bytes).await.unwrap();
+        store.upload(id, CHUNK).await.unwrap().write_chunk(n, thing.chunk(n)).await.unwrap();
     }
     assert!(matches!(store.upload(id, 7).await, Err(WriteError::ChunkSize { begun: CHUNK, asked: 7 })));
     assert!(store.upload(id, CHUNK).await.unwrap().commit(thing.manifest()).await.unwrap().is_complete());
@@ -128,8 +127,8 @@ async fn idle_uploads_are_swept_and_fresh_ones_stay() {
     let upload = store.upload(id, CHUNK).await.unwrap();
     assert_eq!(store.sweep_uploads(Duration::from_secs(3600)).await, 0);
     assert_eq!((store.sweep_uploads(Duration::ZERO).await, room.files()), (1, 0));
-    let (n, digest, bytes) = Thing::blob(10, 1).chunk(0);
-    assert!(matches!(upload.write_chunk(n, digest, bytes).await, Err(WriteError::Gone)));
+    let thing = Thing::blob(10, 1);
+    assert!(matches!(upload.write_chunk(0, thing.chunk(0)).await, Err(WriteError::Gone)));
 }
 
 #[tokio::test]
@@ -143,4 +142,59 @@ async fn uploads_are_bounded() {
     assert!(matches!(store.begin_upload(CHUNK).await, Err(WriteError::Busy)));
     uploads.pop();
     assert!(store.begin_upload(CHUNK).await.is_ok());
+}
+
+/// Re-putting what is here costs no writing: the chunks that were checked stay as they are.
+#[tokio::test]
+async fn a_merge_leaves_what_was_verified_alone() {
+    let room = Room::new();
+    let store = room.open();
+    let thing = Thing::blob(200, 1);
+    thing.fill(&store).await;
+    let changed = || std::fs::metadata(room.data(&thing.id())).unwrap().modified().unwrap();
+    let before = changed();
+    for _ in 0..2 {
+        let entry = thing.upload(&store, &[0, 1, 2]).await.unwrap();
+        assert!((0..3).all(|n| entry.is_durable(n)) && !entry.is_durable(3));
+        assert_eq!((changed(), store.usage().bytes), (before, 200));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_the_disk_failed_takes_nothing_more() {
+    let room = Room::new();
+    let store = room.open();
+    let thing = Thing::blob(200, 1);
+    let upload = store.begin_upload(CHUNK).await.unwrap();
+    upload.write_chunk(0, thing.chunk(0)).await.unwrap();
+    upload.draft().spoil();
+    assert!(matches!(upload.write_chunk(1, thing.chunk(1)).await, Err(WriteError::Gone)));
+    assert!(matches!(upload.write_chunk(0, thing.chunk(0)).await, Err(WriteError::Gone)));
+    assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Gone)));
+    drop(upload);
+    assert_eq!((store.usage().bytes, room.files()), (0, 0));
+}
+
+/// The flush runs beside the writes, and a commit or an abort waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_upload_is_flushed_while_it_comes() {
+    let room = Room::new();
+    let store = room.open();
+    let thing = Thing::blob_in(1 << 20, 10, 1);
+    let filler = Chunk::of(noise(1 << 20, 1), 1 << 20);
+    let upload = store.begin_upload(1 << 20).await.unwrap();
+    for n in 0..66 {
+        upload.write_chunk(n, filler.clone()).await.unwrap();
+    }
+    assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Mismatch { .. })));
+    let manifest = {
+        let mut hasher = BlobHasher::new(1 << 20);
+        (0..66).for_each(|_| {
+            hasher.chunk(&filler.segments()[0]);
+        });
+        Arc::new(hasher.finish().unwrap())
+    };
+    let entry = upload.commit(manifest).await.unwrap();
+    assert!((0..66).all(|n| entry.is_durable(n)) && entry.native_path().is_some());
+    assert_eq!(entry.read(ByteRange::at(65 << 20, 1 << 20)).await.unwrap(), filler.segments()[0]);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herring_blob::{HashedChunk, Manifest};
+use herring_blob::Manifest;
 use herring_http_api::client::PeerError;
 use herring_http_api::types::Presence;
 use herring_ring::{NodeId, Point};
@@ -16,6 +16,7 @@ use super::spread::{Copies, PartError, note_failure};
 use super::{Holders, Part, Transfer};
 use crate::candidates::Candidate;
 use crate::config::COMMIT_DEADLINE;
+use crate::fetch::Role;
 use crate::{Content, PutError, ReadError, ServeError, Source, Tried};
 
 /// Chunks that are read back and given to others at the same time: 16 MiB.
@@ -50,6 +51,7 @@ impl Transfer {
         let keepers = kept.len();
         held.extend(kept);
         self.mend(manifest, parts, &mut held).await?;
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| !held.contains_key(id));
         Ok(parts.iter().map(|part| replicas(part.chunk, &held)).min().unwrap_or(keepers).min(keepers))
     }
 
@@ -96,13 +98,11 @@ impl Transfer {
             got: have,
             tried: Tried::of("reading it back to replace a lost replica:", error),
         };
-        let bytes = self.swarm.read(content, content.geometry().chunk_range(chunk)).await.map_err(lost)?;
-        let Some(digest) = manifest.digest(chunk) else { return Ok(Holders::new()) };
+        let bytes = self.swarm.fetch(content, chunk, Role::Reader).await.map_err(lost)?.chunk();
         let mut walk = self.walk(Point::of_chunk(manifest, chunk));
         walk.retain(|node| !held.get(&node.id).is_some_and(|presence| presence.has(chunk)));
         let missing = self.needed().saturating_sub(have);
         let copies = Copies { wanted: missing, needed: missing };
-        let chunk = HashedChunk { index: chunk, digest };
         let given = self.spread(walk, copies, |node| self.send_to(node, chunk, bytes.clone())).await?;
         Ok(given.into_keys().collect())
     }

@@ -5,10 +5,9 @@ use std::future::Future;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use herring_blob::HashedChunk;
+use herring_blob::Chunk;
 use herring_http_api::client::PeerError;
 use herring_ring::{NodeId, Point};
 use herring_store::WriteError;
@@ -85,16 +84,15 @@ impl Transfer {
         if self.view.alone() { 1 } else { ACKNOWLEDGE.min(self.swarm.replicas()) }
     }
 
-    pub(super) async fn send_to(&self, node: Candidate, chunk: HashedChunk, bytes: Bytes) -> Result<(), PartError> {
+    pub(super) async fn send_to(&self, node: Candidate, index: u32, chunk: Chunk) -> Result<(), PartError> {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node.id.clone());
-        let HashedChunk { index, digest } = chunk;
         let (swarm, chunk_size) = (&self.swarm.0, self.swarm.0.config.chunk_size);
         if self.swarm.is_me(&self.view, &node) {
-            return Ok(swarm.store.upload(self.upload, chunk_size).await?.write_chunk(index, digest, bytes).await?);
+            return Ok(swarm.store.upload(self.upload, chunk_size).await?.write_chunk(index, chunk).await?);
         }
         let ask = self.swarm.ask(&self.view, CHUNK_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
-        let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, digest, bytes, &ask).await;
+        let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, &chunk, &ask).await;
         sent.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
     }
 }

@@ -16,6 +16,8 @@ pub enum Manner {
     Garbage,
     /// Passes on what the peer answers and breaks the connection off after that many bytes.
     Cut { peer: SocketAddr, after: usize },
+    /// The same, but keeps the connection: nothing more comes.
+    Stall { peer: SocketAddr, after: usize },
 }
 
 pub struct Door {
@@ -57,16 +59,22 @@ async fn receive(manner: Manner, mut stream: TcpStream) {
             let _ = stream.write_all(b"220 mail.example.org ESMTP ready, go away\r\n").await;
             let _ = stream.read(&mut [0; 1024]).await;
         }
-        Manner::Cut { peer, after } => cut(stream, TcpStream::connect(peer).await.unwrap(), after).await,
+        Manner::Cut { peer, after } => pass(stream, peer, after, false).await,
+        Manner::Stall { peer, after } => pass(stream, peer, after, true).await,
     }
 }
 
-async fn cut(client: TcpStream, server: TcpStream, after: usize) {
+async fn pass(client: TcpStream, peer: SocketAddr, after: usize, stay: bool) {
+    let server = TcpStream::connect(peer).await.unwrap();
     let (mut from_client, mut to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();
     let mut answers = from_server.take(after as u64);
     tokio::select! {
         _ = copy(&mut from_client, &mut to_server) => {}
-        _ = copy(&mut answers, &mut to_client) => {}
+        _ = copy(&mut answers, &mut to_client) => {
+            if stay {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }

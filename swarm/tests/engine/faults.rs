@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use herring_blob::BlobId;
+use herring_blob::Chunk;
 use herring_ring::Point;
 use herring_swarm::ReadError;
 
 use crate::door::{Door, Manner, nobody};
-use crate::net::{CHUNK_LEN, Net, Setup, manifest_of, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, manifest_of, noise};
 use crate::peer::Fault;
 
 /// Three nodes and a blob of one chunk: two own it, the third reads.
@@ -40,6 +41,7 @@ impl Trio {
         self.net.assert_readable([self.reader], self.id, &self.bytes).await;
         assert_eq!(self.net.nodes[self.second].peer.asked().chunks, [0]);
         let entry = self.net.nodes[self.reader].store.get(&self.id.into()).unwrap();
+        eventually("the chunk is kept", || entry.has(0)).await;
         let kept = entry.read(herring_blob::ByteRange::new(0, self.bytes.len() as u64)).await.unwrap();
         assert!(kept == self.bytes, "what is kept is right");
     }
@@ -98,7 +100,7 @@ async fn what_liars_say_is_kept_nowhere() {
     let reader = &trio.net.nodes[trio.reader];
     let Err(ReadError::Unavailable { tried, .. }) = reader.get(trio.id).await else { panic!("both lied") };
     assert_eq!(tried.0.len(), 2);
-    assert!(tried.0.iter().all(|attempt| attempt.outcome.contains("wrong digest")), "{tried}");
+    assert!(tried.0.iter().all(|attempt| attempt.outcome.contains("wrong bytes")), "{tried}");
     assert_eq!(reader.store.usage().chunks, 0);
 }
 
@@ -112,8 +114,7 @@ async fn a_liar_is_not_believed_because_the_chunk_came_by_another_way_meanwhile(
     let meanwhile = async {
         trio.net.nodes[trio.first].peer.until(|asked| asked.chunks == [0]).await;
         let entry = reader.store.get(&trio.id.into()).expect("opened, so the manifest is here");
-        let digest = entry.digest(0).unwrap();
-        entry.write_chunk(0, digest, trio.bytes.clone().into()).await.unwrap();
+        entry.write_chunk(0, Chunk::of(trio.bytes.clone().into(), CHUNK)).await.unwrap();
         hold.add_permits(1);
     };
     let (read, ()) = tokio::join!(reading, meanwhile);
@@ -149,7 +150,7 @@ async fn many_chunks_are_right_with_any_one_node_at_fault() {
         let net = Setup::new(5, 2)
             .tune(|config| {
                 config.hedge = Duration::from_millis(20);
-                config.read_ahead = 4;
+                config.read_ahead = 4 * u64::from(CHUNK);
             })
             .start()
             .await;

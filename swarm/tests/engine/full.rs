@@ -12,7 +12,7 @@ fn small_last(index: usize) -> u64 {
 
 #[tokio::test]
 async fn a_node_without_room_passes_on_what_it_cannot_keep() {
-    let mut setup = Setup::new(3, 2).tune(|config| config.read_ahead = 4);
+    let mut setup = Setup::new(3, 2).tune(|config| config.read_ahead = 4 * u64::from(CHUNK));
     setup.capacity = small_last;
     let net = setup.start().await;
     let bytes = noise(70, 16 * CHUNK_LEN);

@@ -1,6 +1,7 @@
 //! The engine among peers: real stores, real servers on loopback, real connections. What is not real is the membership,
 //! which each test sets, and the faults of the peers.
 
+mod ahead;
 mod count;
 mod door;
 mod net;

@@ -17,7 +17,7 @@ fn four_chunks(nodes: usize, replicas: usize) -> Setup {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_puts_and_reads_share_four_chunks() {
-    let net = four_chunks(3, 2).tune(|config| config.read_ahead = 4).start().await;
+    let net = four_chunks(3, 2).tune(|config| config.read_ahead = 4 * u64::from(CHUNK)).start().await;
     let old = noise(110, 10 * CHUNK_LEN);
     let id = net.nodes[0].put(&old).await.unwrap().stored.id;
     let turns = (0..32u64).map(|turn| {

@@ -10,12 +10,13 @@ use tempfile::TempDir;
 
 use crate::count::origin_bytes;
 use crate::door::nobody;
-use crate::net::{CHUNK_LEN, Net, Setup, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, noise};
 use crate::peer::Fault;
 
 async fn with_origin(nodes: usize, replicas: usize, name: &str) -> (Net, TempDir) {
     let dir = TempDir::new().unwrap();
-    let net = Setup::new(nodes, replicas).tune(|config| config.read_ahead = 4).origin(name, &dir).start().await;
+    let net =
+        Setup::new(nodes, replicas).tune(|config| config.read_ahead = 4 * u64::from(CHUNK)).origin(name, &dir).start().await;
     (net, dir)
 }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use herring_blob::{BlobId, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::ChunkReply;
 use herring_http_api::server::{ApiError, ErrorKind, PeerBackend};
 use herring_http_api::types::{NodeUsage, Presence};
 use herring_store::WriteError;
@@ -15,6 +14,8 @@ use herring_swarm::{ReadError, ServeError, Swarm};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
+
+use crate::net::CHUNK;
 
 /// Questions that came to a peer.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Peer {
         self.fault.lock().unwrap().clone()
     }
 
-    async fn give(&self, reply: impl Future<Output = Result<ChunkReply, ServeError>>) -> Result<ChunkReply, ApiError> {
+    async fn give(&self, reply: impl Future<Output = Result<Chunk, ServeError>>) -> Result<Chunk, ApiError> {
         let fault = self.fault();
         match &fault {
             Fault::Hang => std::future::pending().await,
@@ -116,13 +117,13 @@ impl Peer {
 }
 
 /// As many bytes, the last bit of which is wrong.
-fn lie(reply: &ChunkReply, right_header: bool) -> ChunkReply {
-    let mut bytes = reply.bytes.to_vec();
+fn lie(chunk: &Chunk, right_header: bool) -> Chunk {
+    let mut bytes = chunk.slice(0..chunk.len()).to_vec();
     if let Some(last) = bytes.last_mut() {
         *last ^= 1;
     }
-    let digest = if right_header { reply.digest } else { ChunkDigest::of(&bytes) };
-    ChunkReply { digest, bytes: Bytes::from(bytes) }
+    let bytes = Bytes::from(bytes);
+    if right_header { Chunk::known(chunk.digests().clone(), vec![bytes]) } else { Chunk::of(bytes, CHUNK) }
 }
 
 #[async_trait]
@@ -132,7 +133,7 @@ impl PeerBackend for Peer {
         self.swarm.local_manifest(id).map_err(answer)
     }
 
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<ChunkReply, ApiError> {
+    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
         self.asked.send_modify(|asked| asked.chunks.push(index));
         self.give(self.swarm.local_chunk(id, index)).await
     }
@@ -141,7 +142,7 @@ impl PeerBackend for Peer {
         self.swarm.presence(id).map_err(answer)
     }
 
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<ChunkReply, ApiError> {
+    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError> {
         self.asked.send_modify(|asked| asked.objects.push(index));
         self.give(self.swarm.object_chunk(object, chunk_size, index)).await
     }

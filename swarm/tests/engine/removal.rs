@@ -7,7 +7,7 @@ use herring_swarm::{OpenError, ReadError, RemoveError};
 use tokio::sync::Semaphore;
 
 use crate::door::nobody;
-use crate::net::{CHUNK_LEN, Net, Setup, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, noise};
 use crate::peer::Fault;
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_removed_blob_is_gone_from_every_node_and_all_are_told() {
 
 #[tokio::test]
 async fn readers_under_way_do_not_bring_a_removed_blob_back() {
-    let net = Setup::new(3, 1).tune(|config| config.read_ahead = 4).start().await;
+    let net = Setup::new(3, 1).tune(|config| config.read_ahead = 4 * u64::from(CHUNK)).start().await;
     let bytes = noise(82, 12 * CHUNK_LEN);
     let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
     let reader = &net.nodes[2];

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::{StreamExt, stream};
-use herring_blob::{BlobHasher, BlobId, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobHasher, BlobId, CHUNK_SIZE, Chunk, ChunkDigest, Manifest, ObjectRef, Pieces};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::raw::{Raw, Script, frame, settings};
-use super::server::{Reply, Server, With, problem, reply, streamed};
+use super::server::{Reply, Server, With, problem, reply};
 use crate::client::{Ask, PeerClient, PeerConfig, PeerError};
-use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
+use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, PIECES};
 use crate::types::Presence;
 
 const MS: Duration = Duration::from_millis(1);
@@ -37,29 +37,50 @@ fn first_chunk() -> ChunkRequest {
     ChunkRequest::Blob { id: id(), index: 0 }
 }
 
+fn herring() -> Chunk {
+    Chunk::of("herring".into(), CHUNK_SIZE)
+}
+
+/// What says which chunk `reply` is.
+fn announced(reply: Reply, chunk: &Chunk) -> Reply {
+    reply.with(DIGEST, chunk.digest()).with(PIECES, chunk.digests().to_hex())
+}
+
 fn chunk_reply(bytes: impl Into<Bytes>) -> Reply {
     let bytes = bytes.into();
-    let digest = ChunkDigest::of(&bytes);
-    reply(200, bytes).with(DIGEST, digest)
+    announced(reply(200, bytes.clone()), &Chunk::of(bytes, CHUNK_SIZE))
+}
+
+/// A chunk of `size` bytes, all of it.
+async fn whole(client: &PeerClient, peer: SocketAddr, request: &ChunkRequest, size: u32, ask: &Ask) -> Result<Bytes, PeerError> {
+    let mut stream = client.chunk(peer, request, Pieces::new(size, CHUNK_SIZE), 0, ask).await?;
+    let mut whole = Vec::new();
+    while let Some((_, piece)) = stream.next().await? {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
 }
 
 async fn fetch(client: &PeerClient, peer: SocketAddr, size: u32) -> Result<Bytes, PeerError> {
-    client.chunk(peer, &first_chunk(), size, &ask()).await.map(|reply| reply.bytes)
+    whole(client, peer, &first_chunk(), size, &ask()).await
 }
 
 #[tokio::test]
-async fn a_chunk_comes_with_its_digest_and_the_request_with_its_headers() {
+async fn a_chunk_comes_with_its_digests_and_the_request_with_its_headers() {
     let server = Server::start(|request| async move {
         let (head, _) = request.into_parts();
-        assert_eq!(head.uri.path(), format!("/peer/v1/blobs/{}/chunks/0", id()));
+        assert_eq!(head.uri.path_and_query().unwrap().as_str(), format!("/peer/v1/blobs/{}/chunks/0?first=3", id()));
         assert_eq!((&head.headers[EPOCH], &head.headers[HOP]), (&"e1".parse().unwrap(), &"1".parse().unwrap()));
         let left: u64 = head.headers[DEADLINE].to_str().unwrap().parse().unwrap();
         assert!((1..=60_000).contains(&left));
         chunk_reply("herring")
     })
     .await;
-    let reply = client().chunk(server.address, &first_chunk(), 7, &ask()).await.unwrap();
-    assert_eq!((reply.bytes.as_ref(), reply.digest), (&b"herring"[..], ChunkDigest::of(b"herring")));
+    let pieces = Pieces::new(7, CHUNK_SIZE);
+    let mut stream = client().chunk(server.address, &first_chunk(), pieces, 3, &ask()).await.unwrap();
+    assert_eq!(stream.digests(), herring().digests());
+    assert_eq!(stream.next().await, Ok(Some((0, "herring".into()))));
+    assert_eq!(stream.next().await, Ok(None));
 }
 
 #[tokio::test]
@@ -73,8 +94,8 @@ async fn an_objects_names_survive_the_query() {
     .await;
     let request = ChunkRequest::Object { object, chunk_size: 4, index: 1 };
     let expected = "o&o|a b/ü?=#|\"W/1+2\"|7|4";
-    let reply = client().chunk(server.address, &request, u32::try_from(expected.len()).unwrap(), &ask()).await.unwrap();
-    assert_eq!(reply.bytes, expected);
+    let size = u32::try_from(expected.len()).unwrap();
+    assert_eq!(whole(&client(), server.address, &request, size, &ask()).await.unwrap(), expected);
 }
 
 #[tokio::test]
@@ -97,7 +118,10 @@ async fn an_upload_carries_its_bytes_digest_and_manifest() {
         let body = body.collect().await.unwrap().to_bytes();
         let path = head.uri.path_and_query().unwrap().as_str();
         match (head.method.as_str(), path.rsplit('/').next().unwrap()) {
-            ("PUT", "3?chunk_size=8") => assert_eq!(head.headers[DIGEST], ChunkDigest::of(&body).to_string()),
+            ("PUT", "3?chunk_size=8") => {
+                assert_eq!(head.headers[DIGEST], ChunkDigest::of(&body).to_string());
+                assert_eq!(head.headers["content-length"], body.len().to_string());
+            }
             ("POST", "commit") => {
                 assert_eq!(serde_json::from_slice::<Manifest>(&body).unwrap().id(), id());
                 return reply(200, r#"{"chunks":[[3,4]]}"#);
@@ -110,8 +134,9 @@ async fn an_upload_carries_its_bytes_digest_and_manifest() {
     .await;
     let (client, upload, bytes) = (client(), Uuid::new_v4(), Bytes::from(vec![7; 3 << 20]));
     let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
-    let digest = ChunkDigest::of(&bytes);
-    assert_eq!(client.upload_chunk(server.address, upload, 8, 3, digest, bytes, &ask()).await, Ok(()));
+    let segments = bytes.chunks(1_000_000).map(|segment| bytes.slice_ref(segment)).collect();
+    let chunk = Chunk::known(Chunk::of(bytes.clone(), CHUNK_SIZE).digests().clone(), segments);
+    assert_eq!(client.upload_chunk(server.address, upload, 8, 3, &chunk, &ask()).await, Ok(()));
     assert_eq!(client.commit_upload(server.address, upload, &manifest, &ask()).await, Ok(Presence { chunks: vec![(3, 4)] }));
     assert_eq!(client.abort_upload(server.address, upload, &ask()).await, Ok(()));
 }
@@ -126,7 +151,7 @@ async fn a_refusal_says_which() {
     let client = client();
     let refused = async |status: u16| {
         let ask = Ask { epoch: status.to_string(), ..ask() };
-        client.chunk(server.address, &first_chunk(), 7, &ask).await.unwrap_err()
+        whole(&client, server.address, &first_chunk(), 7, &ask).await.unwrap_err()
     };
     assert_eq!(refused(404).await, PeerError::NotFound);
     assert_eq!(refused(409).await, PeerError::Changed("because".to_owned()));
@@ -136,54 +161,10 @@ async fn a_refusal_says_which() {
 }
 
 #[tokio::test]
-async fn a_chunk_of_another_length_or_without_digest_is_garbage() {
-    let server = Server::start(|request| async move {
-        let pieces = |pieces: &'static [&'static str]| {
-            streamed(stream::iter(pieces).map(|piece| Ok(Bytes::from_static(piece.as_bytes()))))
-                .with(DIGEST, ChunkDigest::of(b""))
-        };
-        match request.headers()[EPOCH].to_str().unwrap() {
-            "told" => chunk_reply("herrings"),
-            "long" => pieces(&["her", "rings"]),
-            "short" => pieces(&["her", "rin"]),
-            "pieces" => pieces(&["her", "ring"]),
-            _ => reply(200, "herring"),
-        }
-    })
-    .await;
-    let client = client();
-    let fetch =
-        async |epoch: &str| client.chunk(server.address, &first_chunk(), 7, &Ask { epoch: epoch.to_owned(), ..ask() }).await;
-    assert_eq!(fetch("pieces").await.unwrap().bytes, "herring");
-    for epoch in ["told", "long", "short", "no digest"] {
-        let garbage = fetch(epoch).await;
-        assert!(matches!(garbage, Err(PeerError::Garbage(_))), "{epoch}: {garbage:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_head_that_does_not_come_costs_the_deadline() {
     let server = Server::start(|_| std::future::pending()).await;
     let late = client().presence(server.address, id(), &Ask { deadline: 50 * MS, ..ask() }).await;
     assert_eq!(late, Err(PeerError::TimedOut(50)));
-}
-
-#[tokio::test]
-async fn a_body_that_pauses_or_is_reset_is_broken() {
-    let server = Server::start(|request| async move {
-        let rest = match request.headers()[EPOCH].to_str().unwrap() {
-            "pause" => stream::pending().boxed(),
-            _ => stream::iter([Err(std::io::Error::other("disk on fire"))]).boxed(),
-        };
-        streamed(stream::iter([Ok(Bytes::from_static(b"her"))]).chain(rest)).with(DIGEST, ChunkDigest::of(b""))
-    })
-    .await;
-    let client = PeerClient::new(PeerConfig { stall: 50 * MS, ..PeerConfig::default() });
-    for epoch in ["pause", "reset"] {
-        let broken = client.chunk(server.address, &first_chunk(), 7, &Ask { epoch: epoch.to_owned(), ..ask() }).await;
-        assert!(matches!(broken, Err(PeerError::Broken(_))), "{epoch}: {broken:?}");
-    }
-    assert_eq!(server.accepts(), 1, "one stream's end leaves the connection as it is");
 }
 
 #[tokio::test]
@@ -358,7 +339,7 @@ async fn a_request_that_comes_too_late_goes_to_a_fresh_connection() {
         }
     };
     tokio::select! {
-        slow = client.chunk(server.address, &chunk, 7, &slow) => panic!("{slow:?}"),
+        slow = whole(&client, server.address, &chunk, 7, &slow) => panic!("{slow:?}"),
         () = others => {}
     }
 }
@@ -371,9 +352,9 @@ async fn a_connection_stuck_in_writing_ends_with_the_client() {
     let server = Raw::start(Script { hello: [settings, window].concat(), ..Script::default() }).await;
     let client = PeerClient::new(PeerConfig { ping_interval: Duration::from_secs(600), ..PeerConfig::default() });
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let (bytes, digest) = (Bytes::from(vec![0; 64 << 20]), ChunkDigest::of(b""));
+    let chunk = Chunk::known(herring().digests().clone(), vec![Bytes::from(vec![0; 64 << 20])]);
     let hurried = Ask { deadline: 100 * MS, ..ask() };
-    let late = client.upload_chunk(server.address, Uuid::nil(), 4, 0, digest, bytes, &hurried).await;
+    let late = client.upload_chunk(server.address, Uuid::nil(), 4, 0, &chunk, &hurried).await;
     assert_eq!(late, Err(PeerError::TimedOut(100)));
     drop(client);
     // The accepting task and the one that plays the peer.

@@ -1,5 +1,6 @@
-//! A swarm of one node over a directory of its own, with one origin that is a directory too.
+//! A swarm of one node over a directory of its own, with an origin that is a directory too, and one that does not answer.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,8 +17,10 @@ use tokio::sync::watch;
 /// Small, so that a few hundred KiB have many chunks.
 pub const CHUNK: u32 = 64 << 10;
 pub const CAPACITY: u64 = 1 << 30;
-/// The origin's name.
+/// The origin that is a directory.
 pub const ORIGIN: &str = "files";
+/// The origin that does not answer.
+pub const REFUSING: &str = "refusing";
 
 pub struct Rig {
     pub swarm: Swarm,
@@ -30,14 +33,23 @@ pub struct Rig {
 impl Rig {
     /// Must be called inside a runtime.
     pub fn new() -> Self {
+        // Nothing listens on the lowest port.
+        Self::with(CAPACITY, ([127, 0, 0, 1], 1).into())
+    }
+
+    /// With a bucket of a server for the origin that does not answer.
+    pub fn with(capacity: u64, server: SocketAddr) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let origin = dir.path().join("origin");
         std::fs::create_dir(&origin).unwrap();
         let spec = OriginSpec::new(ORIGIN, &format!("file://{}", origin.display())).unwrap();
-        let store = Store::open(StoreConfig { dir: dir.path().join("store"), capacity: CAPACITY }).unwrap();
+        let bucket = format!("s3://bucket/?endpoint=http://{server}&region=r&anonymous=true&path_style=true");
+        let refusing = OriginSpec::new(REFUSING, &bucket).unwrap();
+        let store = Store::open(StoreConfig { dir: dir.path().join("store"), capacity }).unwrap();
         let (sender, view) = watch::channel(Arc::new(View::fixed("me".parse().unwrap(), vec![me()])));
         let config = SwarmConfig { replicas: 1, chunk_size: CHUNK, ..SwarmConfig::default() };
-        let swarm = Swarm::new(config, store, PeerClient::new(PeerConfig::default()), view, Origins::new([spec]).unwrap());
+        let swarm =
+            Swarm::new(config, store, PeerClient::new(PeerConfig::default()), view, Origins::new([spec, refusing]).unwrap());
         Self { swarm, origin, _dir: dir, _view: sender }
     }
 

@@ -1,93 +1,24 @@
 //! Real mounts, read by other programs. Without /dev/fuse they are skipped, unless `HERRING_REQUIRE` names `fuse`.
 
+mod calls;
+mod killed;
+mod mounted;
+mod native;
 mod rig;
+mod silent;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use herring_blob::BlobId;
 use herring_fuse::{Mount, MountConfig, MountError, Unmounted};
-use rig::{CAPACITY, CHUNK, ORIGIN, Rig, next, pattern};
+use mounted::{Holder, Mounted, mounts, output, start, wait_until};
+use rig::{CAPACITY, CHUNK, ORIGIN, REFUSING, next, pattern};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
-
-/// For what has to happen soon but not at once. Long, since it only ends a failing test.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A mounted swarm. Fields are dropped in this order: the mount before what answers it.
-struct Mounted {
-    mount: Option<Mount>,
-    rig: Rig,
-    runtime: Runtime,
-    at: PathBuf,
-    _dir: TempDir,
-}
-
-impl Mounted {
-    fn new() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().canonicalize().unwrap().join("missing/mnt");
-        let (runtime, rig) = swarm();
-        let mount = Some(start(&at, &rig, &runtime)?);
-        Some(Self { mount, rig, runtime, at, _dir: dir })
-    }
-
-    fn put(&self, bytes: &[u8]) -> (BlobId, PathBuf) {
-        let id = self.runtime.block_on(self.rig.put(bytes));
-        (id, self.at.join("blobs").join(id.to_string()))
-    }
-
-    fn unmount(&mut self) -> Unmounted {
-        self.mount.take().unwrap().unmount().unwrap()
-    }
-}
-
-fn swarm() -> (Runtime, Rig) {
-    let runtime = Runtime::new().unwrap();
-    let rig = runtime.block_on(async { Rig::new() });
-    (runtime, rig)
-}
-
-/// `None`, and a word about it, where this machine cannot mount.
-fn start(at: &Path, rig: &Rig, runtime: &Runtime) -> Option<Mount> {
-    let config = MountConfig { at: at.to_owned(), allow_other: false };
-    match Mount::start(config, rig.swarm.clone(), runtime.handle().clone()) {
-        Ok(mount) => Some(mount),
-        Err(error @ (MountError::NoDevice | MountError::NotPermitted { .. })) => {
-            assert!(!std::env::var("HERRING_REQUIRE").is_ok_and(|required| required.contains("fuse")), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// The lines of /proc/self/mounts about this directory.
-fn mounts(at: &Path) -> Vec<String> {
-    let text = fs::read_to_string("/proc/self/mounts").unwrap();
-    text.lines().filter(|line| line.split(' ').nth(1) == at.to_str()).map(str::to_owned).collect()
-}
-
-fn output(command: &mut Command) -> Vec<u8> {
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", output.status);
-    output.stdout
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !done() {
-        assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn programs_read_blobs_of_all_sizes() {
@@ -193,7 +124,7 @@ fn the_mount_shows_what_it_is() {
     let device = fs::metadata(&mounted.at).unwrap().dev();
     let knob = format!("/sys/class/bdi/{}:{}/read_ahead_kb", rustix::fs::major(device), rustix::fs::minor(device));
     if rustix::process::getuid().is_root() {
-        assert_eq!(fs::read_to_string(knob).unwrap().trim(), "1024");
+        assert_eq!(fs::read_to_string(knob).unwrap().trim(), "4096");
     }
 }
 
@@ -264,12 +195,12 @@ fn an_idle_mount_ends_cleanly_and_can_be_made_again() {
     let Some(mut mounted) = Mounted::new() else { return };
     let (_, path) = mounted.put(b"herring");
     assert_eq!(fs::read(&path).unwrap(), b"herring");
-    let config = MountConfig { at: mounted.at.clone(), allow_other: false };
+    let config = MountConfig { at: mounted.at.clone(), allow_other: false, native_reads: false };
     let twice = Mount::start(config, mounted.rig.swarm.clone(), mounted.runtime.handle().clone());
     assert!(matches!(twice, Err(MountError::Occupied { fstype, .. }) if fstype == "fuse.herring"));
     assert_eq!(mounted.unmount(), Unmounted::Cleanly);
     assert_eq!(fs::metadata(&path).unwrap_err().kind(), ErrorKind::NotFound);
-    mounted.mount = start(&mounted.at, &mounted.rig, &mounted.runtime);
+    mounted.mount = start(&mounted.at, false, &mounted.rig, &mounted.runtime);
     assert_eq!(fs::read(&path).unwrap(), b"herring");
 }
 
@@ -279,59 +210,10 @@ fn a_mount_that_took_the_place_of_ours_is_left_alone() {
     if rustix::mount::unmount(&mounted.at, UnmountFlags::DETACH).is_err() {
         return eprintln!("skipped: only root may unmount behind our back");
     }
-    let second = start(&mounted.at, &mounted.rig, &mounted.runtime).unwrap();
+    let second = start(&mounted.at, false, &mounted.rig, &mounted.runtime).unwrap();
     assert_eq!(mounted.unmount(), Unmounted::Before);
     assert_eq!(mounts(&mounted.at).len(), 1);
     assert_eq!(second.unmount().unwrap(), Unmounted::Cleanly);
-}
-
-const HOLD: &str = "HERRING_TEST_HOLD";
-
-/// Not a test: the process that is killed in the next one.
-#[test]
-#[ignore = "run by a_dead_mount_still_reads_and_is_cleared"]
-fn hold_a_mount() {
-    let Some(at) = std::env::var_os(HOLD) else { return };
-    let (runtime, rig) = swarm();
-    let _mount = start(Path::new(&at), &rig, &runtime);
-    println!("\nholding {}", runtime.block_on(rig.put(&pattern(100_000, 10))));
-    loop {
-        thread::park();
-    }
-}
-
-/// The child is killed, and what it mounted is detached, whatever happens.
-struct Holder {
-    child: Child,
-    at: PathBuf,
-}
-
-impl Holder {
-    /// The holder, and the file that it holds.
-    fn start(at: &Path) -> (Self, PathBuf) {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "hold_a_mount", "--ignored", "--nocapture"]).env(HOLD, at).stdout(Stdio::piped());
-        let mut holder = Self { child: command.spawn().unwrap(), at: at.to_owned() };
-        let lines = BufReader::new(holder.child.stdout.take().unwrap()).lines();
-        let id = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("holding ").map(str::to_owned));
-        (holder, at.join("blobs").join(id.expect("the holder ended early")))
-    }
-
-    fn kill(&mut self) {
-        // Child::kill is SIGKILL.
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for _ in mounts(&self.at) {
-            let _ = rustix::mount::unmount(&self.at, UnmountFlags::DETACH);
-        }
-    }
 }
 
 #[test]
@@ -339,13 +221,57 @@ fn a_dead_mount_still_reads_and_is_cleared() {
     let Some(mut mounted) = Mounted::new() else { return };
     assert_eq!(mounted.unmount(), Unmounted::Cleanly);
     let bytes = pattern(100_000, 10);
-    let (mut holder, path) = Holder::start(&mounted.at);
-    assert!(fs::read(&path).unwrap() == bytes);
+    let (mut holder, path) = Holder::start(&mounted.at, false);
+    let of_origin = mounted.at.join("origins").join(ORIGIN).join("f");
+    assert!(fs::read(&path).unwrap() == bytes && fs::read(&of_origin).unwrap() == pattern(100_000, 11));
     holder.kill();
     // Neither an open nor a read of cached pages asks the daemon, so its death is not even noticed.
-    assert!(fs::read(&path).unwrap() == bytes);
+    assert!(fs::read(&path).unwrap() == bytes && fs::read(&of_origin).unwrap() == pattern(100_000, 11));
     assert_eq!(fs::read_dir(mounted.at.join("blobs")).unwrap_err().raw_os_error(), Some(Errno::NOTCONN.raw_os_error()));
-    mounted.mount = start(&mounted.at, &mounted.rig, &mounted.runtime);
+    mounted.mount = start(&mounted.at, false, &mounted.rig, &mounted.runtime);
     assert_eq!(mounts(&mounted.at).len(), 1);
     assert_eq!(fs::read_dir(mounted.at.join("blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_reader_who_waits_when_the_daemon_dies_gets_an_error() {
+    let Some(mut mounted) = Mounted::new() else { return };
+    assert_eq!(mounted.unmount(), Unmounted::Cleanly);
+    let (mut holder, _) = Holder::start(&mounted.at, false);
+    let waits = mounted.at.join("origins").join(REFUSING).join(silent::FILE);
+    let mut reader = Command::new("cat").arg(&waits).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let waiting = |pid| fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("State:\tD"));
+    wait_until("a read", || waiting(reader.id()));
+    assert_eq!(reader.try_wait().unwrap(), None);
+    holder.kill();
+    assert_eq!(reader.wait().unwrap().code(), Some(1));
+    mounted.mount = start(&mounted.at, false, &mounted.rig, &mounted.runtime);
+    assert_eq!(fs::read_dir(mounted.at.join("blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_thousand_files_are_open_and_read_at_once() {
+    let Some(mounted) = Mounted::new() else { return };
+    for n in 0..1000 {
+        mounted.rig.write(&format!("many/{n}"), &pattern(n + 1, 12));
+    }
+    let script = "import concurrent.futures as c, os, resource, sys\n\
+                  resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n\
+                  files = [os.open(f'{sys.argv[1]}/{n}', os.O_RDONLY) for n in range(1000)]\n\
+                  with c.ThreadPoolExecutor(64) as pool:\n\
+                  \x20   parts = list(pool.map(lambda f: os.pread(f, 1 << 20, 0), files))\n\
+                  sys.stdout.buffer.write(b''.join(parts))";
+    let read = output(Command::new("python3").args(["-c", script]).arg(mounted.at.join("origins").join(ORIGIN).join("many")));
+    assert!(read == (0..1000).flat_map(|n| pattern(n + 1, 12)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_is_read_through_a_full_store() {
+    let Some(mounted) = Mounted::with(8 * u64::from(CHUNK), ([127, 0, 0, 1], 1).into()) else { return };
+    let bytes = pattern(64 * CHUNK as usize + 1, 13);
+    mounted.rig.write("f", &bytes);
+    let path = mounted.at.join("origins").join(ORIGIN).join("f");
+    assert!(fs::read(&path).unwrap() == bytes);
+    rustix::fs::fadvise(File::open(&path).unwrap(), 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert!(fs::read(&path).unwrap() == bytes);
 }

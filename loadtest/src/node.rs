@@ -1,0 +1,168 @@
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use herring_blob::BlobId;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::error::FuseError;
+
+/// Of a log, how many lines are shown when its node failed.
+const LOG_LINES: usize = 8;
+/// A node that is asked to stop waits for open files a bounded time; after this it is killed.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(20);
+/// Of `/proc/PID/stat`, where user and system time are, counted from behind the name.
+const CPU_FIELDS: std::ops::Range<usize> = 11..13;
+
+/// Where a node's API and gossip are.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub http: SocketAddr,
+    pub gossip: SocketAddr,
+}
+
+impl Ports {
+    /// Ports that are free now, as the kernel says.
+    pub fn free() -> io::Result<Self> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (tcp, udp) = (TcpListener::bind(any)?, UdpSocket::bind(any)?);
+        Ok(Self { http: tcp.local_addr()?, gossip: udp.local_addr()? })
+    }
+}
+
+/// A node that is measured: our own child, or one that runs already.
+#[derive(Debug)]
+pub struct Node {
+    pub id: String,
+    pub url: String,
+    /// Its data directory.
+    pub dir: PathBuf,
+    pub mount: PathBuf,
+    /// Holds the other end of its stdin too: it stops when that ends, even where we are killed.
+    process: Option<Child>,
+}
+
+impl Node {
+    pub fn running(url: &str, dir: &Path, mount: &Path) -> Self {
+        Self { id: "the node".into(), url: url.into(), dir: dir.into(), mount: mount.into(), process: None }
+    }
+
+    pub fn spawn(program: &Path, id: &str, home: &Path, ports: Ports, settings: &[String]) -> Result<Self, FuseError> {
+        let dir = home.join(id);
+        let mount = dir.join("mnt");
+        std::fs::create_dir_all(&dir).map_err(FuseError::at(&dir))?;
+        let log = File::create(dir.join("log")).map_err(FuseError::at(&dir))?;
+        let (http, gossip) = (ports.http.to_string(), ports.gossip.to_string());
+        let process = Command::new(program)
+            .args(["node", "--die-with-parent", "--id", id, "--listen", &http, "--gossip", &gossip])
+            .arg("--data-dir")
+            .arg(&dir)
+            .arg("--mount")
+            .arg(&mount)
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .map_err(FuseError::at(program))?;
+        Ok(Self { id: id.into(), url: format!("http://{http}"), dir, mount, process: Some(process) })
+    }
+
+    pub fn is_ours(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Where its store keeps a blob.
+    pub fn backing(&self, id: BlobId) -> PathBuf {
+        let name = id.to_string();
+        self.dir.join("blobs").join(&name[..2]).join(name)
+    }
+
+    /// Where its mount shows a blob.
+    pub fn file(&self, id: BlobId) -> PathBuf {
+        self.mount.join("blobs").join(id.to_string())
+    }
+
+    pub fn is_mounted(&self) -> bool {
+        let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
+        device(&self.mount).is_some_and(|mounted| Some(mounted) != device(&self.dir))
+    }
+
+    /// Fails where the child has ended.
+    pub fn check(&mut self) -> Result<(), FuseError> {
+        let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+        ended.map_or(Ok(()), |status: ExitStatus| {
+            Err(FuseError::Ended { id: self.id.clone(), status: status.to_string(), log: self.log() })
+        })
+    }
+
+    /// The last lines of its log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// Seconds of all cores that it has used; of a node that is not ours, 0.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = self.process.as_ref().and_then(|process| std::fs::read_to_string(format!("/proc/{}/stat", process.id())).ok());
+        stat.and_then(|stat| cpu_ticks(&stat)).unwrap_or(0) as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
+    pub fn ask_to_stop(&self) {
+        let id = self.process.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed()));
+        // It may have ended already; its id is ours until we have waited for it.
+        let _ = id.map(|id| kill_process(id, Signal::INT));
+    }
+
+    /// Waits for its end, which it was asked for, and makes an end of it after a while.
+    pub fn wait(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let deadline = Instant::now() + STOP_DEADLINE;
+        while Instant::now() < deadline {
+            if !matches!(process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        eprintln!("loadtest: {} did not stop in time and is killed", self.id);
+        let _ = process.kill();
+        let _ = process.wait();
+        // The dead mount would be in the way of removing the directory.
+        let _ = unmount(&self.mount, UnmountFlags::DETACH);
+    }
+}
+
+/// User and system time from `/proc/PID/stat`.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    // The name before the last parenthesis may hold spaces.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    fields.get(CPU_FIELDS)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_name() {
+        let stat = "42 (a) b) c) S 1 42 42 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
+        assert_eq!((cpu_ticks(stat), cpu_ticks("42"), cpu_ticks("1 (x) S 1")), (Some(200), None, None));
+    }
+
+    #[test]
+    fn a_blob_has_its_place_in_store_and_mount() {
+        let node = Node::running("http://127.0.0.1:1", Path::new("/d"), Path::new("/m"));
+        let id = BlobId::of(b"");
+        assert_eq!(node.backing(id), PathBuf::from(format!("/d/blobs/e3/{id}")));
+        assert_eq!(node.file(id), PathBuf::from(format!("/m/blobs/{id}")));
+    }
+}

@@ -1,0 +1,121 @@
+//! Fetching what a reader will want soon, while it still reads what it has.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use herring_blob::ByteRange;
+use herring_store::Entry;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::config::MEMORY_DEADLINE;
+use crate::fetch::Role;
+use crate::{Content, Swarm};
+
+/// Chunks in flight ahead of one reader: within the 8–12 streams that fill a connection.
+const IN_FLIGHT: usize = 12;
+/// A reader that has not moved for this long has stopped.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What fetches ahead of one reader: a task that ends when it is dropped, or the reader has stopped.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead(Option<watch::Sender<Aim>>);
+
+/// The chunks to have soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Aim {
+    from: u32,
+    until: u32,
+}
+
+impl Ahead {
+    /// The reader is at the start of `ahead` and will want all of it. Does not wait.
+    pub fn aim(&mut self, swarm: &Swarm, content: &Content, ahead: ByteRange) {
+        let chunks = content.geometry().chunks_in(ahead);
+        let aim = Aim { from: chunks.start, until: chunks.end };
+        if chunks.is_empty() {
+            return;
+        }
+        match &self.0 {
+            Some(task) if !task.is_closed() => {
+                task.send_if_modified(|now| std::mem::replace(now, aim) != aim);
+            }
+            _ => {
+                let (task, aims) = watch::channel(aim);
+                self.0 = Some(task);
+                let (ahead, stop) = (swarm.clone().run_ahead(content.clone(), aims), swarm.0.stop.clone());
+                swarm.0.tasks.spawn_on(
+                    async move {
+                        tokio::select! {
+                            () = ahead => {}
+                            () = stop.cancelled() => {}
+                        }
+                    },
+                    &swarm.0.runtime,
+                );
+            }
+        }
+    }
+}
+
+impl Swarm {
+    /// Notes that a reader reads `range`, and sends for more ahead of one that goes forward.
+    pub(crate) fn note(&self, content: &Content, range: ByteRange) {
+        let window = self.0.config.read_ahead;
+        if window > 0 {
+            content.streams(|streams| {
+                if let Some(forward) = streams.note(range, window) {
+                    forward.kept.aim(self, content, forward.ahead);
+                }
+            });
+        }
+    }
+
+    /// Brings chunk after chunk of where the reader aims; ends where one cannot be had, since a reader that gets so far says so.
+    async fn run_ahead(self, content: Content, mut aims: watch::Receiver<Aim>) {
+        let (mut flying, mut next) = (FuturesUnordered::new(), 0);
+        loop {
+            let aim = *aims.borrow_and_update();
+            next = aim.from.max(next);
+            if next < aim.until && flying.len() < IN_FLIGHT {
+                if self.is_wanted(&content, next) {
+                    if !self.has_room(&content) {
+                        return;
+                    }
+                    flying.push(self.fetch_ahead(&content, next));
+                }
+                next += 1;
+                continue;
+            }
+            tokio::select! {
+                Some(landed) = flying.next() => if !landed { return },
+                aimed = aims.changed() => if aimed.is_err() { return },
+                () = sleep(IDLE), if flying.is_empty() => return,
+            }
+            // Back to where the reader is, where that jumped.
+            if aims.borrow().until < next.saturating_sub(1) {
+                next = 0;
+            }
+        }
+    }
+
+    fn is_wanted(&self, content: &Content, chunk: u32) -> bool {
+        let here = |entry: &Entry| entry.has(chunk);
+        !self.0.store.get(&content.id()).as_ref().is_some_and(here)
+    }
+
+    /// Whether the disk can keep what is fetched until the reader is there. What has no entry is kept nowhere: a blob that was removed.
+    fn has_room(&self, content: &Content) -> bool {
+        let gone = matches!(content.source(), crate::Source::Blob(_)) && self.0.store.get(&content.id()).is_none();
+        let needed = u64::from(content.geometry().chunk_size()).saturating_mul(IN_FLIGHT as u64);
+        !gone && self.0.store.room() >= needed
+    }
+
+    /// Whether the chunk landed. Of the readers' memory only half is for what nobody waits for yet.
+    async fn fetch_ahead(&self, content: &Content, chunk: u32) -> bool {
+        let length = content.geometry().chunk_range(chunk).len();
+        let Ok(_share) = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await else { return false };
+        self.fetch(content, chunk, Role::Reader).await.is_ok()
+    }
+}

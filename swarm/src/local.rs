@@ -1,0 +1,41 @@
+//! What a mount asks of this node's disk itself.
+
+use std::path::PathBuf;
+
+use herring_blob::{BlobId, ByteRange};
+use herring_store::Entry;
+
+use crate::{Content, Swarm};
+
+impl Swarm {
+    /// Where the store keeps its blobs.
+    pub fn blobs_dir(&self) -> PathBuf {
+        self.0.store.blobs_dir()
+    }
+
+    /// The file of a blob below [`blobs_dir`](Self::blobs_dir), if all of it is here and was verified by this process.
+    pub fn native_path(&self, id: BlobId) -> Option<PathBuf> {
+        self.0.store.get(&id.into())?.native_path()
+    }
+
+    /// Verifies a blob in the background, if all of it is here, so that it has a [`native_path`](Self::native_path) soon.
+    pub fn verify_soon(&self, id: BlobId) {
+        let Some(entry) = self.0.store.get(&id.into()).filter(Entry::is_complete) else { return };
+        self.0.verifications.launch(id, |listed| {
+            let verify = async move {
+                if let Err(error) = entry.verify_all().await {
+                    tracing::warn!(%id, %error, "a blob on this node's disk cannot be verified");
+                }
+                drop(listed);
+            };
+            ((), verify)
+        });
+    }
+
+    /// Lets the page cache forget these bytes of the store's file, which a mount has in a cache of its own. Blocks, but not for long.
+    pub fn release_pages(&self, content: &Content, range: ByteRange) {
+        if let Some(entry) = self.0.store.get(&content.id()) {
+            entry.release_pages(range);
+        }
+    }
+}
