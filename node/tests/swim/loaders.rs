@@ -32,7 +32,7 @@ threads = [threading.Thread(target=check, args=[name]) for name in reversed(want
 [thread.join() for thread in threads]
 if not np.array_equal(np.memmap(there, dtype=np.uint8, mode='r'), np.fromfile(here, dtype=np.uint8)):
     failures.append('numpy.memmap')
-sys.exit(', '.join(failures))
+sys.exit(', '.join(failures) or 0)
 ";
 
 fn have_loaders() -> bool {
