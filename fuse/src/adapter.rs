@@ -69,16 +69,17 @@ impl Adapter {
         self.waiting.spawn(request.pid(), work, move |result| settle((op, ino), reply, result, send));
     }
 
-    /// Answers on this thread what is on this node's disk. `Err` gives back the reply, and whether nothing was looked for on the disk, because
-    /// too many threads wait for it already.
+    /// Answers on this thread what is on this node's disk, waiting for that where enough other threads do not. `Err` gives back the reply, and whether
+    /// only the page cache was looked into.
     fn read_here(&self, ino: u64, offset: u64, size: u32, reply: ReplyData) -> Result<(), (ReplyData, bool)> {
         buffer::lend(size, |buffer| {
-            if let Some(bytes) = self.fs.read_now(ino, offset, buffer) {
-                send_data(reply, bytes, &self.read_bytes);
-                return Ok(());
-            }
-            let Ok(_turn) = self.disk.try_acquire() else { return Err((reply, true)) };
-            let Some(bytes) = self.fs.read_local(ino, offset, buffer) else { return Err((reply, false)) };
+            let turn = self.disk.try_acquire();
+            // Who may wait need not ask the page cache first: that is a call more for every read that misses it.
+            let bytes = match &turn {
+                Ok(_) => self.fs.read_local(ino, offset, buffer),
+                Err(_) => self.fs.read_now(ino, offset, buffer),
+            };
+            let Some(bytes) = bytes else { return Err((reply, turn.is_err())) };
             send_data(reply, bytes, &self.read_bytes);
             Ok(())
         })
@@ -258,6 +259,17 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
+    /// Comes for `access` and `chdir` only. The kernel is not told to check permissions itself, which would be a check more for every
+    /// component of every path that is opened: everybody who may use the mount may read all of it, and nothing is executable.
+    fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        count("access");
+        let file = self.fs.getattr(ino.0).is_ok_and(|(attr, _)| attr.kind == fuser::FileType::RegularFile);
+        match mask.contains(AccessFlags::X_OK) && file {
+            true => reply.error(Errno::EACCES),
+            false => reply.ok(),
+        }
+    }
+
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         count("statfs");
         let usage = self.fs.usage();
@@ -270,7 +282,6 @@ impl Filesystem for Adapter {
         ENOSYS: flush(INodeNo, FileHandle, LockOwner) -> ReplyEmpty;
         ENOSYS: fsync(INodeNo, FileHandle, bool) -> ReplyEmpty;
         ENOSYS: fsyncdir(INodeNo, FileHandle, bool) -> ReplyEmpty;
-        ENOSYS: access(INodeNo, AccessFlags) -> ReplyEmpty;
         ENOSYS: lseek(INodeNo, FileHandle, i64, i32) -> ReplyLseek;
         ENOSYS: getxattr(INodeNo, &OsStr, u32) -> ReplyXattr;
         ENOSYS: listxattr(INodeNo, u32) -> ReplyXattr;

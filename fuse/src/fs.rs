@@ -106,6 +106,8 @@ impl HerringFs {
         if !buffer.is_empty() && !self.swarm.read_into_local(content, offset, buffer) {
             return None;
         }
+        // Some of it may have been in the page cache, because a chunk was just written: that stays there.
+        self.pages.note(content, offset, buffer.len());
         Some(buffer)
     }
 

@@ -208,8 +208,6 @@ fn options(allow_other: bool) -> Config {
         MountOption::NoSuid,
         MountOption::NoDev,
         MountOption::NoAtime,
-        // The kernel then knows by itself that nothing here is executable.
-        MountOption::DefaultPermissions,
     ];
     config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);

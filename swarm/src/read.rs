@@ -28,8 +28,8 @@ impl Swarm {
 
     /// The same from this node's disk, which it waits for: not for the runtime's threads. False where the disk lacks any of it.
     pub fn read_into_local(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> bool {
-        let Some(entry) = self.0.store.get(&content.id()) else { return false };
         let range = ByteRange::at(offset, buffer.len() as u64);
+        let Some(entry) = self.noted(content, range) else { return false };
         has_all(&entry, range) && entry.read_into(offset, buffer).inspect_err(|error| report(&content.id(), error)).is_ok()
     }
 
