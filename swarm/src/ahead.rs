@@ -75,10 +75,13 @@ impl Swarm {
     /// Brings chunk after chunk of where the reader aims; ends where one cannot be had, since a reader that gets so far says so.
     async fn run_ahead(self, content: Content, mut aims: watch::Receiver<Aim>) {
         let (mut flying, mut next) = (FuturesUnordered::new(), 0);
+        // Grows with every chunk that landed, twice as many each time round: on a slow link, what is sent for ahead would take the
+        // bandwidth from what the reader waits for (at 100 Mbit/s the first MiB came after 0.6 s instead of 0.1).
+        let mut lanes = 1;
         loop {
             let aim = *aims.borrow_and_update();
             next = aim.from.max(next);
-            if next < aim.until && flying.len() < IN_FLIGHT {
+            if next < aim.until && flying.len() < lanes {
                 if self.is_wanted(&content, next) {
                     if !self.has_room(&content) {
                         return;
@@ -89,7 +92,10 @@ impl Swarm {
                 continue;
             }
             tokio::select! {
-                Some(landed) = flying.next() => if !landed { return },
+                Some(landed) = flying.next() => match landed {
+                    true => lanes = (lanes + 1).min(IN_FLIGHT),
+                    false => return,
+                },
                 aimed = aims.changed() => if aimed.is_err() { return },
                 () = sleep(IDLE), if flying.is_empty() => return,
             }

@@ -51,8 +51,8 @@ pub struct SweepArguments {
     /// Warm passes of a run at each place: in each, every file is read once, with dropped caches
     #[arg(long, default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     passes: usize,
-    /// A directory in memory to compare with. Longer paths take longer to open: give one as deep as the mount to
-    /// compare the file systems alone
+    /// A directory in memory to compare with; files are put as deep in it as they are in the mount, since an open pays for each
+    /// directory on its way
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     tmpfs: PathBuf,
     /// Writes the figures as JSON

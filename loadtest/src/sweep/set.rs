@@ -34,9 +34,11 @@ impl Set {
     }
 
     fn new(blobs: Vec<TestBlob>, size: usize, store: &Node, mount: &Node, tmpfs: &Path) -> Result<Self, FuseError> {
+        let dir = as_deep(tmpfs, &mount.mount.join("blobs"));
+        std::fs::create_dir_all(&dir).map_err(FuseError::at(&dir))?;
         let files = |path: &dyn Fn(&TestBlob) -> PathBuf| Files::new(blobs.iter().map(path).collect(), size);
         let places = Places {
-            tmpfs: files(&|blob| tmpfs.join(blob.id.to_string())),
+            tmpfs: files(&|blob| dir.join(blob.id.to_string())),
             backing: files(&|blob| store.backing(blob.id)),
             mount: files(&|blob| mount.file(blob.id)),
         };
@@ -66,7 +68,25 @@ impl Set {
     }
 }
 
+/// A directory below `tmpfs` with as many components as `other` has: an open pays for each, and it is the file systems that are compared.
+fn as_deep(tmpfs: &Path, other: &Path) -> PathBuf {
+    let missing = other.components().count().saturating_sub(tmpfs.components().count());
+    std::iter::repeat_n("deep", missing).fold(tmpfs.to_owned(), |dir, name| dir.join(name))
+}
+
 fn blobs(arguments: &SweepArguments, labels: &[u64]) -> Vec<TestBlob> {
     let blob = |file| TestBlob::new(arguments.size as u64, arguments.seed, &[labels, &[file as u64]].concat());
     (0..arguments.files).map(blob).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_made_as_long_as_the_mounts() {
+        let deep = |tmpfs: &str, other: &str| as_deep(Path::new(tmpfs), Path::new(other));
+        assert_eq!(deep("/dev/shm/x", "/tmp/y/n1/mnt/blobs"), Path::new("/dev/shm/x/deep/deep"));
+        assert_eq!(deep("/dev/shm/x", "/mnt/blobs"), Path::new("/dev/shm/x"));
+    }
 }
