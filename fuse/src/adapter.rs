@@ -33,7 +33,7 @@ const FRAGMENT: u32 = 4096;
 const LONGEST_NAME: u32 = NAME_MAX as u32;
 const GENERATION: Generation = Generation(0);
 
-/// Threads that take the kernel's requests, each from a queue of its own. Sixteen readers of 4 KiB that miss the page cache get 0.63 of what
+/// Threads that take the kernel's requests, each over a descriptor of its own. Sixteen readers of 4 KiB that miss the page cache get 0.63 of what
 /// the backing file gives with 32 threads, 0.55 with 12 and 0.49 with 4 or 6; one that is idle costs nothing.
 pub(crate) const THREADS: usize = 32;
 /// Those that stay free for requests that need no disk.

@@ -12,13 +12,18 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Directories of one origin that are listed at one time.
 const AT_ONCE: usize = 4;
 
+/// How many times as long as a round the rest behind it is at least: so it takes at most a twentieth of a core, or of a bucket's patience.
+const REST: u32 = 20;
+/// A directory of which nothing was asked for so long is left alone: its names are taken back, and its next reader pays for one lookup.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
 /// Lists, once per time to live, those directories of an origin in which the kernel knows a name, and takes back the names that do not hold
-/// any more. A round that takes longer than that is followed by as long a rest.
+/// any more.
 pub(crate) async fn follow(names: Names, origin: String) {
     let ttl = names.fs.origin_ttl(&origin).max(SHORTEST);
     let mut last = Duration::ZERO;
     loop {
-        sleep(ttl.max(last)).await;
+        sleep(ttl.max(last * REST)).await;
         let begin = Instant::now();
         round(&names, &origin).await;
         last = begin.elapsed();
@@ -28,6 +33,12 @@ pub(crate) async fn follow(names: Names, origin: String) {
 async fn round(names: &Names, origin: &str) {
     let directories = stream::iter(names.fs.known_directories(origin));
     directories
-        .for_each_concurrent(AT_ONCE, |directory| async move { names.take_back(names.fs.stale(&directory).await).await })
+        .for_each_concurrent(AT_ONCE, |directory| async move {
+            let stale = match directory.seen.elapsed() >= FORGOTTEN {
+                true => names.fs.known(&directory),
+                false => names.fs.stale(&directory).await,
+            };
+            names.take_back(stale).await;
+        })
         .await;
 }

@@ -69,15 +69,21 @@ impl HerringFs {
         }
         // Ids are ASCII and keys are UTF-8, so nothing else can be here.
         let name = name.to_str().ok_or(FsError::NoEntry)?;
+        directory.seen.touch();
         let since = self.taken_back();
         let node = self.tree.find(&directory.place, name).await?;
         Ok(self.enter(parent, node, since))
     }
 
-    /// The answer to a lookup that needs no waiting: of the few names that are always there.
+    /// The answer to a lookup that needs no waiting: of the few names that are always there, and of blobs whose manifests are here.
     pub fn lookup_now(&self, parent: u64, name: &OsStr) -> Option<Result<Entry, FsError>> {
-        let found = (parent == ROOT).then(|| self.tree.find_fixed(name.to_str().unwrap_or_default()))?;
-        Some(found.map(|node| self.enter(parent, node, self.taken_back())))
+        let (name, since) = (name.to_str().unwrap_or_default(), self.taken_back());
+        let found = match parent {
+            ROOT => self.tree.find_fixed(name),
+            BLOBS => Ok(self.tree.find_blob_now(name)?),
+            _ => return None,
+        };
+        Some(found.map(|node| self.enter(parent, node, since)))
     }
 
     pub fn getattr(&self, ino: u64) -> Result<(FileAttr, Duration), FsError> {
@@ -159,7 +165,9 @@ impl HerringFs {
         {
             return Ok(listing);
         }
-        let place = self.inodes.get(ino)?.place.clone();
+        let directory = self.inodes.get(ino)?;
+        directory.seen.touch();
+        let place = directory.place.clone();
         let since = self.taken_back();
         self.listings.put(handle, self.tree.list(&place).await?, since)
     }
@@ -195,6 +203,11 @@ impl HerringFs {
     pub fn known_directories(&self, origin: &str) -> Vec<Arc<Node>> {
         let ours = |node: &Arc<Node>| matches!(&node.place, Place::Prefix { origin: of, .. } if of == origin);
         self.inodes.parents().into_iter().filter(ours).collect()
+    }
+
+    /// What the kernel knows by name in `directory`.
+    pub fn known(&self, directory: &Node) -> Vec<Arc<Node>> {
+        self.inodes.named(directory.ino)
     }
 
     /// What the kernel believes about names in `directory` although its origin does not say so any more.

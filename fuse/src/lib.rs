@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `blobs/<64 hex digits>` | any blob of the swarm; the listing has those that this node knows |
 //! | `origins/<origin>/<key…>` | the origin's keys, read through the swarm |
+//! | `.local/` | not listed: where blobs that are read natively are linked to |
 
 mod adapter;
 mod buffer;

@@ -171,7 +171,7 @@ fn bind(config: &MountConfig, at: &Path, swarm: &Swarm) -> Option<Bind> {
         return None;
     }
     let without = |error| tracing::warn!(%error, "native reads are off: the store cannot be bound into the mount, which takes CAP_SYS_ADMIN");
-    Bind::new(at, &swarm.blobs_dir()).map_err(without).ok()
+    Bind::new(at, &swarm.native_dir()).map_err(without).ok()
 }
 
 /// Whether the session ended. It cannot as long as a file is open in it or it is mounted elsewhere too, so it is joined

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::FileType;
 use herring_blob::{BlobId, ByteRange, ContentId, ObjectRef};
@@ -126,6 +127,30 @@ pub(crate) struct Node {
     pub size: u64,
     pub modified: SystemTime,
     pub content: OnceCell<Content>,
+    /// When something in this directory was asked for last.
+    pub seen: Seen,
+}
+
+/// A moment that can be moved to now.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    begin: Instant,
+    /// Seconds since then.
+    last: AtomicU64,
+}
+
+impl Seen {
+    fn now() -> Self {
+        Self { begin: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    pub fn touch(&self) {
+        self.last.store(self.begin.elapsed().as_secs(), Relaxed);
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed().saturating_sub(Duration::from_secs(self.last.load(Relaxed)))
+    }
 }
 
 impl Node {
@@ -134,7 +159,7 @@ impl Node {
             Place::Link { target, .. } => target.as_os_str().len() as u64,
             _ => size,
         };
-        Self { ino: place.ino(), place, size, modified, content: OnceCell::new() }
+        Self { ino: place.ino(), place, size, modified, content: OnceCell::new(), seen: Seen::now() }
     }
 
     pub fn opened(content: Content) -> Self {
@@ -143,7 +168,8 @@ impl Node {
             Source::Object(object) => Place::Object(object.clone()),
         };
         let ino = place.ino();
-        Self { ino, place, size: content.size(), modified: content.modified(), content: OnceCell::new_with(Some(content)) }
+        let (size, modified) = (content.size(), content.modified());
+        Self { ino, place, size, modified, content: OnceCell::new_with(Some(content)), seen: Seen::now() }
     }
 
     /// Whether `content` is what this node stands for.

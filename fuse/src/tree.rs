@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use herring_blob::BlobId;
-use herring_swarm::{Content, Listed, LocalBlob, OpenError, Swarm};
+use herring_swarm::{Content, Listed, LocalBlob, OpenError, Source, Swarm};
 
 use crate::error::FsError;
 use crate::listing::Item;
@@ -77,6 +77,12 @@ impl Tree {
         })
     }
 
+    /// The same where nobody need be asked, nor the disk.
+    pub fn find_blob_now(&self, name: &str) -> Option<Node> {
+        let id: BlobId = name.parse().ok().filter(|id: &BlobId| id.to_string() == name && !self.is_native())?;
+        Some(Node::opened(self.swarm.open_blob_now(id)?))
+    }
+
     /// Where a blob's file is, seen from `blobs/`, if it can be read natively.
     fn link(&self, id: BlobId) -> Option<PathBuf> {
         let path = self.swarm.native_path(id)?;
@@ -116,6 +122,18 @@ impl Tree {
             _ => return Err(FsError::IsADirectory),
         };
         match opened {
+            Ok(content) if node.is(&content) => Ok(content),
+            Ok(content) => self.open_anew(node, &content).await,
+            Err(OpenError::NotFound { .. }) => Err(FsError::Gone),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A listing may be newer than what the swarm remembers of an object.
+    async fn open_anew(&self, node: &Node, old: &Content) -> Result<Content, FsError> {
+        let Source::Object(object) = old.source() else { return Err(FsError::Gone) };
+        self.swarm.forget_object(&object.origin, &object.key);
+        match self.swarm.open_object(&object.origin, &object.key).await {
             Ok(content) if node.is(&content) => Ok(content),
             Ok(_) | Err(OpenError::NotFound { .. }) => Err(FsError::Gone),
             Err(error) => Err(error.into()),

@@ -132,13 +132,22 @@ impl Entry {
         self.is_alive() && self.0.table.present_count() == self.0.geometry.chunk_count()
     }
 
-    /// The file with the bytes, relative to [`Store::blobs_dir`](crate::Store::blobs_dir), for who wants to read it without this program.
+    /// A file with the bytes in [`Store::native_dir`](crate::Store::native_dir), for who wants to read it without this program.
     /// Only of a blob of which all is here and was verified since the store was opened: such a file never changes, until the
-    /// blob is removed.
+    /// blob is removed and the file with it. It is a second name of the data, made here: the first one may come to name a file with
+    /// holes when the blob was removed and comes back. BLOCKS, shortly.
     pub fn native_path(&self) -> Option<PathBuf> {
-        let whole = self.is_alive() && self.0.table.verified_count() == self.0.geometry.chunk_count();
-        let native = whole && matches!(self.0.id, ContentId::Blob(_));
-        native.then(|| self.data_path().strip_prefix(self.0.disk.layout.blobs()).ok().map(PathBuf::from)).flatten()
+        let life = self.live()?;
+        let whole = self.0.table.verified_count() == self.0.geometry.chunk_count();
+        let native = (whole && matches!(self.0.id, ContentId::Blob(_))).then(|| self.0.disk.layout.native(&self.0.id))?;
+        match std::fs::hard_link(self.data_path(), &native) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                tracing::warn!(id = %self.0.id, %error, "a blob cannot be given a name to be read natively");
+                return None;
+            }
+            _ => drop(life),
+        }
+        native.file_name().map(PathBuf::from)
     }
 
     /// Whether it is still in the store.
@@ -189,6 +198,7 @@ impl Entry {
             return Ok(false);
         }
         let layout = &self.0.disk.layout;
+        remove_file(&layout.native(&self.0.id))?;
         remove_file(&layout.meta(&self.0.id))?;
         self.0.alive.store(false, Release);
         self.0.disk.files.close(self.0.handle);

@@ -80,6 +80,15 @@ impl Layout {
         Ok(place)
     }
 
+    /// Second names of the data of blobs that are whole and verified, which anybody may read as they are. Empty after a start.
+    pub fn native_dir(&self) -> PathBuf {
+        self.dir.join("native")
+    }
+
+    pub fn native(&self, id: &ContentId) -> PathBuf {
+        self.native_dir().join(self.place(id).1)
+    }
+
     /// Where an entry's meta is written before it is renamed into place.
     pub fn draft(&self, id: &ContentId) -> PathBuf {
         self.uploads().join(self.place(id).1).with_extension("meta")
@@ -118,6 +127,7 @@ impl Layout {
             Some(found) if found > FORMAT => return Err(OpenError::Newer { dir: self.dir.clone(), found }),
             Some(_) => {}
         }
+        make_dirs(&self.native_dir())?;
         Ok(lock)
     }
 

@@ -18,6 +18,7 @@ use crate::{Entry, OpenError};
 pub(crate) fn scan(disk: &Arc<Disk>) -> Result<HashMap<ContentId, Entry>, OpenError> {
     let mut entries = HashMap::new();
     empty(&disk.layout.uploads())?;
+    empty(&disk.layout.native_dir())?;
     for name in shelved(&disk.layout.blobs())? {
         find::<BlobId>(disk, &name, &mut entries)?;
     }
@@ -33,8 +34,8 @@ fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-fn empty(uploads: &Path) -> Result<(), OpenError> {
-    names(uploads)?.iter().map(|name| uploads.join(name)).try_for_each(|path| remove_file(&path).map_err(OpenError::at(&path)))
+fn empty(dir: &Path) -> Result<(), OpenError> {
+    names(dir)?.iter().map(|name| dir.join(name)).try_for_each(|path| remove_file(&path).map_err(OpenError::at(&path)))
 }
 
 /// The names on all shelves below `top`, each once, whether its data, its meta or both are there.
@@ -88,7 +89,7 @@ fn read(disk: &Arc<Disk>, id: &ContentId) -> Result<Result<Entry, Broken>, OpenE
     Ok(match meta::read(&file) {
         Ok(meta) if meta.description.id() == *id => Ok(Entry::new(disk.clone(), *id, meta, false)),
         Ok(_) => Err(Broken::Rotten(MetaError::Another)),
-        // A rotten sector does not make a file shorter, and what is kept was whole before it had its name.
+        // A rotten sector does not make a file shorter than its fixed part; it may make it seem too short for what it says of itself.
         Err(MetaError::Stub) => Err(Broken::Half("its meta was never written")),
         Err(error) => Err(Broken::Rotten(error)),
     })

@@ -32,6 +32,8 @@ pub struct StoreConfig {
 /// blobs/ab/<64 hex>[.meta]      bytes, and which of them are there
 /// objects/ab/<64 hex>[.meta]    the same, for versions of origins' objects
 /// uploads/<uuid>                not committed; removed at open
+/// native/<64 hex>               second names of blobs that are whole and verified; removed at open
+/// quarantine/<uuid>/            what a rotten meta described; for people to look at and delete, not counted
 /// quarantine/<uuid>/<64 hex>…   files whose meta turned out rotten at open: for somebody to look at, not used
 /// ```
 #[derive(Clone)]
@@ -76,9 +78,9 @@ impl Store {
         look(&self.0.entries.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where the blobs' files are: what [`Entry::native_path`] is relative to.
-    pub fn blobs_dir(&self) -> PathBuf {
-        self.0.disk.layout.blobs()
+    /// Where the files of blobs are that may be read without this program: what [`Entry::native_path`] is relative to.
+    pub fn native_dir(&self) -> PathBuf {
+        self.0.disk.layout.native_dir()
     }
 
     /// Bytes that are free under the cap. Another writer may take them at any moment.

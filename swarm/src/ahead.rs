@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use herring_blob::ByteRange;
 use herring_store::Entry;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::MEMORY_DEADLINE;
 use crate::fetch::Role;
@@ -18,7 +18,7 @@ const IN_FLIGHT: usize = 12;
 /// A reader that has not moved for this long has stopped.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// What fetches ahead of one reader: a task that ends when it is dropped, or the reader has stopped.
+/// What fetches ahead of one reader: a task that ends when the reader has stopped.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead(Option<watch::Sender<Aim>>);
 
@@ -62,10 +62,10 @@ impl Ahead {
 impl Swarm {
     /// Notes that a reader reads `range`, and sends for more ahead of one that goes forward.
     pub(crate) fn note(&self, content: &Content, range: ByteRange) {
-        let window = self.0.config.read_ahead;
+        let (after, window) = (self.0.config.read_ahead_after, self.0.config.read_ahead);
         if window > 0 {
             content.streams(|streams| {
-                if let Some(forward) = streams.note(range, window) {
+                if let Some(forward) = streams.note(range, after, window) {
                     forward.kept.aim(self, content, forward.ahead);
                 }
             });
@@ -78,7 +78,8 @@ impl Swarm {
         // Grows with every chunk that landed, twice as many each time round: on a slow link, what is sent for ahead would take the
         // bandwidth from what the reader waits for (at 100 Mbit/s the first MiB came after 0.6 s instead of 0.1).
         let mut lanes = 1;
-        loop {
+        let mut idle_from = Instant::now() + IDLE;
+        while Instant::now() < idle_from {
             let aim = *aims.borrow_and_update();
             next = aim.from.max(next);
             if next < aim.until && flying.len() < lanes {
@@ -96,8 +97,11 @@ impl Swarm {
                     true => lanes = (lanes + 1).min(IN_FLIGHT),
                     false => return,
                 },
-                aimed = aims.changed() => if aimed.is_err() { return },
-                () = sleep(IDLE), if flying.is_empty() => return,
+                aimed = aims.changed() => match aimed {
+                    Ok(()) => idle_from = Instant::now() + IDLE,
+                    Err(_) => return,
+                },
+                () = sleep_until(idle_from) => return,
             }
             // Back to where the reader is, where that jumped.
             if aims.borrow().until < next.saturating_sub(1) {
@@ -118,10 +122,11 @@ impl Swarm {
         !gone && self.0.store.room() >= needed
     }
 
-    /// Whether the chunk landed. Of the readers' memory only half is for what nobody waits for yet.
+    /// Whether the chunk landed on the disk. Of the readers' memory only half is for what nobody waits for yet.
     async fn fetch_ahead(&self, content: &Content, chunk: u32) -> bool {
         let length = content.geometry().chunk_range(chunk).len();
         let Ok(_share) = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await else { return false };
-        self.fetch(content, chunk, Role::Reader).await.is_ok()
+        let landed = self.launch(content, chunk, 0, Role::Reader).landed().await;
+        landed && !self.is_wanted(content, chunk)
     }
 }

@@ -80,13 +80,20 @@ impl Flight {
         if self.content.digest(self.chunk).is_some_and(|digest| digest != body.digests().digest()) {
             return Err(Useless::Lied("another digest than the manifest's".into()));
         }
-        self.pilot.expect(body.digests());
+        if !self.pilot.expect(body.digests()) {
+            return Err(PeerError::Broken("the origin itself gives it by now".into()).into());
+        }
         self.land_all(&mut body, share).await
     }
 
     async fn land_all(&self, body: &mut ChunkStream, share: &Arc<Share>) -> Result<Chunk, Useless> {
+        let digests = body.digests().clone();
         while let Some((index, bytes)) = body.next().await? {
-            let landed = self.pilot.land(index, bytes, share).map_err(|wrong| Useless::Lied(wrong.to_string()))?;
+            if !self.pilot.expects(&digests) {
+                return Err(PeerError::Broken("somebody else's word replaced this one's".into()).into());
+            }
+            let landed =
+                self.pilot.land(index, bytes, Some(&digests), share).map_err(|wrong| Useless::Lied(wrong.to_string()))?;
             if let Some(chunk) = landed {
                 return Ok(chunk);
             }
@@ -133,7 +140,7 @@ impl Flight {
             let mut bytes: Bytes = bytes?;
             fetched_bytes("origin", bytes.len() as u64);
             while let Some((index, piece)) = cutter.cut(&mut bytes) {
-                if let Ok(Some(chunk)) = self.pilot.land(index, piece, share) {
+                if let Ok(Some(chunk)) = self.pilot.land(index, piece, None, share) {
                     counter!(m::CHUNKS_FETCHED, "from" => "origin").increment(1);
                     return Ok(Some(chunk));
                 }

@@ -18,6 +18,9 @@ pub struct SwarmConfig {
     /// Bytes that are fetched at most ahead of a reader that goes forward, 256 MiB; it grows with what the reader has read in one
     /// run. They wait on the disk. 0: nothing is.
     pub read_ahead: u64,
+    /// Bytes that a reader must have read in one run before anything is fetched ahead of it: 5 MiB, more than the 4 MiB that the kernel reads
+    /// around a page of a map that is touched anywhere.
+    pub read_ahead_after: u64,
     /// A second owner is asked when the first has not answered a blob's chunk for this long.
     /// A 4 MiB chunk takes 2 ms at 2 GB/s and 34 ms at 1 Gbit/s; half a second is a peer in trouble.
     pub hedge: Duration,
@@ -35,6 +38,7 @@ impl Default for SwarmConfig {
             put_memory: 256 << 20,
             peer_memory: 256 << 20,
             read_ahead: 256 << 20,
+            read_ahead_after: 5 << 20,
             hedge: Duration::from_millis(500),
             origin_hedge: Duration::from_secs(30),
         }

@@ -86,8 +86,10 @@ impl Flight {
         if let Some(chunk) = self.swarm.chunk_here(&self.content.id(), self.chunk).await {
             return Ok(Held::new(chunk, share));
         }
+        // Here, but the disk does not give it: then it would be fetched anew for each of its parts.
+        let unreadable = self.swarm.0.store.get(&self.content.id()).is_some_and(|entry| entry.has(self.chunk));
         let held = Held::new(self.ask_around(&share).await?, share);
-        self.keep(&held).await;
+        self.keep(&held, unreadable).await;
         Ok(held)
     }
 
@@ -117,13 +119,15 @@ impl Flight {
 
     /// Keeps the chunk on the disk. What finds no room there stays in memory for a while, since a mount asks for a chunk in
     /// pieces of at most 1 MiB.
-    async fn keep(&self, held: &Held) {
+    async fn keep(&self, held: &Held, unreadable: bool) {
         let written = match self.entry_to_fill().await {
             Ok(entry) => entry.write_chunk(self.chunk, held.chunk()).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = written {
+        let kept = written.inspect_err(|error| {
             tracing::debug!(content = %self.content, chunk = self.chunk, %error, "a chunk was passed on but not kept");
+        });
+        if unreadable || kept.is_err_and(|error| !matches!(error, WriteError::Gone)) {
             self.swarm.0.unkept.insert((self.content.id(), self.chunk), held.clone());
         }
     }

@@ -2,6 +2,7 @@
 //! comes from the origin itself.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -25,6 +26,24 @@ pub(crate) struct Landing {
     state: watch::Sender<State>,
     /// The piece that is wanted first.
     first: u32,
+    /// Readers that wait now, without those who only sent for it ahead.
+    waiting: AtomicUsize,
+}
+
+/// One of those who wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -92,22 +111,29 @@ impl State {
 
 impl Landing {
     pub fn new(first: u32) -> Arc<Self> {
-        Arc::new(Self { state: watch::Sender::new(State::Empty), first })
+        Arc::new(Self { state: watch::Sender::new(State::Empty), first, waiting: AtomicUsize::new(0) })
     }
 
-    /// Whether anybody waits for it now.
+    /// Whether a reader waits for it now.
     pub fn is_awaited(&self) -> bool {
-        self.state.receiver_count() > 0
+        self.waiting.load(Relaxed) > 0
     }
 
     /// The bytes of `range` of the chunk, as soon as the pieces that hold them are here.
     pub async fn slice(&self, range: Range<u32>) -> Result<Bytes, ReadError> {
+        let _waiting = Waiting::new(&self.waiting);
         self.wait(|state| state.slice(range.clone())).await
     }
 
     /// All of it, once it is on the disk or there is no room for it there.
     pub async fn whole(&self) -> Result<Held, ReadError> {
+        let _waiting = Waiting::new(&self.waiting);
         self.wait(State::whole).await
+    }
+
+    /// Whether it came at all, for who is in no hurry.
+    pub async fn landed(&self) -> bool {
+        self.wait(|state| state.whole().map(|landed| landed.is_ok())).await
     }
 
     async fn wait<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
@@ -145,12 +171,21 @@ impl Pilot {
         turned.into_iter().find(|index| !arrival.has(*index)).unwrap_or(0)
     }
 
-    /// From now on pieces must be these. What landed before stays if it was to be the same.
-    pub fn expect(&self, digests: &PieceDigests) {
+    /// From now on pieces must be these. What landed before stays if it was to be the same. False where the origin itself has begun to
+    /// give the chunk: what a peer says of it is not believed any more.
+    pub fn expect(&self, digests: &PieceDigests) -> bool {
         let mut arrival = self.arrival();
-        if arrival.as_ref().and_then(Arrival::expected) != Some(digests) {
-            *arrival = Some(Arrival::verifying(digests.clone()));
+        match arrival.as_ref().map(Arrival::expected) {
+            Some(None) => return false,
+            Some(Some(same)) if same == digests => {}
+            _ => *arrival = Some(Arrival::verifying(digests.clone())),
         }
+        true
+    }
+
+    /// Whether pieces must be these now.
+    pub fn expects(&self, digests: &PieceDigests) -> bool {
+        self.arrival().as_ref().and_then(Arrival::expected) == Some(digests)
     }
 
     /// From now on pieces are taken as they come, from the beginning to the end. Which is the first that is missing.
@@ -163,10 +198,17 @@ impl Pilot {
         (0..pieces.count()).find(|index| !arrival.has(*index)).unwrap_or(0)
     }
 
-    /// Takes a piece and shows it. The chunk, once all have landed.
-    pub fn land(&self, index: u32, bytes: Bytes, share: &Arc<Share>) -> Result<Option<Chunk>, WrongPiece> {
+    /// Takes a piece from a giver who said that the pieces are `by`, or from the origin itself, and shows it. The chunk, once all have
+    /// landed. A piece of a giver whose word another's has replaced since is refused: it would be judged by the wrong digests.
+    pub fn land(
+        &self,
+        index: u32,
+        bytes: Bytes,
+        by: Option<&PieceDigests>,
+        share: &Arc<Share>,
+    ) -> Result<Option<Chunk>, WrongPiece> {
         let mut arrival = self.arrival();
-        let Some(arrival) = arrival.as_mut() else { return Err(WrongPiece(index)) };
+        let Some(arrival) = arrival.as_mut().filter(|arrival| arrival.expected() == by) else { return Err(WrongPiece(index)) };
         if !arrival.has(index) {
             arrival.land(index, bytes)?;
             self.landing.state.send_replace(State::Partly(arrival.clone(), Arc::clone(share)));

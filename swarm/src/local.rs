@@ -8,12 +8,12 @@ use herring_store::Entry;
 use crate::{Content, Swarm};
 
 impl Swarm {
-    /// Where the store keeps its blobs.
-    pub fn blobs_dir(&self) -> PathBuf {
-        self.0.store.blobs_dir()
+    /// Where the files of blobs are that may be read without this program.
+    pub fn native_dir(&self) -> PathBuf {
+        self.0.store.native_dir()
     }
 
-    /// The file of a blob below [`blobs_dir`](Self::blobs_dir), if all of it is here and was verified by this process.
+    /// The file of a blob below [`native_dir`](Self::native_dir), if all of it is here and was verified by this process. BLOCKS, shortly.
     pub fn native_path(&self, id: BlobId) -> Option<PathBuf> {
         self.0.store.get(&id.into())?.native_path()
     }

@@ -18,7 +18,7 @@ use crate::{Content, OpenError, Source, Swarm, Tried};
 impl Swarm {
     /// Opens a blob: its manifest from this node's disk, else from its owners, else from whoever may have it.
     pub async fn open_blob(&self, id: BlobId) -> Result<Content, OpenError> {
-        if let Some(content) = self.open_local(id) {
+        if let Some(content) = self.open_blob_now(id) {
             return Ok(content);
         }
         let swarm = self.clone();
@@ -26,7 +26,8 @@ impl Swarm {
         self.0.manifests.join(id, move || async move { swarm.find_manifest(id).await }).await.unwrap_or_else(interrupted)
     }
 
-    pub(crate) fn open_local(&self, id: BlobId) -> Option<Content> {
+    /// Opens a blob whose manifest is on this node's disk. Asks nobody, and does not wait.
+    pub fn open_blob_now(&self, id: BlobId) -> Option<Content> {
         let entry = self.0.store.get(&id.into())?;
         match entry.description() {
             Description::Blob(manifest) => Some(Content::blob(Arc::clone(manifest), entry.modified())),
@@ -35,7 +36,7 @@ impl Swarm {
     }
 
     async fn find_manifest(&self, id: BlobId) -> Result<Content, OpenError> {
-        if let Some(content) = self.open_local(id) {
+        if let Some(content) = self.open_blob_now(id) {
             return Ok(content);
         }
         let view = self.view();

@@ -36,6 +36,7 @@ impl Swarm {
     pub async fn remove_local(&self, id: BlobId) -> Result<(), herring_store::WriteError> {
         self.0.removals.fetch_add(1, Ordering::Relaxed);
         self.0.store.remove(&id.into()).await?;
+        self.0.unkept.retain(|(content, _), _| *content != id.into());
         let _ = self.0.deletions.send(id);
         Ok(())
     }

@@ -36,7 +36,7 @@ pub enum ServeError {
 
 impl Swarm {
     pub fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ServeError> {
-        match self.open_local(id).as_ref().map(Content::source) {
+        match self.open_blob_now(id).as_ref().map(Content::source) {
             Some(Source::Blob(manifest)) => Ok(Arc::clone(manifest)),
             _ => Err(ServeError::NotHere),
         }

@@ -2,9 +2,7 @@ use herring_blob::ByteRange;
 
 /// Readers of one content that are told apart: as many threads as read one map at different offsets.
 const MOST: usize = 64;
-/// What a reader must have read in one run before anything is sent for ahead of it: less may be chance.
-const RUN: u64 = 128 << 10;
-/// How far is sent for ahead, for each byte that was read in one run: after 1 MiB two chunks, after 32 MiB a full window.
+/// How far is sent for ahead, for each byte that was read in one run: after 32 MiB a full window.
 const FACTOR: u64 = 8;
 
 /// The readers of one content, each recognised by where it reads. A mount does not tell which open file a read came through, and
@@ -45,9 +43,9 @@ impl<A> Default for Streams<A> {
 }
 
 impl<A: Default> Streams<A> {
-    /// Notes a read. The reader, if it goes forward; then at most `window` bytes are to be sent for ahead of it.
-    /// The same read noted twice counts once.
-    pub fn note(&mut self, range: ByteRange, window: u64) -> Option<Forward<'_, A>> {
+    /// Notes a read. The reader, if it goes forward and has read `after` bytes in one run, since less may be chance; then at most
+    /// `window` bytes are to be sent for ahead of it. The same read noted twice counts once.
+    pub fn note(&mut self, range: ByteRange, after: u64, window: u64) -> Option<Forward<'_, A>> {
         self.clock += 1;
         let at = self.find(range).unwrap_or_else(|| self.begin(range));
         let stream = &mut self.streams[at];
@@ -57,7 +55,7 @@ impl<A: Default> Streams<A> {
             stream.next = range.end;
             stream.steps += 1;
         }
-        if stream.steps == 0 || stream.run < RUN {
+        if stream.steps == 0 || stream.run < after {
             return None;
         }
         let ahead = ByteRange::at(stream.next, stream.run.saturating_mul(FACTOR).min(window));
@@ -93,13 +91,14 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const WINDOW: u64 = 256 * MIB;
+    const AFTER: u64 = MIB / 8;
 
     fn streams() -> Streams<()> {
         Streams::default()
     }
 
     fn ahead(streams: &mut Streams<()>, start: u64, len: u64) -> Option<ByteRange> {
-        streams.note(ByteRange::at(start, len), WINDOW).map(|forward| forward.ahead)
+        streams.note(ByteRange::at(start, len), AFTER, WINDOW).map(|forward| forward.ahead)
     }
 
     #[test]

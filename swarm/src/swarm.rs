@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     /// What read-ahead may take of `memory`.
     pub ahead_memory: Memory,
     pub chunks: Arc<Flights<(ContentId, u32), Arc<Landing>>>,
-    /// Chunks that found no room on the disk, for those who read them in small pieces.
+    /// Chunks that found no room on the disk, for those who read them in small pieces; until the next sweep.
     pub unkept: Cache<(ContentId, u32), Held, Bytes>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
     pub verifications: Arc<Flights<BlobId, ()>>,
@@ -148,8 +148,9 @@ impl Swarm {
         self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
     }
 
-    /// Drops puts that nobody has continued for `idle`. Called from time to time.
+    /// Drops puts that nobody has continued for `idle`, and what is in memory for want of room. Called from time to time.
     pub async fn sweep(&self, idle: std::time::Duration) {
+        self.0.unkept.clear();
         self.0.store.sweep_uploads(idle).await;
     }
 

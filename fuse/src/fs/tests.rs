@@ -347,7 +347,7 @@ async fn natively_read_blobs_are_links_to_files_of_the_store() {
     let target = fs.readlink(link.attr.ino.0).unwrap();
     assert_eq!(target.as_os_str().len() as u64, link.attr.size);
     let path = target.strip_prefix(format!("../{LOCAL_NAME}")).unwrap();
-    assert!(std::fs::read(rig.swarm.blobs_dir().join(path)).unwrap() == bytes);
+    assert!(std::fs::read(rig.swarm.native_dir().join(path)).unwrap() == bytes);
     assert_eq!(entered(&fs, BLOBS).await[&id.to_string()], link.attr);
     assert!(read_all(&fs, file.ino.0, CHUNK).await == bytes, "who had it open before goes on");
     assert_eq!(fs.readlink(file.ino.0).unwrap_err().errno(), Errno::EINVAL);

@@ -64,6 +64,7 @@ impl Setup {
             replicas,
             chunk_size: CHUNK,
             read_ahead: 0,
+            read_ahead_after: 128 << 10,
             hedge: never,
             origin_hedge: never,
             ..SwarmConfig::default()
