@@ -110,12 +110,13 @@ impl Mount {
             tasks.spawn_on(freshness::follow(names.clone(), origin), &runtime);
         }
         tasks.spawn_on(names.clone().follow_deletions(deletions), &runtime);
-        tasks.spawn_on(names.follow_changes(changes), &runtime);
+        tasks.spawn_on(names.clone().follow_changes(changes), &runtime);
         tasks.spawn_on(pages::sweep(Arc::clone(&fs)), &runtime);
         tasks.spawn_on(async move { readers.watch().await }, &runtime);
         let bind = config.native_reads.then(|| bind(&config, &at, &swarm)).flatten();
         if bind.is_some() {
             fs.set_native();
+            tasks.spawn_on(names.take_back_blobs(), &runtime);
         }
         tracing::info!(at = %at.display(), native_reads = bind.is_some(), "mounted");
         Ok(Self { at, id, session: Some(session), bind, tasks })

@@ -39,6 +39,12 @@ impl Names {
         }
     }
 
+    /// Those of all blobs, for they may be links from now on.
+    pub async fn take_back_blobs(self) {
+        self.fs.taking_back();
+        self.tell(self.fs.known_blobs().into_iter().map(|id| (BLOBS, id.to_string())).collect()).await;
+    }
+
     /// Those of files that turned out to be changed when they were read.
     pub async fn follow_changes(self, mut changes: mpsc::Receiver<u64>) {
         while let Some(ino) = changes.recv().await {

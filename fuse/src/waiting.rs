@@ -15,8 +15,9 @@ use crate::readers::Readers;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// After that, it is looked whether the reader still lives. Nearly all requests are answered before.
 const LONG: Duration = Duration::from_millis(100);
-/// Requests that wait at one time, each with at most 1 MiB of answer. With all of them taken, requests stay in the kernel's queue.
-const MAX_IN_FLIGHT: usize = 512;
+/// Requests that wait at one time: more than the 256 read-aheads of the kernel and a thousand readers. Who waits holds no bytes yet. With all of
+/// them taken, requests stay in the kernel's queue.
+const MAX_IN_FLIGHT: usize = 2048;
 
 pub(crate) struct Waiting {
     runtime: Handle,

@@ -247,6 +247,18 @@ async fn a_new_version_is_a_new_inode_and_the_old_one_never_shows_it() {
 }
 
 #[tokio::test]
+async fn a_listing_newer_than_what_is_remembered_is_no_stale_file() {
+    let (rig, fs) = rig();
+    rig.write("f", b"old");
+    let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
+    let old = walk(&fs, &format!("origins/{ORIGIN}/f")).await.unwrap().attr.ino.0;
+    assert_eq!(fs.read(old, 0, 10).await.unwrap(), "old");
+    rig.write("f", b"newer");
+    let new = entered(&fs, root).await["f"].ino.0;
+    assert_eq!(fs.read(new, 0, 10).await.unwrap(), "newer");
+}
+
+#[tokio::test]
 async fn without_a_version_the_time_tells_versions_apart() {
     let (rig, _) = rig();
     rig.write("f", b"abc");
