@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use ::metrics::Counter;
@@ -44,6 +45,8 @@ pub(crate) struct Adapter {
     waiting: Waiting,
     /// The session's threads that may wait for the disk.
     disk: Semaphore,
+    /// The mount is being taken away by this process.
+    ending: Arc<AtomicBool>,
     /// Made once: to look a counter up takes longer than to count.
     reads: Counter,
     read_bytes: Counter,
@@ -52,10 +55,10 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    pub fn new(fs: Arc<HerringFs>, waiting: Waiting) -> Self {
+    pub fn new(fs: Arc<HerringFs>, waiting: Waiting, ending: Arc<AtomicBool>) -> Self {
         let reads = ::metrics::counter!(metrics::REQUESTS, "op" => "read");
         let read_bytes = ::metrics::counter!(metrics::READ_BYTES);
-        Self { fs, waiting, disk: Semaphore::new(THREADS - FREE_THREADS), reads, read_bytes, silent_open: false }
+        Self { fs, waiting, disk: Semaphore::new(THREADS - FREE_THREADS), ending, reads, read_bytes, silent_open: false }
     }
 
     /// Answers from a task, so that this thread can take the kernel's next request.
@@ -144,6 +147,13 @@ macro_rules! always {
 }
 
 impl Filesystem for Adapter {
+    /// The end of the session, wanted or not.
+    fn destroy(&mut self) {
+        if !self.ending.load(Ordering::Acquire) {
+            tracing::error!("the mount was taken away by somebody else: this node goes on without it; restart it to mount again");
+        }
+    }
+
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let wanted = [
             // Sixteen cold lookups in one directory take as long as one, not as sixteen.
@@ -272,10 +282,10 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         count("statfs");
-        let usage = self.fs.usage();
+        let (used, free) = self.fs.space();
         let fragments = |bytes: u64| bytes / u64::from(FRAGMENT);
-        let free = fragments(usage.capacity.saturating_sub(usage.bytes));
-        reply.statfs(fragments(usage.capacity), free, free, 0, 0, FRAGMENT, LONGEST_NAME, FRAGMENT);
+        let (all, free) = (fragments(used.saturating_add(free)), fragments(free));
+        reply.statfs(all, free, free, 0, 0, FRAGMENT, LONGEST_NAME, FRAGMENT);
     }
 
     always! {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fuser::{FileAttr, FileType, INodeNo};
 use herring_blob::BlobId;
-use herring_swarm::{ReadError, Swarm, Usage};
+use herring_swarm::{ReadError, Swarm};
 use tokio::sync::mpsc;
 
 use crate::error::FsError;
@@ -190,8 +190,9 @@ impl HerringFs {
         }
     }
 
-    pub fn usage(&self) -> Usage {
-        self.swarm.usage()
+    /// Bytes that this node's store has, and how many more it can take.
+    pub fn space(&self) -> (u64, u64) {
+        (self.swarm.usage().bytes, self.swarm.free())
     }
 
     /// Blobs that can be read natively are links from now on.

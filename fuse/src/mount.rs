@@ -1,6 +1,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -87,6 +88,8 @@ pub struct Mount {
     bind: Option<Bind>,
     /// What is done in the background for it.
     tasks: JoinSet<()>,
+    /// Tells the session that its end is wanted.
+    ending: Arc<AtomicBool>,
 }
 
 impl Mount {
@@ -99,7 +102,8 @@ impl Mount {
         let (fs, changes) = HerringFs::new(swarm.clone());
         let (fs, readers) = (Arc::new(fs), Arc::new(Readers::default()));
         let deletions = swarm.deletions();
-        let adapter = Adapter::new(Arc::clone(&fs), Waiting::new(runtime.clone(), Arc::clone(&readers)));
+        let ending = Arc::new(AtomicBool::new(false));
+        let adapter = Adapter::new(Arc::clone(&fs), Waiting::new(runtime.clone(), Arc::clone(&readers)), Arc::clone(&ending));
         let session = Session::new(adapter, &at, &options(config.allow_other)).and_then(Session::spawn);
         let session = session.map_err(|error| mount_error(&at, error))?;
         let id = mount_id(&at);
@@ -119,7 +123,7 @@ impl Mount {
             tasks.spawn_on(names.take_back_blobs(), &runtime);
         }
         tracing::info!(at = %at.display(), native_reads = bind.is_some(), "mounted");
-        Ok(Self { at, id, session: Some(session), bind, tasks })
+        Ok(Self { at, id, session: Some(session), bind, tasks, ending })
     }
 
     /// The directory, without symbolic links.
@@ -134,6 +138,7 @@ impl Mount {
 
     fn end(&mut self) -> Result<Unmounted, UnmountError> {
         let Some(session) = self.session.take() else { return Ok(Unmounted::Before) };
+        self.ending.store(true, Ordering::Release);
         self.tasks.abort_all();
         if session.guard.is_finished() || !self.is_there() {
             // Dropping the session would unmount whatever is at the path now.

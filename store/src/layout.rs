@@ -42,6 +42,10 @@ impl Layout {
         Self { dir, synced: Mutex::default() }
     }
 
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub fn blobs(&self) -> PathBuf {
         self.dir.join("blobs")
     }

@@ -88,6 +88,14 @@ impl Store {
         self.0.disk.space.room()
     }
 
+    /// Bytes that can still be written: what is free under the cap, or on the disk below it where that is less. Asks the disk's file
+    /// system, which takes some microseconds.
+    pub fn free(&self) -> u64 {
+        let disk =
+            rustix::fs::statvfs(self.0.disk.layout.dir()).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        self.room().min(disk)
+    }
+
     pub fn usage(&self) -> Usage {
         let space = &self.0.disk.space;
         let (blobs, all) = self.entries(|entries| {

@@ -120,7 +120,8 @@ impl Flight {
         match self.take_from_origin(origin, &object, share).await {
             Ok(Some(chunk)) => Answer::Chunk(chunk),
             Ok(None) => no("gave fewer bytes than it should".into()),
-            Err(OriginError::Changed { .. }) => Answer::Changed,
+            // An object that was deleted changed as well: who opens it again is told that it is gone.
+            Err(OriginError::Changed { .. } | OriginError::NotFound { .. }) => Answer::Changed,
             Err(error) => no(error.to_string()),
         }
     }

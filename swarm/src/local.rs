@@ -8,6 +8,11 @@ use herring_store::Entry;
 use crate::{Content, Swarm};
 
 impl Swarm {
+    /// Bytes that this node's store can still take: under its cap, and on its disk.
+    pub fn free(&self) -> u64 {
+        self.0.store.free()
+    }
+
     /// Where the files of blobs are that may be read without this program.
     pub fn native_dir(&self) -> PathBuf {
         self.0.store.native_dir()

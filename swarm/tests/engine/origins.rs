@@ -144,3 +144,18 @@ async fn what_no_origin_has_is_not_found() {
     let content = swarm.open_object("empty", "nothing").await.unwrap();
     assert_eq!(net.nodes[0].drain(&content).await.unwrap(), b"");
 }
+
+#[tokio::test]
+async fn an_object_that_was_deleted_has_changed_for_who_has_it_open() {
+    let dir = TempDir::new().unwrap();
+    let net = Setup::new(2, 1).origin("deleted", &dir).start().await;
+    std::fs::write(dir.path().join("o"), noise(90, 8 * CHUNK_LEN)).unwrap();
+    let reader = &net.nodes[0].swarm;
+    let content = reader.open_object("deleted", "o").await.unwrap();
+    let read = async |chunk: u64| reader.read(&content, ByteRange::at(chunk * u64::from(CHUNK), 10)).await;
+    assert!(read(0).await.is_ok());
+    std::fs::remove_file(dir.path().join("o")).unwrap();
+    for chunk in 1..8 {
+        assert!(matches!(read(chunk).await, Err(ReadError::Changed { .. })), "chunk {chunk}, whoever owns it");
+    }
+}
