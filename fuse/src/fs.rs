@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fuser::{FileAttr, FileType, INodeNo};
 use herring_blob::BlobId;
-use herring_swarm::{ReadError, Swarm};
+use herring_swarm::{Content, ReadError, Swarm};
 use tokio::sync::mpsc;
 
 use crate::error::FsError;
@@ -96,20 +96,24 @@ impl HerringFs {
 
     /// Fills `buffer` from `offset` on, less than all of it only at the end, if that takes no waiting.
     pub fn read_now<'a>(&self, ino: u64, offset: u64, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        let node = self.inodes.get(ino).ok()?;
-        let (content, buffer) = node.within(offset, buffer)?;
-        if !buffer.is_empty() && !self.swarm.read_into_now(content, offset, buffer) {
-            return None;
-        }
-        self.pages.note(content, offset, buffer.len());
-        Some(buffer)
+        self.fill(ino, offset, buffer, Swarm::read_into_now)
     }
 
     /// The same from this node's disk, waiting for it. `None` where the disk lacks something of it.
     pub fn read_local<'a>(&self, ino: u64, offset: u64, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        self.fill(ino, offset, buffer, Swarm::read_into_local)
+    }
+
+    fn fill<'a>(
+        &self,
+        ino: u64,
+        offset: u64,
+        buffer: &'a mut [u8],
+        read: impl FnOnce(&Swarm, &Content, u64, &mut [u8]) -> bool,
+    ) -> Option<&'a [u8]> {
         let node = self.inodes.get(ino).ok()?;
         let (content, buffer) = node.within(offset, buffer)?;
-        if !buffer.is_empty() && !self.swarm.read_into_local(content, offset, buffer) {
+        if !buffer.is_empty() && !read(&self.swarm, content, offset, buffer) {
             return None;
         }
         // Some of it may have been in the page cache, because a chunk was just written: that stays there.

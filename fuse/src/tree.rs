@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use herring_blob::BlobId;
-use herring_swarm::{Content, Listed, LocalBlob, OpenError, Source, Swarm};
+use herring_swarm::{Content, Listed, LocalBlob, OpenError, Swarm};
 
 use crate::error::FsError;
 use crate::listing::Item;
@@ -58,12 +58,8 @@ impl Tree {
         }
     }
 
-    /// Only the 64 lower-case digits: a file has one name.
     async fn find_blob(&self, name: &str) -> Result<Node, FsError> {
-        let id: BlobId = name.parse().map_err(|_| FsError::NoEntry)?;
-        if id.to_string() != name {
-            return Err(FsError::NoEntry);
-        }
+        let id = blob_id(name).ok_or(FsError::NoEntry)?;
         let content = self.swarm.open_blob(id).await?;
         if !self.is_native() {
             return Ok(Node::opened(content));
@@ -79,7 +75,7 @@ impl Tree {
 
     /// The same where nobody need be asked, nor the disk.
     pub fn find_blob_now(&self, name: &str) -> Option<Node> {
-        let id: BlobId = name.parse().ok().filter(|id: &BlobId| id.to_string() == name && !self.is_native())?;
+        let id = blob_id(name).filter(|_| !self.is_native())?;
         Some(Node::opened(self.swarm.open_blob_now(id)?))
     }
 
@@ -116,28 +112,28 @@ impl Tree {
 
     /// Opens what was only listed so far, provided that it is still the same.
     pub async fn open(&self, node: &Node) -> Result<Content, FsError> {
-        let opened = match &node.place {
+        let content = self.open_place(&node.place).await?;
+        if node.is(&content) {
+            return Ok(content);
+        }
+        // A listing may be newer than what the swarm remembers of an object.
+        if let Place::Object(object) = &node.place {
+            self.swarm.forget_object(&object.origin, &object.key);
+        }
+        let content = self.open_place(&node.place).await?;
+        if node.is(&content) { Ok(content) } else { Err(FsError::Gone) }
+    }
+
+    async fn open_place(&self, place: &Place) -> Result<Content, FsError> {
+        let opened = match place {
             Place::Blob(id) => self.swarm.open_blob(*id).await,
             Place::Object(object) => self.swarm.open_object(&object.origin, &object.key).await,
             _ => return Err(FsError::IsADirectory),
         };
-        match opened {
-            Ok(content) if node.is(&content) => Ok(content),
-            Ok(content) => self.open_anew(node, &content).await,
-            Err(OpenError::NotFound { .. }) => Err(FsError::Gone),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A listing may be newer than what the swarm remembers of an object.
-    async fn open_anew(&self, node: &Node, old: &Content) -> Result<Content, FsError> {
-        let Source::Object(object) = old.source() else { return Err(FsError::Gone) };
-        self.swarm.forget_object(&object.origin, &object.key);
-        match self.swarm.open_object(&object.origin, &object.key).await {
-            Ok(content) if node.is(&content) => Ok(content),
-            Ok(_) | Err(OpenError::NotFound { .. }) => Err(FsError::Gone),
-            Err(error) => Err(error.into()),
-        }
+        opened.map_err(|error| match error {
+            OpenError::NotFound { .. } => FsError::Gone,
+            error => error.into(),
+        })
     }
 
     /// Those of the `known` names in a directory of an origin that are gone, or something else by now.
@@ -220,4 +216,9 @@ impl Tree {
     fn directory(&self, place: Place) -> Node {
         Node::new(place, 0, self.mounted)
     }
+}
+
+/// Only the 64 lower-case digits: a file has one name.
+fn blob_id(name: &str) -> Option<BlobId> {
+    name.parse().ok().filter(|id: &BlobId| id.to_string() == name)
 }

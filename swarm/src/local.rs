@@ -27,7 +27,10 @@ impl Swarm {
     pub fn verify_soon(&self, id: BlobId) {
         let Some(entry) = self.0.store.get(&id.into()).filter(Entry::is_complete) else { return };
         self.0.verifications.launch(id, |listed| {
+            let swarm = self.clone();
             let verify = async move {
+                // One after the other: each reads the disk as fast as it can.
+                let _turn = swarm.0.verifying.lock().await;
                 if let Err(error) = entry.verify_all().await {
                     tracing::warn!(%id, %error, "a blob on this node's disk cannot be verified");
                 }

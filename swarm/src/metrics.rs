@@ -2,7 +2,7 @@
 
 /// Chunks fetched from elsewhere, by `from`: `peer` or `origin`.
 pub(crate) const CHUNKS_FETCHED: &str = "herring_swarm_chunks_fetched_total";
-/// Bytes fetched from elsewhere and verified, by `from`: `peer` or `origin`.
+/// Bytes fetched from elsewhere, by `from`: of a `peer` once their chunk is verified, of the `origin` as they come.
 pub(crate) const BYTES_FETCHED: &str = "herring_swarm_bytes_fetched_total";
 /// Questions to peers that failed, by `why`: `unreachable`, `lied`, `missing`.
 pub(crate) const PEER_FAILURES: &str = "herring_swarm_peer_failures_total";

@@ -46,10 +46,6 @@ impl Swarm {
     pub async fn read(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
         let range = range.clamp_to(content.size());
         self.noted(content, range);
-        self.read_here_or_there(content, range).await
-    }
-
-    async fn read_here_or_there(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
         if let Some(bytes) = self.read_local(content, range).await {
             return Ok(bytes);
         }

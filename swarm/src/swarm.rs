@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub unkept: Cache<(ContentId, u32), Held, Bytes>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
     pub verifications: Arc<Flights<BlobId, ()>>,
+    /// Held by the verification whose turn it is.
+    pub verifying: tokio::sync::Mutex<()>,
     pub objects: Cache<(String, String), (Instant, Content)>,
     pub deletions: broadcast::Sender<BlobId>,
     /// How many blobs were removed here: who asked for a manifest before a removal must not keep it after.
@@ -95,6 +97,7 @@ impl Swarm {
             chunks: Flights::new(tasks.clone(), stop.clone()),
             manifests: Flights::new(tasks.clone(), stop.clone()),
             verifications: Flights::new(tasks.clone(), stop.clone()),
+            verifying: tokio::sync::Mutex::new(()),
             objects: Cache::new(OBJECTS_REMEMBERED),
             deletions: broadcast::channel(DELETIONS_BEHIND).0,
             removals: AtomicU64::new(0),

@@ -83,14 +83,20 @@ async fn a_buffer_over_a_chunk_that_is_not_here_is_not_filled() {
     entry.read_into(u64::from(BIG) - 10, &mut bytes).unwrap();
 }
 
-#[tokio::test]
-async fn released_pages_leave_the_page_cache() {
-    let room = Room::new();
+/// A blob on disk that the page cache need not keep.
+async fn released(room: &Room) -> (Thing, PathBuf, Entry) {
     let thing = Thing::blob_in(1 << 20, (4 << 20) + 5000, 1);
     let path = room.data(&thing.id());
     let entry = thing.fill(&room.open()).await;
     settle(&path);
     entry.release_pages(thing.whole());
+    (thing, path, entry)
+}
+
+#[tokio::test]
+async fn released_pages_leave_the_page_cache() {
+    let room = Room::new();
+    let (thing, path, entry) = released(&room).await;
     assert_spared(&path, "their release");
     assert_eq!(entry.read(thing.whole()).await.unwrap(), thing.bytes);
 }
@@ -99,11 +105,7 @@ async fn released_pages_leave_the_page_cache() {
 async fn reading_into_a_buffer_leaves_nothing_in_the_page_cache() {
     for size in [4096, 100_000, 700_000] {
         let room = Room::new();
-        let thing = Thing::blob_in(1 << 20, (4 << 20) + 5000, 1);
-        let path = room.data(&thing.id());
-        let entry = thing.fill(&room.open()).await;
-        settle(&path);
-        entry.release_pages(thing.whole());
+        let (thing, path, entry) = released(&room).await;
         drop(entry);
         let entry = room.open().get(&thing.id()).unwrap();
         // Twice: the first reads verify. In no order that would make the kernel read ahead.
