@@ -6,7 +6,8 @@
 //!
 //! All disk I/O happens on the runtime's blocking threads, inside the async calls. The synchronous calls only look at
 //! memory, or at the page cache without waiting for the disk, but for [`Store::open`], which reads the whole layout, and for
-//! [`Entry::read_into`] and [`Entry::release_pages`], which are for threads that may wait.
+//! [`Entry::read_into`] and [`Entry::release_pages`], which are for threads that may wait. [`Entry::native_path`] and
+//! [`Store::free`] ask the file system for a name and a number, which takes microseconds.
 
 mod blocking;
 mod claims;
