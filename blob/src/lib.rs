@@ -11,6 +11,7 @@ mod id;
 mod manifest;
 mod pieces;
 mod range;
+mod tree;
 
 pub use chunk::{Arrival, Chunk, PieceCutter, WrongPiece};
 pub use content::{ContentId, ObjectRef};
@@ -21,6 +22,7 @@ pub use id::{BlobId, IdError, ObjectId};
 pub use manifest::{Manifest, ManifestError, RawManifest};
 pub use pieces::{PieceDigests, Pieces};
 pub use range::ByteRange;
+pub use tree::{Mark, Tree, TreeEntry, TreeError, TreeKind};
 
 /// Bytes in a chunk where nothing else is said: 4 MiB.
 ///

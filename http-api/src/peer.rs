@@ -10,6 +10,8 @@
 //! | `PUT uploads/{upload}/chunks/{n}?chunk_size=` with [`DIGEST`] | 204, 422, 507 |
 //! | `POST uploads/{upload}/commit` with a manifest | 200 [`crate::types::Presence`] of the blob once all is on disk, 422, 507 |
 //! | `DELETE uploads/{upload}` | 204 |
+//! | `POST names` with a [`NamesCall`] | 200 [`NamesReply`] |
+//! | `POST meta` with a [`MetaCall`] | 200 [`MetaReply`], 404 where the origin has no such thing, other errors as for people |
 //! | `GET usage` | 200 [`crate::types::NodeUsage`] |
 //!
 //! A chunk's body begins with piece `first` (0 where it is not said, or past the last), goes on to the chunk's end and then
@@ -17,6 +19,7 @@
 //! it comes; the first one is a DATA frame of its own, as a frame is readable only once all of it is there.
 
 use herring_blob::{BlobId, ObjectRef};
+use serde::{Deserialize, Serialize};
 
 /// The BLAKE3 digest of the chunk in the body.
 pub const DIGEST: &str = "herring-digest";
@@ -34,4 +37,98 @@ pub const HOP: &str = "herring-hop";
 pub enum ChunkRequest {
     Blob { id: BlobId, index: u32 },
     Object { object: ObjectRef, chunk_size: u32, index: u32 },
+}
+
+/// The rank of a try to change a name; higher wins, and no two are equal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ballot {
+    pub counter: u64,
+    /// The node that tries.
+    pub node: String,
+}
+
+/// What a name is at one version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameState {
+    /// From 1, counts every change.
+    pub version: u64,
+    /// `None`: deleted.
+    pub target: Option<BlobId>,
+    /// Milliseconds since 1970.
+    pub modified_ms: u64,
+}
+
+/// What an owner of a name accepted, and under which ballot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    pub ballot: Ballot,
+    pub state: NameState,
+}
+
+/// A record with the name that it is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRecord {
+    pub name: String,
+    pub record: NameRecord,
+}
+
+/// What is asked of an owner of names. Each is one step of a single-decree consensus per name (CASPaxos).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamesCall {
+    /// Promise to accept nothing below this ballot.
+    Prepare { name: String, ballot: Ballot },
+    /// Accept this, unless a higher ballot was promised.
+    Accept { name: String, record: NameRecord },
+    /// What was accepted.
+    Get { name: String },
+    /// What was accepted of names that begin with `prefix` and come after `after`, at most `limit`.
+    List { prefix: String, after: Option<String>, limit: usize },
+    /// Accept those that are above what is here, as if they had been asked for.
+    Learn { records: Vec<NamedRecord> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamesReply {
+    /// To a prepare or an accept: whether it was done, the highest ballot promised here, and what is accepted here.
+    Vote { done: bool, promised: Ballot, accepted: Option<NameRecord> },
+    /// To a get.
+    Record(Option<NameRecord>),
+    /// To a list, in the order of the names.
+    Records(Vec<NamedRecord>),
+    /// To a learn.
+    Learnt,
+}
+
+/// Something that is asked about an origin, and not its objects' bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MetaQuestion {
+    /// What is at this key: an object, or a directory.
+    Key { origin: String, key: String },
+    /// A page of what lies directly below a prefix.
+    Page { origin: String, prefix: String, token: Option<String> },
+    /// A document of a hub's API.
+    Document { origin: String, path: String },
+    /// The commit that a hub's revision means.
+    Pin { origin: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetaCall {
+    /// Answer as an owner, from memory or from the origin; not from what is older than `newest_ms`, where that is said.
+    Ask { question: MetaQuestion, newest_ms: Option<u64> },
+    /// Answer with what is remembered, however old, without asking anyone.
+    Remembered { question: MetaQuestion },
+    /// The origin is overloaded: ask it nothing new for so long.
+    Hold { origin: String, ms: u64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetaReply {
+    Answer {
+        /// The engine's own form of the answer, JSON.
+        answer: String,
+        /// Milliseconds since the origin said so.
+        age_ms: u64,
+    },
+    Held,
 }

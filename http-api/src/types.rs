@@ -3,6 +3,7 @@
 use herring_blob::BlobId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// What a put answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -125,6 +126,127 @@ pub struct Explain {
     /// Nodes that could not be asked.
     pub unreachable: Vec<String>,
     pub chunks: Vec<ExplainChunk>,
+}
+
+/// A name and what it points at: `/v1/names/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NameInfo {
+    pub name: String,
+    /// A blob, or a tree.
+    #[schema(value_type = String)]
+    pub target: BlobId,
+    /// Counts every change of this name, deletions included; its ETag.
+    pub version: u64,
+    /// Milliseconds since 1970.
+    pub modified_ms: u64,
+}
+
+/// The body of `PUT /v1/names/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NameTarget {
+    /// The id of a blob or tree; 64 hexadecimal digits.
+    #[schema(value_type = String)]
+    pub target: BlobId,
+}
+
+/// `GET /v1/names?prefix=`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NameList {
+    /// In the order of their names.
+    pub names: Vec<NameInfo>,
+    /// There is more: ask again with `after=` this.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+}
+
+/// What a name must be for a change of it to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Always,
+    /// It is at this version: `If-Match: "7"`.
+    Version(u64),
+    /// It points at something: `If-Match: *`.
+    Exists,
+    /// It points at nothing: `If-None-Match: *`.
+    Absent,
+}
+
+/// The body of `POST /v1/prefetch`: what this node shall have on its disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Prefetch {
+    /// Blobs, or trees with all that is in them.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub blobs: Vec<BlobId>,
+    #[serde(default)]
+    pub names: Vec<String>,
+    #[serde(default)]
+    pub origins: Vec<PrefetchPath>,
+}
+
+/// A key of an origin, or a directory with all that is below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PrefetchPath {
+    pub origin: String,
+    /// Empty: everything.
+    pub path: String,
+}
+
+/// What `POST /v1/prefetch` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobCreated {
+    #[schema(value_type = String)]
+    pub job: Uuid,
+}
+
+/// `GET /v1/jobs/{job}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    #[schema(value_type = String)]
+    pub job: Uuid,
+    pub state: JobState,
+    pub wanted: Prefetch,
+    /// Bytes of what was found so far; complete once `state` is not `looking` any more.
+    pub bytes_total: u64,
+    /// Bytes of it that are on this node's disk.
+    pub bytes_done: u64,
+    /// Blobs and objects found so far.
+    pub contents: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Finding out what it is about.
+    Looking,
+    Running,
+    Done,
+    Failed,
+}
+
+/// A lease: until it ends, this node keeps what it is about on its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PinInfo {
+    /// A name, or an id.
+    pub target: String,
+    /// What the name pointed at when it was pinned.
+    #[schema(value_type = String)]
+    pub id: BlobId,
+    /// Milliseconds since 1970.
+    pub until_ms: u64,
+}
+
+/// `GET /v1/pins`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PinList {
+    pub pins: Vec<PinInfo>,
 }
 
 /// An error body, RFC 9457 (`application/problem+json`).

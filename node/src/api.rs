@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
 use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
+use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence};
 use herring_store::WriteError;
@@ -140,6 +141,14 @@ impl PeerBackend for Api {
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
         self.swarm.abort_upload(upload).await;
         Ok(())
+    }
+
+    async fn names(&self, _: NamesCall) -> Result<NamesReply, ApiError> {
+        Err(ApiError::new(ErrorKind::Internal, "names are on their way"))
+    }
+
+    async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {
+        Err(ApiError::new(ErrorKind::Internal, "metadata is on its way"))
     }
 
     fn usage(&self) -> NodeUsage {

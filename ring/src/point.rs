@@ -54,8 +54,33 @@ impl Point {
         Self::indexed(object.as_bytes(), index)
     }
 
+    /// Where a name's versions are kept.
+    pub fn of_name(name: &str) -> Self {
+        Self::worded("name", &[name])
+    }
+
+    /// Where it is known what an origin has at this key.
+    pub fn of_key(origin: &str, key: &str) -> Self {
+        Self::worded("key", &[origin, key])
+    }
+
+    /// Where it is known what an origin has below this prefix.
+    pub fn of_listing(origin: &str, prefix: &str) -> Self {
+        Self::worded("listing", &[origin, prefix])
+    }
+
     pub(crate) fn of_vnode(node: &str, index: u32) -> Self {
         Self(XxHash3_64::oneshot(&[node.as_bytes(), &index.to_le_bytes()].concat()))
+    }
+
+    /// Each part behind its length, so that no two run together.
+    fn worded(what: &str, parts: &[&str]) -> Self {
+        let mut bytes = what.as_bytes().to_vec();
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Self(XxHash3_64::oneshot(&bytes))
     }
 
     fn indexed(name: &[u8; 32], index: u32) -> Self {
@@ -146,6 +171,13 @@ mod tests {
         let zeros = manifest(&[&[0u8; 4][..]; 3]);
         assert_ne!(Point::of_chunk(&zeros, 0), Point::of_chunk(&zeros, 1));
         assert_ne!(Point::of_chunk(&zeros, 1), Point::of_chunk(&zeros, 2));
+    }
+
+    #[test]
+    fn words_do_not_run_together() {
+        assert_ne!(Point::of_key("a", "bc"), Point::of_key("ab", "c"));
+        assert_ne!(Point::of_key("a", "b"), Point::of_listing("a", "b"));
+        assert_ne!(Point::of_name("a"), Point::of_name("b"));
     }
 
     #[test]

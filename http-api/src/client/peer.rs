@@ -7,6 +7,7 @@ use bytes::Bytes;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest, Pieces};
 use http::{Method, Request};
 use http_body_util::BodyExt;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded::Serializer;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use super::link::SentBody;
 use super::route::{Route, Turn};
 use super::segments::Segments;
 use super::{PeerConfig, PeerError};
-use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP};
+use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, MetaCall, MetaReply, NamesCall, NamesReply};
 use crate::types::{NodeUsage, Presence, Problem};
 
 /// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
@@ -117,6 +118,26 @@ impl PeerClient {
     /// Forgets an upload that will not be committed.
     pub async fn abort_upload(&self, peer: SocketAddr, upload: Uuid, ask: &Ask) -> Result<(), PeerError> {
         self.done(peer, Call::new(Method::DELETE, format!("uploads/{upload}")), ask).await
+    }
+
+    /// One step of reading or changing a name.
+    pub async fn names(&self, peer: SocketAddr, call: &NamesCall, ask: &Ask) -> Result<NamesReply, PeerError> {
+        self.post(peer, "names", call, ask).await
+    }
+
+    /// A question about an origin.
+    pub async fn meta(&self, peer: SocketAddr, call: &MetaCall, ask: &Ask) -> Result<MetaReply, PeerError> {
+        self.post(peer, "meta", call, ask).await
+    }
+
+    async fn post<Q: Serialize, A>(&self, peer: SocketAddr, path: &str, question: &Q, ask: &Ask) -> Result<A, PeerError>
+    where
+        A: DeserializeOwned + Send + 'static,
+    {
+        let body =
+            serde_json::to_vec(question).expect("what peers say has string keys only, and writing to memory does not fail");
+        let call = Call { body: vec![body.into()], ..Call::new(Method::POST, path.to_owned()) };
+        self.ask(peer, call, ask, async |answer| answer.json(MANIFEST_LIMIT).await).await
     }
 
     /// Keeps the connections of those peers only. Requests under way to others go on to their end.

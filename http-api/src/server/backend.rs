@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::ApiError;
 use crate::ByteStream;
+use crate::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
 use crate::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
 
 /// A put that succeeded.
@@ -65,5 +66,7 @@ pub trait PeerBackend: Send + Sync + 'static {
     /// between has forgotten chunks that it took.
     async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError>;
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError>;
+    async fn names(&self, call: NamesCall) -> Result<NamesReply, ApiError>;
+    async fn meta(&self, call: MetaCall) -> Result<MetaReply, ApiError>;
     fn usage(&self) -> NodeUsage;
 }

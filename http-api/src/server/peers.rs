@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -23,11 +23,14 @@ use super::turned::turned;
 use super::upload::Upload;
 use super::{ApiError, ErrorKind, PeerBackend};
 use crate::ByteStream;
-use crate::peer::{DIGEST, HOP, PIECES};
+use crate::peer::{DIGEST, HOP, MetaCall, MetaReply, NamesCall, NamesReply, PIECES};
 use crate::types::{NodeUsage, Presence};
 
 /// Bytes of a manifest as JSON: 67 a chunk, so a million chunks, 4 TiB in chunks of 4 MiB.
 const MAX_MANIFEST: u64 = 64 << 20;
+
+/// Bytes of what a peer may say in JSON: 500 names with what they point at are some 400 KiB.
+const MAX_CALL: usize = 4 << 20;
 
 type Peers = State<Arc<dyn PeerBackend>>;
 
@@ -41,6 +44,8 @@ pub(super) fn routes(peers: Arc<dyn PeerBackend>) -> Router {
         .route("/uploads/{upload}", delete(abort_upload))
         .route("/uploads/{upload}/chunks/{index}", put(upload_chunk))
         .route("/uploads/{upload}/commit", post(commit_upload))
+        .route("/names", post(names).layer(DefaultBodyLimit::max(MAX_CALL)))
+        .route("/meta", post(meta).layer(DefaultBodyLimit::max(MAX_CALL)))
         .route("/usage", get(usage))
         .route_layer(from_fn(from_a_peer))
         .with_state(peers)
@@ -130,6 +135,14 @@ async fn commit_upload(State(peers): Peers, Path(upload): Path<Uuid>, body: Uplo
 
 async fn abort_upload(State(peers): Peers, Path(upload): Path<Uuid>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
     within(of_peer(&headers), peers.abort_upload(upload)).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn names(State(peers): Peers, headers: HeaderMap, Json(call): Json<NamesCall>) -> Result<Json<NamesReply>, ApiError> {
+    within(of_peer(&headers), peers.names(call)).await.map(Json)
+}
+
+async fn meta(State(peers): Peers, headers: HeaderMap, Json(call): Json<MetaCall>) -> Result<Json<MetaReply>, ApiError> {
+    within(of_peer(&headers), peers.meta(call)).await.map(Json)
 }
 
 async fn usage(State(peers): Peers) -> Json<NodeUsage> {

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
+use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome, router};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
 use uuid::Uuid;
@@ -254,6 +255,14 @@ impl PeerBackend for Fake {
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
         self.uploads.lock().unwrap().retain(|(of, _), _| *of != upload);
         Ok(())
+    }
+
+    async fn names(&self, _: NamesCall) -> Result<NamesReply, ApiError> {
+        Ok(NamesReply::Learnt)
+    }
+
+    async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {
+        Ok(MetaReply::Held)
     }
 
     fn usage(&self) -> NodeUsage {

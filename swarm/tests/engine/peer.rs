@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
+use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
 use herring_http_api::server::{ApiError, ErrorKind, PeerBackend};
 use herring_http_api::types::{NodeUsage, Presence};
 use herring_store::WriteError;
@@ -174,6 +175,14 @@ impl PeerBackend for Peer {
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
         self.swarm.abort_upload(upload).await;
         Ok(())
+    }
+
+    async fn names(&self, _: NamesCall) -> Result<NamesReply, ApiError> {
+        Err(ApiError::new(ErrorKind::Internal, "names are on their way"))
+    }
+
+    async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {
+        Err(ApiError::new(ErrorKind::Internal, "metadata is on its way"))
     }
 
     fn usage(&self) -> NodeUsage {

@@ -1,0 +1,110 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn entry(path: &str, kind: TreeKind) -> TreeEntry {
+    TreeEntry { path: path.into(), mode: 0o644, modified_ns: 1_700_000_000_123_456_789, kind }
+}
+
+fn directory(path: &str) -> TreeEntry {
+    entry(path, TreeKind::Directory { directory: Mark })
+}
+
+fn file(path: &str, offset: u64, size: u64) -> TreeEntry {
+    entry(path, TreeKind::File { blob: 0, offset, size })
+}
+
+fn link(path: &str, target: &str) -> TreeEntry {
+    entry(path, TreeKind::Link { target: target.into() })
+}
+
+fn tree(entries: Vec<TreeEntry>) -> Result<Tree, TreeError> {
+    Tree::new(vec![BlobId::of(b"pack")], entries)
+}
+
+fn names(tree: &Tree, path: &str) -> Vec<String> {
+    let at = tree.find(path).unwrap();
+    tree.children(at).map(|child| tree.entries()[child].name().to_owned()).collect()
+}
+
+#[test]
+fn what_is_below_a_directory_follows_it() {
+    // In plain byte order `a-b` would come between `a` and `a/x`.
+    let tree =
+        tree(vec![file("a/x", 0, 1), file("a-b", 1, 1), directory("a"), directory(""), directory("a/y"), link("a/y/l", "../x")]);
+    let tree = tree.unwrap();
+    let paths: Vec<_> = tree.entries().iter().map(|entry| entry.path.as_str()).collect();
+    assert_eq!(paths, ["", "a", "a/x", "a/y", "a/y/l", "a-b"]);
+    assert_eq!(
+        (names(&tree, ""), names(&tree, "a"), names(&tree, "a/y")),
+        (vec!["a".into(), "a-b".into()], vec!["x".into(), "y".into()], vec!["l".into()])
+    );
+    assert_eq!(names(&tree, "a/x"), [""; 0]);
+    assert_eq!(tree.find("a/z"), None);
+    assert_eq!(tree.size(), 2);
+}
+
+#[test]
+fn impossible_entries_are_refused() {
+    let long = "n".repeat(256);
+    for wrong in [
+        file("/a", 0, 1),
+        file("a/", 0, 1),
+        file("..", 0, 1),
+        file("a\0", 0, 1),
+        file("missing/a", 0, 1),
+        file(&long, 0, 1),
+        file("a", u64::MAX, 1),
+        file("a", 1, 0),
+        link("a", ""),
+        TreeEntry { mode: 0o10000, ..directory("a") },
+        entry("a", TreeKind::File { blob: 1, offset: 0, size: 1 }),
+    ] {
+        let error = tree(vec![directory(""), wrong.clone()]).unwrap_err();
+        assert!(matches!(error, TreeError::Entry { .. }), "{wrong:?}");
+    }
+    assert!(tree(vec![file("a", 0, 1)]).is_err(), "no root");
+    assert!(tree(vec![directory(""), file("a", 0, 1), file("a", 0, 1)]).is_err(), "twice");
+    assert!(tree(vec![directory(""), file("a", 0, 1), file("a/b", 0, 1)]).is_err(), "a file is no directory");
+}
+
+#[test]
+fn bytes_of_anyone_are_checked() {
+    let bytes = tree(vec![directory(""), file("a", 0, 1)]).unwrap().encode();
+    assert!(bytes.starts_with(Tree::MAGIC.as_bytes()));
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(Tree::decode(b"{\"other\":1}"), Err(TreeError::NotATree));
+    assert_eq!(Tree::decode(text.replace("{\"tree\":1", "{\"tree\":2").as_bytes()), Err(TreeError::Version { found: 2 }));
+    assert!(matches!(Tree::decode(text.replace("\"p\":\"a\"", "\"p\":\"../a\"").as_bytes()), Err(TreeError::Entry { .. })));
+    assert!(matches!(Tree::decode(text.replace("\"d\":1", "\"d\":0").as_bytes()), Err(TreeError::Line { line: 2, .. })));
+    assert!(matches!(Tree::decode(text.split_at(text.len() - 5).0.as_bytes()), Err(TreeError::Line { line: 3, .. })));
+}
+
+proptest! {
+    #[test]
+    fn a_tree_is_read_as_it_was_written(paths in prop::collection::btree_set("[a-c-]{1,2}(/[a-c-]{1,2}){0,2}", 0..20)) {
+        let mut entries = vec![directory("")];
+        for path in &paths {
+            // A path that another continues is a directory.
+            let inner = paths.iter().any(|other| is_below(other, path));
+            let parents = path.match_indices('/').map(|(at, _)| &path[..at]).filter(|parent| !paths.contains(*parent));
+            for parent in parents {
+                if !entries.iter().any(|entry| entry.path == parent) {
+                    entries.push(directory(parent));
+                }
+            }
+            entries.push(if inner { directory(path) } else { file(path, 0, path.len() as u64) });
+        }
+        let tree = tree(entries).unwrap();
+        prop_assert_eq!(&Tree::decode(&tree.encode()).unwrap(), &tree);
+        for (at, entry) in tree.entries().iter().enumerate() {
+            prop_assert_eq!(tree.find(&entry.path), Some(at));
+            let children: Vec<_> = tree.children(at).map(|child| tree.entries()[child].path.clone()).collect();
+            let expected: Vec<_> = tree.entries().iter().filter(|other| {
+                let parent = other.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                !other.path.is_empty() && parent == entry.path
+            }).map(|other| other.path.clone()).collect();
+            prop_assert_eq!(children, expected);
+        }
+    }
+}
