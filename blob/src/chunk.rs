@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::pieces::Value;
-use crate::{ChunkDigest, PieceDigests, Pieces};
+use crate::{ChunkDigest, PieceDigest, PieceDigests, Pieces};
 
 /// A chunk's bytes, known to be what its digest says: whoever has one need not verify again. Cheap to clone.
 #[derive(Clone)]
@@ -124,16 +124,46 @@ impl Arrival {
         self.landed.get(index as usize).is_some_and(Option::is_some)
     }
 
+    /// From now on pieces must be these; of those that landed, the ones that are not are forgotten.
+    pub fn expect(&mut self, expected: PieceDigests) {
+        for (index, landed) in (0..).zip(&mut self.landed) {
+            if landed.as_ref().is_some_and(|(value, _)| !expected.has_value(index, value)) {
+                *landed = None;
+            }
+        }
+        self.expected = Some(expected);
+    }
+
+    /// From now on pieces may be anything.
+    pub fn expect_anything(&mut self) {
+        self.expected = None;
+    }
+
     /// Takes piece `index`. Takes 64 µs for 256 KiB.
     pub fn land(&mut self, index: u32, bytes: Bytes) -> Result<(), WrongPiece> {
+        self.take(index, bytes, |_| true)
+    }
+
+    /// Takes piece `index` as one whose digest was said to be this.
+    pub fn land_as(&mut self, index: u32, bytes: Bytes, digest: PieceDigest) -> Result<(), WrongPiece> {
+        self.take(index, bytes, |value| *value == digest.0)
+    }
+
+    fn take(&mut self, index: u32, bytes: Bytes, is_said: impl FnOnce(&Value) -> bool) -> Result<(), WrongPiece> {
         let range = self.pieces.range(index);
         let right = !range.is_empty() && range.len() == bytes.len();
         let value = right.then(|| self.pieces.value(index, &bytes)).ok_or(WrongPiece(index))?;
-        if self.expected.as_ref().is_some_and(|expected| !expected.has_value(index, &value)) {
+        if !is_said(&value) || self.expected.as_ref().is_some_and(|expected| !expected.has_value(index, &value)) {
             return Err(WrongPiece(index));
         }
         self.landed[index as usize] = Some((value, bytes));
         Ok(())
+    }
+
+    /// Piece `index` with its digest, if it has landed.
+    pub fn piece(&self, index: u32) -> Option<(PieceDigest, Bytes)> {
+        let (value, bytes) = self.landed.get(index as usize)?.as_ref()?;
+        Some((PieceDigest(*value), bytes.clone()))
     }
 
     /// The bytes of `range` of the chunk, if all pieces that hold any of them have landed.
@@ -270,6 +300,12 @@ mod tests {
         assert_eq!(arrival.land(5, Bytes::new()), Err(WrongPiece(5)));
         assert_eq!(arrival.slice(0..1), None);
         assert!(arrival.land(0, whole.slice(0..1024)).is_ok());
+        let (digest, bytes) = arrival.piece(0).unwrap();
+        let mut told = Arrival::hashing(chunk.digests().pieces());
+        assert_eq!(told.land_as(1, whole.slice(1024..2048), digest), Err(WrongPiece(1)));
+        assert!(told.land_as(0, bytes, digest).is_ok() && told.land(1, whole.slice(0..1024)).is_ok());
+        told.expect(chunk.digests().clone());
+        assert!(told.has(0) && !told.has(1), "what is not as expected is forgotten");
         assert!(Chunk::verify(whole.clone(), CHUNK, chunk.digest()).is_some());
         assert!(Chunk::verify(whole.slice(1..), CHUNK, chunk.digest()).is_none());
     }

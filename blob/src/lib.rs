@@ -20,7 +20,7 @@ pub use geometry::Geometry;
 pub use hashing::BlobHasher;
 pub use id::{BlobId, IdError, ObjectId};
 pub use manifest::{Manifest, ManifestError, RawManifest};
-pub use pieces::{PieceDigests, Pieces};
+pub use pieces::{PieceDigest, PieceDigests, Pieces};
 pub use range::ByteRange;
 pub use tree::{Mark, Tree, TreeEntry, TreeError, TreeKind};
 

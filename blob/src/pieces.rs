@@ -65,6 +65,22 @@ impl Pieces {
 
 pub(crate) type Value = [u8; VALUE];
 
+/// The digest of one piece, of which its place in the chunk is a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PieceDigest(pub(crate) Value);
+
+impl PieceDigest {
+    pub const LEN: usize = VALUE;
+
+    pub const fn from_bytes(bytes: [u8; VALUE]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; VALUE] {
+        &self.0
+    }
+}
+
 /// The digests of a chunk's pieces, which together make the chunk's: the inner nodes of its BLAKE3 tree.
 /// Whoever knows the chunk's digest can check them, and then each piece as it comes. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -130,6 +146,11 @@ impl PieceDigests {
 
     pub fn pieces(&self) -> Pieces {
         self.pieces
+    }
+
+    /// That of piece `index`.
+    pub fn piece(&self, index: u32) -> Option<PieceDigest> {
+        self.values.get(index as usize).copied().map(PieceDigest)
     }
 
     /// Whether `bytes` are piece `index`.

@@ -29,6 +29,7 @@ fn of_open(error: &OpenError) -> Errno {
         OpenError::NotFound { .. } | OpenError::NoOrigin { .. } => Errno::ENOENT,
         OpenError::InvalidKey { .. } => Errno::EINVAL,
         OpenError::Denied { .. } => Errno::EACCES,
+        OpenError::Unlisted { .. } => Errno::ENOTSUP,
         OpenError::Unavailable { .. } => Errno::EIO,
     }
 }

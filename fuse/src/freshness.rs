@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use crate::names::Names;
+use crate::recall::Recall;
 
 /// A pause between two rounds, whatever the time to live.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -19,26 +19,26 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// Lists, once per time to live, those directories of an origin in which the kernel knows a name, and takes back the names that do not hold
 /// any more.
-pub(crate) async fn follow(names: Names, origin: String) {
-    let ttl = names.fs.origin_ttl(&origin).max(SHORTEST);
+pub(crate) async fn follow(recall: Recall, origin: String) {
+    let ttl = recall.fs.origin_ttl(&origin).max(SHORTEST);
     let mut last = Duration::ZERO;
     loop {
         sleep(ttl.max(last * REST)).await;
         let begin = Instant::now();
-        round(&names, &origin).await;
+        round(&recall, &origin).await;
         last = begin.elapsed();
     }
 }
 
-async fn round(names: &Names, origin: &str) {
-    let directories = stream::iter(names.fs.known_directories(origin));
+async fn round(recall: &Recall, origin: &str) {
+    let directories = stream::iter(recall.fs.known_directories(origin));
     directories
         .for_each_concurrent(AT_ONCE, |directory| async move {
             let stale = match directory.seen.elapsed() >= FORGOTTEN {
-                true => names.fs.known(&directory),
-                false => names.fs.stale(&directory).await,
+                true => recall.fs.known(&directory),
+                false => recall.fs.stale(&directory).await,
             };
-            names.take_back(stale).await;
+            recall.take_back(stale).await;
         })
         .await;
 }

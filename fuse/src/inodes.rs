@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::error::FsError;
-use crate::node::{Node, Place, ROOT};
+use crate::node::{Node, Place, ROOT, next_number};
 
 /// The nodes that the kernel knows, by inode number, each with how often the kernel was told of it.
 ///
@@ -31,7 +31,8 @@ struct Known {
 impl Inodes {
     /// With the directories that are always there.
     pub fn new(modified: SystemTime) -> Self {
-        let fixed = [Place::Root, Place::Blobs, Place::Origins, Place::Local].map(|place| {
+        let fixed = [Place::Root, Place::Blobs, Place::Origins, Place::Local, Place::Names { prefix: String::new() }];
+        let fixed = fixed.map(|place| {
             let node = Arc::new(Node::new(place, 0, modified));
             (node.ino, Known { node, parent: ROOT, lookups: 1, named: false })
         });
@@ -56,7 +57,7 @@ impl Inodes {
                 }
                 return Arc::clone(&known.node);
             }
-            node.ino = node.ino.wrapping_add(1);
+            node.ino = next_number(node.ino);
         }
         let node = Arc::new(node);
         maps.nodes.insert(node.ino, Known { node: Arc::clone(&node), parent, lookups: 1, named: true });

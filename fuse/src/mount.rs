@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::adapter::{Adapter, THREADS};
 use crate::fs::HerringFs;
 use crate::mountpoint::{self, detach, mount_id};
-use crate::names::Names;
+use crate::recall::Recall;
 use crate::native::Bind;
 use crate::readers::Readers;
 use crate::waiting::Waiting;
@@ -109,18 +109,18 @@ impl Mount {
         let id = mount_id(&at);
         mountpoint::raise_read_ahead(&at);
         let mut tasks = JoinSet::new();
-        let names = Names::new(Arc::clone(&fs), session.notifier());
+        let recall = Recall::new(Arc::clone(&fs), session.notifier());
         for origin in swarm.origin_names() {
-            tasks.spawn_on(freshness::follow(names.clone(), origin), &runtime);
+            tasks.spawn_on(freshness::follow(recall.clone(), origin), &runtime);
         }
-        tasks.spawn_on(names.clone().follow_deletions(deletions), &runtime);
-        tasks.spawn_on(names.clone().follow_changes(changes), &runtime);
+        tasks.spawn_on(recall.clone().follow_deletions(deletions), &runtime);
+        tasks.spawn_on(recall.clone().follow_changes(changes), &runtime);
         tasks.spawn_on(pages::sweep(Arc::clone(&fs)), &runtime);
         tasks.spawn_on(async move { readers.watch().await }, &runtime);
         let bind = config.native_reads.then(|| bind(&config, &at, &swarm)).flatten();
         if bind.is_some() {
             fs.set_native();
-            tasks.spawn_on(names.take_back_blobs(), &runtime);
+            tasks.spawn_on(recall.take_back_blobs(), &runtime);
         }
         tracing::info!(at = %at.display(), native_reads = bind.is_some(), "mounted");
         Ok(Self { at, id, session: Some(session), bind, tasks, ending })

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuser::FileType;
 use herring_blob::{BlobId, ByteRange, ContentId, ObjectRef};
@@ -11,6 +11,10 @@ pub(crate) const ROOT: u64 = 1;
 pub(crate) const BLOBS: u64 = 2;
 pub(crate) const ORIGINS: u64 = 3;
 pub(crate) const LOCAL: u64 = 4;
+pub(crate) const NAMES: u64 = 5;
+
+/// Inode numbers from here on are those of trees' entries: see `trees.rs`.
+pub(crate) const FIRST_OF_TREES: u64 = 1 << 63;
 
 /// Begins what stands for an object's version as long as nobody knows it. No ETag looks like it.
 const UNNAMED: &str = "unnamed, of ";
@@ -28,6 +32,12 @@ pub(crate) enum Place {
     },
     Blob(BlobId),
     Object(ObjectRef),
+    /// Where names are; the prefix is what they begin with, without a slash at the end, empty for all of them.
+    Names {
+        prefix: String,
+    },
+    /// A file that names lead to and that has a blob, or a good part of one, of its own: one inode whatever name or tree it is found by.
+    Slice(Slice),
     /// Where the store's files are bound to, for native reads. Found, but not listed.
     Local,
     /// A blob as a symbolic link to the store's file; the target is relative to `blobs/`.
@@ -35,6 +45,48 @@ pub(crate) enum Place {
         id: BlobId,
         target: PathBuf,
     },
+}
+
+/// Bytes of a blob as a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub id: BlobId,
+    /// Where in the blob the file begins.
+    pub offset: u64,
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u16,
+    /// Nanoseconds since 1970, before it negative.
+    pub modified_ns: i64,
+}
+
+impl Slice {
+    fn digest(&self) -> BlobId {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(self.id.as_bytes());
+        bytes.extend_from_slice(&self.offset.to_le_bytes());
+        bytes.extend_from_slice(&self.size.to_le_bytes());
+        bytes.extend_from_slice(&self.mode.to_le_bytes());
+        bytes.extend_from_slice(&self.modified_ns.to_le_bytes());
+        BlobId::of(&bytes)
+    }
+}
+
+/// A moment in nanoseconds since 1970.
+pub(crate) fn moment(ns: i64) -> SystemTime {
+    let distance = Duration::from_nanos(ns.unsigned_abs());
+    if ns < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+}
+
+/// The number that digests have as inodes.
+pub(crate) fn number(digest: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *digest;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Of anything that is no entry of a tree.
+fn plain(number: u64) -> u64 {
+    (number % FIRST_OF_TREES).max(NAMES + 1)
 }
 
 impl Place {
@@ -53,15 +105,18 @@ impl Place {
             Self::Local => return LOCAL,
             // A link may not have the number of the file that it takes the place of: the kernel would call both broken.
             Self::Link { id, .. } => *BlobId::of(id.as_bytes()).as_bytes(),
+            Self::Names { prefix } if prefix.is_empty() => return NAMES,
+            // No origin's name is empty.
+            Self::Names { prefix } => *BlobId::of(format!("/{prefix}").as_bytes()).as_bytes(),
+            Self::Slice(slice) => *slice.digest().as_bytes(),
         };
-        let [a, b, c, d, e, f, g, h, ..] = digest;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(LOCAL + 1)
+        plain(number(&digest))
     }
 
     pub fn kind(&self) -> FileType {
         match self {
-            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Local => FileType::Directory,
-            Self::Blob(_) | Self::Object(_) => FileType::RegularFile,
+            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Names { .. } | Self::Local => FileType::Directory,
+            Self::Blob(_) | Self::Object(_) | Self::Slice(_) => FileType::RegularFile,
             Self::Link { .. } => FileType::Symlink,
         }
     }
@@ -71,15 +126,18 @@ impl Place {
         match self {
             Self::Blob(id) => Some((*id).into()),
             Self::Object(object) => Some(object.id().into()),
-            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Local | Self::Link { .. } => None,
+            Self::Slice(slice) => Some(slice.id.into()),
+            _ => None,
         }
     }
 
-    /// What it is called in its directory.
+    /// What it is called in its directory; of a slice, which may be in many, nothing.
     pub fn name(&self) -> String {
         let last = |key: &str| key.rsplit('/').next().unwrap_or_default().to_owned();
         match self {
-            Self::Root => String::new(),
+            Self::Root | Self::Slice(_) => String::new(),
+            Self::Names { prefix } if prefix.is_empty() => "names".into(),
+            Self::Names { prefix } => last(prefix),
             Self::Blobs => "blobs".into(),
             Self::Origins => "origins".into(),
             Self::Local => LOCAL_NAME.into(),
@@ -90,7 +148,7 @@ impl Place {
         }
     }
 
-    /// The key of what is called `name` in this directory of an origin.
+    /// The key of what is called `name` in this directory of an origin; the name of what is called so among names.
     pub fn key(prefix: &str, name: &str) -> String {
         if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
     }
@@ -99,12 +157,20 @@ impl Place {
     pub fn parent(&self) -> Place {
         match self {
             Self::Prefix { prefix, .. } if prefix.is_empty() => Self::Origins,
-            Self::Prefix { origin, prefix } => {
-                let above = prefix.rsplit_once('/').map_or("", |(above, _)| above);
-                Self::Prefix { origin: origin.clone(), prefix: above.to_owned() }
-            }
+            Self::Prefix { origin, prefix } => Self::Prefix { origin: origin.clone(), prefix: above(prefix) },
+            Self::Names { prefix } if !prefix.is_empty() => Self::Names { prefix: above(prefix) },
             _ => Self::Root,
         }
+    }
+
+    /// The directory that a name is in.
+    pub fn of_name(name: &str) -> Self {
+        Self::Names { prefix: above(name) }
+    }
+
+    /// Whether its name is taken back once its bytes turn out not to be there any more: a tree's files have theirs for ever.
+    pub fn can_change(&self) -> bool {
+        matches!(self, Self::Blob(_) | Self::Object(_))
     }
 
     /// An object as a listing tells of it. Few origins name no versions there: then the time tells versions apart, until
@@ -113,6 +179,16 @@ impl Place {
         let version = version.unwrap_or_else(|| format!("{UNNAMED}{modified:?}"));
         Self::Object(ObjectRef { origin, key, version, size })
     }
+}
+
+/// All of a key or name but its last segment.
+fn above(key: &str) -> String {
+    key.rsplit_once('/').map_or("", |(above, _)| above).to_owned()
+}
+
+/// The number after it.
+pub(crate) fn next_number(ino: u64) -> u64 {
+    plain(ino + 1)
 }
 
 /// The directory below which native reads find the store's files.
@@ -162,6 +238,10 @@ impl Node {
         Self { ino: place.ino(), place, size, modified, content: OnceCell::new(), seen: Seen::now() }
     }
 
+    pub fn slice(slice: Slice) -> Self {
+        Self::new(Place::Slice(slice), slice.size, moment(slice.modified_ns))
+    }
+
     pub fn opened(content: Content) -> Self {
         let place = match content.source() {
             Source::Blob(manifest) => Place::Blob(manifest.id()),
@@ -170,6 +250,24 @@ impl Node {
         let ino = place.ino();
         let (size, modified) = (content.size(), content.modified());
         Self { ino, place, size, modified, content: OnceCell::new_with(Some(content)), seen: Seen::now() }
+    }
+
+    /// Where in its content the file begins.
+    pub fn base(&self) -> u64 {
+        match &self.place {
+            Place::Slice(slice) => slice.offset,
+            _ => 0,
+        }
+    }
+
+    /// Permission bits.
+    pub fn mode(&self) -> u16 {
+        match (&self.place, self.place.kind()) {
+            (Place::Slice(slice), _) => slice.mode,
+            (_, FileType::Directory) => 0o555,
+            (_, FileType::Symlink) => 0o777,
+            _ => 0o444,
+        }
     }
 
     /// Whether `content` is what this node stands for.
@@ -193,18 +291,6 @@ impl Node {
             _ => false,
         }
     }
-
-    /// The opened content, and as much of `buffer` as there is to fill from `offset` on. `None` where it is not open yet.
-    pub fn within<'a>(&self, offset: u64, buffer: &'a mut [u8]) -> Option<(&Content, &'a mut [u8])> {
-        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let len = buffer.len().min(left);
-        Some((self.content.get()?, &mut buffer[..len]))
-    }
-
-    /// What a read of `len` bytes from `offset` can give.
-    pub fn range(&self, offset: u64, len: u32) -> ByteRange {
-        ByteRange::at(offset, len.into()).clamp_to(self.size)
-    }
 }
 
 #[cfg(test)]
@@ -221,7 +307,23 @@ mod tests {
         assert_eq!(prefix("a").parent(), prefix(""));
         assert_eq!(prefix("").parent(), Place::Origins);
         assert_eq!(Place::Origins.parent(), Place::Root);
+        let names = |prefix: &str| Place::Names { prefix: prefix.into() };
+        assert_eq!((names("a/b").parent(), names("a").parent(), names("").parent()), (names("a"), names(""), Place::Root));
+        assert_eq!((Place::of_name("a/b"), Place::of_name("a")), (names("a"), names("")));
         assert_eq!(Place::Root.parent(), Place::Root);
+    }
+
+    #[test]
+    fn times_before_1970_are_times() {
+        assert_eq!(moment(-1) + Duration::from_nanos(1), UNIX_EPOCH);
+        assert_eq!(moment(1_700_000_000_123_456_789).duration_since(UNIX_EPOCH).unwrap().subsec_nanos(), 123_456_789);
+        assert!(moment(i64::MIN) < moment(i64::MAX));
+    }
+
+    #[test]
+    fn numbers_stay_below_those_of_trees() {
+        assert_eq!((plain(u64::MAX), plain(FIRST_OF_TREES), plain(0)), (FIRST_OF_TREES - 1, NAMES + 1, NAMES + 1));
+        assert_eq!(next_number(FIRST_OF_TREES - 1), NAMES + 1);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Both ends of Herring's wire: the router that a node serves, and the clients that talk to one.
 //!
-//! * [`types`]: the JSON bodies, one definition for both ends.
+//! * [`types`]: the JSON bodies, one definition for both ends; [`name`] and [`ttl`]: how names and leases are spelt.
 //! * [`peer`]: what peers say to each other beyond JSON: headers, chunk requests.
+//! * [`arriving`]: the body of a chunk that is passed on while it arrives.
 //! * [`client`]: [`client::ApiClient`] for people's programs, [`client::PeerClient`] for nodes.
-//! * [`server`] (feature `server`): the router over two traits that the program implements.
+//! * [`server`] (feature `server`): the router over the traits that the program implements.
 
+pub mod arriving;
 pub mod client;
+pub mod name;
 pub mod peer;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod ttl;
 pub mod types;
 
 use std::pin::Pin;

@@ -6,7 +6,7 @@
 //! | `GET blobs/{id}/chunks/{n}?first=` | 200 the chunk's bytes from piece `first` on, [`DIGEST`] and [`PIECES`], 404 |
 //! | `GET blobs/{id}/presence` | 200 [`crate::types::Presence`], 404 |
 //! | `DELETE blobs/{id}` | 204, also where there was none |
-//! | `GET objects/chunks/{n}?origin=&key=&version=&size=&chunk_size=&first=` | the same; the owner asks the origin where it must |
+//! | `GET objects/chunks/{n}?origin=&key=&version=&size=&chunk_size=&first=&wanted=&held=` | the same; where the chunk is not here the owner asks the origin, and answers with [`ARRIVING`] at once: see [`crate::arriving`] |
 //! | `PUT uploads/{upload}/chunks/{n}?chunk_size=` with [`DIGEST`] | 204, 422, 507 |
 //! | `POST uploads/{upload}/commit` with a manifest | 200 [`crate::types::Presence`] of the blob once all is on disk, 422, 507 |
 //! | `DELETE uploads/{upload}` | 204 |
@@ -20,11 +20,14 @@
 
 use herring_blob::{BlobId, ObjectRef};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The BLAKE3 digest of the chunk in the body.
 pub const DIGEST: &str = "herring-digest";
 /// The digests of that chunk's pieces, [`PieceDigests::to_hex`](herring_blob::PieceDigests::to_hex): at most 1 KiB.
 pub const PIECES: &str = "herring-pieces";
+/// Instead of the two above, `1`: the chunk is still on its way to the peer, and is passed on as it comes.
+pub const ARRIVING: &str = "herring-arriving";
 /// The epoch of the asker's view.
 pub const EPOCH: &str = "herring-epoch";
 /// Milliseconds that the asker will still wait.
@@ -36,7 +39,19 @@ pub const HOP: &str = "herring-hop";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChunkRequest {
     Blob { id: BlobId, index: u32 },
-    Object { object: ObjectRef, chunk_size: u32, index: u32 },
+    Object(ObjectChunk),
+}
+
+/// A chunk of an origin's object, as asked of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectChunk {
+    pub object: ObjectRef,
+    pub chunk_size: u32,
+    pub index: u32,
+    /// How many chunks from this one on the asker will want soon: the owner may ask the origin for several at once. At least 1.
+    pub wanted: u32,
+    /// Only if it is on the peer's disk: the origin is not to be asked for it.
+    pub held: bool,
 }
 
 /// The rank of a try to change a name; higher wins, and no two are equal.
@@ -56,6 +71,8 @@ pub struct NameState {
     pub target: Option<BlobId>,
     /// Milliseconds since 1970.
     pub modified_ms: u64,
+    /// The changes that led here, the last one first, at most eight: who asked for one knows it again after another node finished it.
+    pub changes: Vec<Uuid>,
 }
 
 /// What an owner of a name accepted, and under which ballot.
@@ -95,8 +112,8 @@ pub enum NamesReply {
     Record(Option<NameRecord>),
     /// To a list, in the order of the names.
     Records(Vec<NamedRecord>),
-    /// To a learn.
-    Learnt,
+    /// To a learn: the names of which less than that is accepted here still, because more was promised.
+    Learnt { behind: Vec<String> },
 }
 
 /// Something that is asked about an origin, and not its objects' bytes.

@@ -35,6 +35,34 @@ pub struct ObjectMeta {
     pub modified_ms: u64,
 }
 
+/// `GET /v1/origins/{origin}/{prefix}/`: a page of what lies directly below.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OriginPage {
+    /// In the order of their names.
+    pub entries: Vec<OriginEntry>,
+    /// There is more: ask again with `token=` this.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
+}
+
+/// Something in an origin's directory. The name is the last segment of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum OriginEntry {
+    Directory {
+        name: String,
+    },
+    Object {
+        name: String,
+        /// Bytes.
+        size: u64,
+        /// What the origin calls this version.
+        version: String,
+        /// Milliseconds since 1970.
+        modified_ms: u64,
+    },
+}
+
 /// One node as the cluster sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MemberInfo {
@@ -229,6 +257,18 @@ pub enum JobState {
     Running,
     Done,
     Failed,
+}
+
+impl JobState {
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+/// `GET /v1/jobs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    pub jobs: Vec<Job>,
 }
 
 /// A lease: until it ends, this node keeps what it is about on its disk.

@@ -1,6 +1,10 @@
 //! The engine behind the router: each question handed on, each error given its kind. The only place where engine errors
 //! meet HTTP.
 
+mod jobs;
+mod meta;
+mod names;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
@@ -9,9 +13,10 @@ use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
 use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::arriving::GivenChunk;
+use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
-use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence};
+use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, OriginPage, Owners, Presence};
 use herring_store::WriteError;
 use herring_swarm::{Content, OpenError, PutError, ReadError, RemoveError, ServeError, Source, Swarm};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -80,6 +85,10 @@ impl Backend for Api {
         Ok(body(self.swarm.stream(&content, range)))
     }
 
+    async fn list(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<OriginPage, ApiError> {
+        meta::list(&self.swarm, origin, prefix, token).await
+    }
+
     async fn cluster(&self) -> Result<Cluster, ApiError> {
         Ok(self.swarm.cluster().await)
     }
@@ -115,8 +124,8 @@ impl PeerBackend for Api {
         self.swarm.presence(id).map_err(serve_error)
     }
 
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError> {
-        self.swarm.object_chunk(object, chunk_size, index).await.map_err(serve_error)
+    async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ApiError> {
+        self.swarm.object_chunk(asked, first).await.map_err(serve_error)
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {
@@ -143,12 +152,12 @@ impl PeerBackend for Api {
         Ok(())
     }
 
-    async fn names(&self, _: NamesCall) -> Result<NamesReply, ApiError> {
-        Err(ApiError::new(ErrorKind::Internal, "names are on their way"))
+    async fn names(&self, call: NamesCall) -> Result<NamesReply, ApiError> {
+        names::answer(&self.swarm, call).await
     }
 
-    async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {
-        Err(ApiError::new(ErrorKind::Internal, "metadata is on its way"))
+    async fn meta(&self, call: MetaCall) -> Result<MetaReply, ApiError> {
+        meta::answer(&self.swarm, call).await
     }
 
     fn usage(&self) -> NodeUsage {
@@ -177,6 +186,7 @@ fn open_error(error: OpenError) -> ApiError {
         OpenError::NotFound { .. } | OpenError::NoOrigin { .. } => ErrorKind::NotFound,
         OpenError::InvalidKey { .. } => ErrorKind::BadRequest,
         OpenError::Denied { .. } => ErrorKind::Denied,
+        OpenError::Unlisted { .. } => ErrorKind::Unlisted,
         OpenError::Unavailable { .. } => ErrorKind::Unavailable,
     };
     ApiError::new(kind, error.to_string())

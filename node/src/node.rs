@@ -8,7 +8,7 @@ use std::time::Duration;
 use herring_fuse::{Mount, MountConfig, MountError};
 use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
-use herring_http_api::server::{Server, ServerConfig};
+use herring_http_api::server::{Backends, Server, ServerConfig};
 use herring_origin::Origins;
 use herring_ring::NodeId;
 use herring_store::{Store, StoreConfig};
@@ -77,7 +77,7 @@ impl Node {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let started = Arc::new(AtomicBool::new(false));
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone() });
-        tasks.spawn(server.serve(api.clone(), api, stop.clone()));
+        tasks.spawn(server.serve(Backends::of(api), stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
         let mut node = Self { mount: None, gossip, swarm, stop, tasks };

@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -13,28 +12,50 @@ use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectS
 use crate::backend::{Backend, Body, Found};
 use crate::error::Fault;
 use crate::key::is_name;
-use crate::{Listed, MAX_LISTED};
+use crate::web::{Throttled, causes};
+use crate::{Listed, PAGE, Page};
 
 /// A bucket of any store that `object_store` speaks to, or the part of it below a prefix.
 pub(crate) struct Bucket<S> {
     store: S,
     /// Empty, or ends with a slash.
     prefix: String,
+    /// What to set where no credentials were found.
+    hint: &'static str,
 }
 
 impl<S: ObjectStore + PaginatedListStore> Bucket<S> {
     /// A prefix without slashes around it.
-    pub(crate) fn new(store: S, prefix: String) -> Self {
-        Self { store, prefix: closed(prefix) }
+    pub(crate) fn new(store: S, prefix: String, hint: &'static str) -> Self {
+        Self { store, prefix: closed(prefix), hint }
     }
 
     fn path(&self, key: &str) -> Result<Path, Fault> {
         Path::parse(format!("{}{key}", self.prefix)).map_err(|error| Fault::Unavailable(error.to_string()))
     }
 
-    async fn page(&self, below: &str, page_token: Option<String>) -> Result<PaginatedListResult, Fault> {
-        let options = PaginatedListOptions { delimiter: Some(Cow::Borrowed("/")), page_token, ..Default::default() };
-        Ok(self.store.list_paginated(Some(below).filter(|below| !below.is_empty()), options).await?)
+    async fn page(&self, below: &str, delimiter: bool, most: usize, token: Option<&str>) -> Result<PaginatedListResult, Fault> {
+        let options = PaginatedListOptions {
+            delimiter: delimiter.then_some(Cow::Borrowed("/")),
+            max_keys: Some(most),
+            page_token: token.map(str::to_owned),
+            ..Default::default()
+        };
+        let page = self.store.list_paginated(Some(below).filter(|below| !below.is_empty()), options).await;
+        page.map_err(|error| self.fault(error))
+    }
+
+    fn below(&self, prefix: &str) -> String {
+        format!("{}{}", self.prefix, closed(prefix.to_owned()))
+    }
+
+    fn fault(&self, error: Error) -> Fault {
+        match Fault::from(error) {
+            Fault::Unavailable(detail) if detail.contains(METADATA) => {
+                Fault::Denied(format!("no credentials were found: {}, or add ?anonymous=true to the URL of a public bucket ({detail})", self.hint))
+            }
+            fault => fault,
+        }
     }
 
     /// What the store could not explain may be that the object is shorter now (416 from a server that ignores If-Match).
@@ -43,18 +64,18 @@ impl<S: ObjectStore + PaginatedListStore> Bucket<S> {
         if unexplained && self.head(key).await.is_ok_and(|now| now.version != version || now.size != size) {
             return Fault::Changed;
         }
-        error.into()
+        self.fault(error)
     }
 }
 
 #[async_trait]
 impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
     async fn head(&self, key: &str) -> Result<Found, Fault> {
-        Ok(found(&self.store.head(&self.path(key)?).await?))
+        let meta = self.store.head(&self.path(key)?).await.map_err(|error| self.fault(error))?;
+        Ok(found(&meta))
     }
 
-    /// Asks with If-Match and compares the answer's version as well, for servers that ignore it. A body that breaks off is asked for
-    /// again from where it broke, and given on only with the same ETag; without one it is not asked for again.
+    /// Asks with If-Match and compares the answer's version as well, for servers that ignore it.
     async fn read(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Body, Fault> {
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.start..range.end)),
@@ -71,24 +92,22 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         Ok(answer.into_stream().map_err(Fault::from).boxed())
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
-        let below = format!("{}{}", self.prefix, closed(prefix.to_owned()));
-        let (mut listed, mut exists, mut token) = (Vec::new(), prefix.is_empty(), None);
-        loop {
-            let PaginatedListResult { result, page_token } = self.page(&below, token.take()).await?;
-            // An object named `prefix/` marks an empty directory; it has no name of its own.
-            exists |= !result.objects.is_empty() || !result.common_prefixes.is_empty();
-            listed.extend(result.common_prefixes.iter().filter_map(|path| list_directory(&below, path)));
-            listed.extend(result.objects.iter().filter_map(|meta| list_object(&below, meta)));
-            if listed.len() > MAX_LISTED {
-                return Err(Fault::TooMany);
-            }
-            match page_token {
-                Some(next) => token = Some(next),
-                None if exists => return Ok(listed),
-                None => return Err(Fault::NotFound),
-            }
+    async fn list(&self, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
+        let below = self.below(prefix);
+        let PaginatedListResult { result, page_token: next } = self.page(&below, true, PAGE, token).await?;
+        // An object named `prefix/` marks an empty directory; it has no name of its own.
+        let nothing = result.objects.is_empty() && result.common_prefixes.is_empty() && next.is_none();
+        if nothing && token.is_none() && !prefix.is_empty() {
+            return Err(Fault::NotFound);
         }
+        let directories = result.common_prefixes.iter().filter_map(|path| list_directory(&below, path));
+        let objects = result.objects.iter().filter_map(|meta| list_object(&below, meta));
+        Ok(Page { entries: directories.chain(objects).collect(), next })
+    }
+
+    async fn is_directory(&self, key: &str) -> Result<bool, Fault> {
+        let PaginatedListResult { result, page_token } = self.page(&self.below(key), false, 1, None).await?;
+        Ok(!result.objects.is_empty() || page_token.is_some())
     }
 }
 
@@ -98,7 +117,7 @@ fn closed(prefix: String) -> String {
 }
 
 /// A weak tag never matches, and a version that we made up is not the server's.
-fn if_match(version: &str) -> Option<String> {
+pub(crate) fn if_match(version: &str) -> Option<String> {
     version.starts_with('"').then(|| version.to_owned())
 }
 
@@ -134,17 +153,16 @@ fn name_below(below: &str, path: &Path) -> Option<String> {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
+        if let Some(Throttled(retry_after)) = causes(&error).find_map(|cause| cause.downcast_ref()) {
+            return Self::Throttled(*retry_after);
+        }
         let detail = chain(&error);
         match error {
             Error::NotFound { .. } => Self::NotFound,
             Error::Precondition { .. } | Error::NotModified { .. } => Self::Changed,
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Denied(detail),
-            // What became of asking again in the middle of a body comes wrapped.
-            Error::Generic { source, .. } if source.is::<Error>() => {
-                Self::from(*source.downcast::<Error>().expect("it was just seen to be one"))
-            }
-            _ if detail.contains(METADATA) => Self::Denied(format!("{NO_CREDENTIALS} ({detail})")),
-            _ if is_refusal(&error) => Self::Denied(detail),
+            _ if has_status(&error, "code: 403") || has_status(&error, "code: 401") => Self::Denied(detail),
+            _ if has_status(&error, "code: 4") => Self::Unusable(detail),
             _ => Self::Unavailable(detail),
         }
     }
@@ -152,8 +170,6 @@ impl From<Error> for Fault {
 
 /// Where all clouds give credentials to their own machines: the last place that is asked for them.
 const METADATA: &str = "//169.254.169.254/";
-const NO_CREDENTIALS: &str = "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
-                              or add ?anonymous=true to the URL of a public bucket";
 
 /// The error and the one at the bottom of it: the top says what was tried, the bottom why it failed.
 fn chain(error: &Error) -> String {
@@ -164,18 +180,14 @@ fn chain(error: &Error) -> String {
     }
 }
 
-/// Listings do not map the status to a kind of error, and its type is private: only the text is left.
-fn is_refusal(error: &Error) -> bool {
-    causes(error).map(ToString::to_string).any(|cause| cause.contains("code: 403") || cause.contains("code: 401"))
+/// Not all statuses become a kind of error, and the type that holds them is private: only the text is left.
+fn has_status(error: &Error, status: &str) -> bool {
+    causes(error).any(|cause| cause.to_string().contains(status))
 }
 
 /// Whether the server did not answer at all.
 fn is_transport(error: &Error) -> bool {
     causes(error).any(|cause| cause.is::<HttpError>())
-}
-
-fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
 #[cfg(test)]
@@ -184,8 +196,9 @@ mod tests {
 
     #[test]
     fn missing_credentials_say_what_to_set() {
+        let bucket = Bucket::new(NoStore, String::new(), "set AWS_ACCESS_KEY_ID");
         let source = "Error performing PUT http://169.254.169.254/latest/api/token".into();
-        let fault = Fault::from(Error::Generic { store: "S3", source });
+        let fault = bucket.fault(Error::Generic { store: "S3", source });
         assert!(matches!(fault, Fault::Denied(detail) if detail.contains("AWS_ACCESS_KEY_ID")));
     }
 

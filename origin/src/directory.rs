@@ -1,4 +1,4 @@
-use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 
 use crate::backend::{Backend, Body, Found};
 use crate::error::Fault;
-use crate::key::is_name;
-use crate::{ConfigError, Listed, MAX_LISTED, OriginSpec};
+use crate::names::Names;
+use crate::shelf::Shelf;
+use crate::{ConfigError, Listed, OriginSpec, PAGE, Page};
 
 /// Threads that one directory may keep busy. A hung network mount holds each of them for as long as it hangs, and the
 /// whole program has 512 (tokio's default).
@@ -24,6 +25,9 @@ const THREADS: usize = 64;
 
 /// Bytes that are read at a time: one piece of a 4 MiB chunk, so the first can be shown while the next is read.
 const PART: u64 = 256 << 10;
+
+/// Bytes that the names of the large directories that are being listed may take; those of 1,000,000 files take some 20 MiB.
+const NAMES: usize = 64 << 20;
 
 /// A directory of this machine, or one that is mounted here.
 ///
@@ -34,6 +38,7 @@ pub(crate) struct Directory {
     /// As it was written: where it is a link, the link may be switched while we run.
     root: Arc<Path>,
     threads: Arc<Semaphore>,
+    paged: Arc<Shelf<Names>>,
 }
 
 impl Directory {
@@ -44,7 +49,10 @@ impl Directory {
             Err(ConfigError::Directory { name, path, why })
         };
         match fs::metadata(&root) {
-            Ok(meta) if meta.is_dir() => Ok(Self { root: root.into(), threads: Arc::new(Semaphore::new(THREADS)) }),
+            Ok(meta) if meta.is_dir() => {
+                let (threads, paged) = (Arc::new(Semaphore::new(THREADS)), Arc::new(Shelf::new(NAMES)));
+                Ok(Self { root: root.into(), threads, paged })
+            }
             Ok(_) => unusable("it is not a directory".into()),
             Err(error) => unusable(error.to_string()),
         }
@@ -80,9 +88,16 @@ impl Backend for Directory {
         Ok(stream::try_unfold(self.block(open).await?, Reading::next).boxed())
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Fault> {
-        let prefix = prefix.to_owned();
-        self.block(move |root| list_directory(root, &prefix, MAX_LISTED)).await
+    /// A token is the last name of the page before.
+    async fn list(&self, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
+        let (paged, prefix, token) = (Arc::clone(&self.paged), prefix.to_owned(), token.map(str::to_owned));
+        self.block(move |root| list_page(root, &prefix, token.as_deref(), &paged)).await
+    }
+
+    async fn is_directory(&self, key: &str) -> Result<bool, Fault> {
+        let key = key.to_owned();
+        let is_directory = self.block(move |root| Ok(open_below(root, &key)?.metadata()?.is_dir())).await;
+        if matches!(is_directory, Err(Fault::NotFound)) { Ok(false) } else { is_directory }
     }
 }
 
@@ -171,46 +186,41 @@ fn modified(meta: &Metadata) -> SystemTime {
     meta.modified().expect("Linux keeps a modification time for every file")
 }
 
-fn list_directory(root: &Path, prefix: &str, most: usize) -> Result<Vec<Listed>, Fault> {
+/// The directory is read for the first page, and again for a later one only where its names are not on the shelf any more.
+fn list_page(root: &Path, prefix: &str, token: Option<&str>, paged: &Shelf<Names>) -> Result<Page, Fault> {
     let directory = open_below(root, prefix)?;
+    let path = PathBuf::from(path_of(&directory));
+    let names = match token.and_then(|_| paged.get(prefix)) {
+        Some(names) => names,
+        None => read_names(&path, prefix, paged)?,
+    };
+    let from = token.map_or(0, |last| names.behind(last));
     let real_root = root.canonicalize()?;
-    let mut listed = Vec::new();
-    for entry in fs::read_dir(path_of(&directory))? {
-        if listed.len() == most {
-            return Err(Fault::TooMany);
-        }
-        listed.extend(list_entry(&real_root, &entry?));
-    }
-    Ok(listed)
+    let entries = names.from(from).take(PAGE).filter_map(|name| list_entry(&real_root, &path, name)).collect();
+    let next = (names.len() > from + PAGE).then(|| names.get(from + PAGE - 1).to_owned());
+    Ok(Page { entries, next })
 }
 
-/// `None` for what cannot be asked for: no key spells it, it is neither file nor directory, it just went away, or it is a
-/// link that leads nowhere or out of the root.
-fn list_entry(real_root: &Path, entry: &DirEntry) -> Option<Listed> {
-    let name = entry.file_name().into_string().ok().filter(|name| is_name(name))?;
-    let path = entry.path();
-    if entry.file_type().ok()?.is_symlink() && !path.canonicalize().ok()?.starts_with(real_root) {
-        return None;
+fn read_names(path: &Path, prefix: &str, paged: &Shelf<Names>) -> Result<Arc<Names>, Fault> {
+    let names = Names::read(path, NAMES)?;
+    let names = Arc::new(names);
+    if names.len() > PAGE {
+        paged.put(prefix, names.bytes(), Arc::clone(&names));
     }
-    let meta = fs::metadata(path).ok()?;
+    Ok(names)
+}
+
+/// `None` for what cannot be asked for: it is neither file nor directory, it just went away, or it is a link that leads nowhere or
+/// out of the root.
+fn list_entry(real_root: &Path, directory: &Path, name: &str) -> Option<Listed> {
+    let (path, name) = (directory.join(name), name.to_owned());
+    let mut meta = fs::symlink_metadata(&path).ok()?;
+    if meta.is_symlink() {
+        meta = Some(path.canonicalize().ok()?).filter(|real| real.starts_with(real_root)).and_then(|real| fs::metadata(real).ok())?;
+    }
     if meta.is_dir() {
         return Some(Listed::Directory { name });
     }
     let (size, modified, version) = (meta.len(), modified(&meta), Some(version_of(&meta)));
     meta.is_file().then_some(Listed::Object { name, size, modified, version })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_too_large_is_not_listed_in_part() {
-        let root = tempfile::TempDir::new().unwrap();
-        for name in ["a", "b", "c"] {
-            fs::write(root.path().join(name), name).unwrap();
-        }
-        assert_eq!(list_directory(root.path(), "", 3).unwrap().len(), 3);
-        assert!(matches!(list_directory(root.path(), "", 2), Err(Fault::TooMany)));
-    }
 }

@@ -1,4 +1,5 @@
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use herring_blob::ByteRange;
 
@@ -21,9 +22,9 @@ pub enum ConfigError {
     Scheme { name: String, scheme: String, known: String },
     #[error("origin {name:?} names the directory {path}, which cannot be used ({why}): create it or correct the path")]
     Directory { name: String, path: String, why: String },
-    #[error("origin {0:?} has no bucket: write s3://BUCKET/PREFIX")]
-    NoBucket(String),
-    #[error("origin {0:?} has a user or password in its URL: remove it and use the environment, such as AWS_ACCESS_KEY_ID")]
+    #[error("origin {name:?} has no bucket: write {scheme}://BUCKET/PREFIX")]
+    NoBucket { name: String, scheme: String },
+    #[error("origin {0:?} has a user or password in its URL: remove it and use the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN")]
     Credentials(String),
     #[error("origin {name:?} has an unknown or malformed option {option:?} in its URL: use {known}")]
     Option { name: String, option: String, known: String },
@@ -49,8 +50,12 @@ pub enum OriginError {
     /// Nothing was asked.
     #[error("bytes {range} of {key:?} in origin {origin} cannot be read: it has {size}, and one read gives at most {most}")]
     OutOfRange { origin: String, key: String, range: ByteRange, size: u64, most: u64 },
-    #[error("{key:?} in origin {origin} has more than {most} entries: list a directory below it")]
-    TooMany { origin: String, key: String, most: usize },
+    /// The server answers for keys, but has no index that a program could read.
+    #[error("origin {origin} does not tell what is below {key:?}: open its keys by name")]
+    Unlisted { origin: String, key: String },
+    /// It said 429 or 503 to the end. `seconds` is how long it still wants to be left alone.
+    #[error("origin {origin} has too many requests to answer for {key:?}: it wants to be left alone for {seconds} s")]
+    Throttled { origin: String, key: String, seconds: u64 },
     #[error("origin {origin} did not answer the {op} of {key:?} within {seconds} s")]
     TimedOut { origin: String, key: String, op: &'static str, seconds: u64 },
 }
@@ -65,7 +70,8 @@ impl OriginError {
             Self::Unavailable { .. } => "unavailable",
             Self::InvalidKey { .. } => "invalid_key",
             Self::OutOfRange { .. } => "out_of_range",
-            Self::TooMany { .. } => "too_many",
+            Self::Unlisted { .. } => "unlisted",
+            Self::Throttled { .. } => "throttled",
             Self::TimedOut { .. } => "timed_out",
         }
     }
@@ -78,8 +84,13 @@ pub(crate) enum Fault {
     NotFound,
     Changed,
     Denied(String),
+    /// Worth another try.
     Unavailable(String),
-    TooMany,
+    /// An answer that would be the same if it were asked for again.
+    Unusable(String),
+    /// 429 or 503, and for how long, if it says so.
+    Throttled(Option<Duration>),
+    Unlisted,
     /// The deadline of the whole question, not of one try.
     TimedOut,
 }

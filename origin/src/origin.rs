@@ -6,60 +6,42 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use herring_blob::{ByteRange, MAX_CHUNK_SIZE, ObjectRef};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::backend::{self, Backend, Body, Found};
+use crate::backend::{self, Backend, Found};
 use crate::error::Fault;
+use crate::hold::Throttle;
 use crate::key::{check_key, check_prefix};
 use crate::question::Question;
-use crate::{ConfigError, KeyError, OriginError, OriginSpec};
+use crate::retry::{Reading, Tries};
+use crate::{ConfigError, Hold, KeyError, OriginError, OriginSpec, Page, metrics};
 
-/// How long one question may take with all its retries: a first try that fails late (20 s), a last one that runs its full
-/// 30 s, and the pauses between them. Of a read, all of its stream.
+/// How long one question may take with all its tries and with what it waits for an origin that wants to be left alone: two tries that
+/// are met with silence (20 s each) and one that is answered. Of a read, all of its stream.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Entries of one directory that are listed at most: some 10 MiB of names and versions.
-pub const MAX_LISTED: usize = 100_000;
 
 /// Bytes as they come from an origin. Each part can be shown at once: it is of the version that was asked for, whatever becomes of the
 /// rest. The stream ends after exactly the bytes that were asked for, or with an error. Dropping it cancels what is still to come.
 pub type Parts = BoxStream<'static, Result<Bytes, OriginError>>;
 
 /// One version of an object, and when it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectInfo {
     /// Names the version: its ETag, else what is made of its modification time and size.
     pub object: ObjectRef,
     pub modified: SystemTime,
 }
 
-/// An entry of one level of an origin. Names are the last segment of the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
-    Directory {
-        name: String,
-    },
-    /// Size in bytes. The version is the one that [`Origin::head`] gives; a few S3 servers leave it out of listings.
-    Object {
-        name: String,
-        size: u64,
-        modified: SystemTime,
-        version: Option<String>,
-    },
+/// How long what an origin says of a key may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It cannot become untrue: a commit of a hub.
+    Forever,
+    For(Duration),
 }
 
-impl Listed {
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Directory { name } | Self::Object { name, .. } => name,
-        }
-    }
-
-    fn sort_key(&self) -> (&str, bool) {
-        (self.name(), matches!(self, Self::Object { .. }))
-    }
-}
-
-/// A directory or bucket that is the truth for its keys. Clones share connections.
+/// A directory, bucket or server that is the truth for its keys. Clones share connections.
 ///
 /// A key is UTF-8 of 1 to 1024 bytes in segments parted by slashes: none of them empty, `.` or `..`, and no control
 /// characters. Anything else is [`OriginError::InvalidKey`] before the origin is asked.
@@ -69,12 +51,13 @@ pub struct Origin {
     url: Arc<str>,
     ttl: Duration,
     backend: Arc<dyn Backend>,
+    throttle: Arc<Throttle>,
 }
 
 impl Origin {
     pub(crate) fn new(spec: &OriginSpec) -> Result<Self, ConfigError> {
         let backend = backend::open(spec)?;
-        Ok(Self { name: spec.name().into(), url: spec.plain_url().into(), ttl: spec.ttl(), backend })
+        Ok(Self { name: spec.name().into(), url: spec.plain_url().into(), ttl: spec.ttl(), backend, throttle: Arc::new(Throttle::new()) })
     }
 
     pub fn name(&self) -> &str {
@@ -91,37 +74,98 @@ impl Origin {
         self.ttl
     }
 
+    /// How long what it says of this key, or of what is below it, is believed.
+    pub fn lifetime(&self, key: &str) -> Lifetime {
+        if self.backend.is_immutable(key) { Lifetime::Forever } else { Lifetime::For(self.ttl) }
+    }
+
     /// The version of `key` that is there now.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo, OriginError> {
         self.checked(key, check_key(key))?;
-        let asked = Question::new(self.name(), "head", key, "");
-        let Found { version, size, modified } = asked.answer(self.backend.head(key)).await?;
+        let Found { version, size, modified } = self.ask("head", key, || self.backend.head(key)).await?;
         let object = ObjectRef { origin: self.name().to_owned(), key: key.to_owned(), version, size };
         Ok(ObjectInfo { object, modified })
     }
 
     /// Exactly the bytes of `range`, at most [`MAX_CHUNK_SIZE`] of them, of exactly this version, as they come. All of it, with the time
-    /// that the caller takes between parts, within [`DEADLINE`].
+    /// that the caller takes between parts, within [`DEADLINE`]. Where the origin breaks off, or gives nothing for 10 s, it is asked
+    /// for the rest.
     pub async fn read(&self, object: &ObjectRef, range: ByteRange) -> Result<Parts, OriginError> {
-        let ObjectRef { key, version, size, .. } = object;
+        let ObjectRef { key, version, .. } = object;
         self.checked(key, check_key(key))?;
         self.check_range(object, range)?;
         let asked = Question::new(self.name(), "read", key, version);
-        let body = asked.answer(self.read_checked(key, version, *size, range)).await?;
-        Ok(asked.parts(body, range.len()))
+        let mut tries = self.tries(&asked);
+        if range.is_empty() {
+            asked.answer(tries.ask(|| self.look(object))).await?;
+            return Ok(stream::empty().boxed());
+        }
+        let reading = Reading::open(Arc::clone(&self.backend), tries, object.clone(), range);
+        let reading = asked.answer(reading).await?;
+        Ok(parts(asked, reading, Arc::clone(&self.name)))
     }
 
-    /// What lies directly below `prefix`, sorted by name; the root is `""`. A bucket may hold an object and a directory of
-    /// the same name: the directory comes first.
+    /// A page of what lies directly below `prefix`; the root is `""`. `token` is the `next` of the page before; `None` asks for the first.
     ///
-    /// [`OriginError::NotFound`] where there is nothing, but an empty root is an empty list. Names that no key can spell
-    /// are left out. More than [`MAX_LISTED`] entries are an error rather than a part of the truth.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, OriginError> {
+    /// [`OriginError::NotFound`] where there is nothing, but an empty root is an empty page. Names that no key can spell
+    /// are left out. [`OriginError::Unlisted`] where the server has no index.
+    pub async fn list(&self, prefix: &str, token: Option<&str>) -> Result<Page, OriginError> {
         self.checked(prefix, check_prefix(prefix))?;
-        let asked = Question::new(self.name(), "list", prefix, "");
-        let mut listed = asked.answer(self.backend.list(prefix)).await?;
-        listed.sort_unstable_by(|a, b| a.sort_key().cmp(&b.sort_key()));
-        Ok(listed)
+        Ok(self.ask("list", prefix, || self.backend.list(prefix, token)).await?.sorted())
+    }
+
+    /// Whether anything lies below `key`; the root always is one. Costs the origin one small question. `true` also where a server
+    /// tells nothing of directories: a path must be walkable to reach a key that only [`head`](Self::head) can confirm.
+    pub async fn is_directory(&self, key: &str) -> Result<bool, OriginError> {
+        self.checked(key, check_prefix(key))?;
+        if key.is_empty() {
+            return Ok(true);
+        }
+        self.ask("is_directory", key, || self.backend.is_directory(key)).await
+    }
+
+    /// JSON of a hub at `path` below its `/api/`, all pages of it as one, at most 32 MiB. Other origins have none:
+    /// [`OriginError::NotFound`].
+    pub async fn document(&self, path: &str) -> Result<Bytes, OriginError> {
+        self.ask("document", path, || self.backend.document(path)).await
+    }
+
+    /// Whether all questions are answered from one known commit. Only a hub's repository may have to be pinned first; asked anything before
+    /// it is, it resolves its revision by itself.
+    pub fn pinned(&self) -> bool {
+        self.backend.pinned()
+    }
+
+    /// The commit that a hub's revision means now. [`OriginError::NotFound`] for origins that have none.
+    pub async fn resolve(&self) -> Result<String, OriginError> {
+        self.ask("resolve", "", || self.backend.resolve()).await
+    }
+
+    /// Answers from this commit from now on, unless it is pinned already.
+    pub fn pin(&self, commit: &str) {
+        self.backend.pin(commit);
+    }
+
+    /// What this node was told by the origin itself (429, 503): others should be told to [`hold`](Self::hold).
+    pub fn held(&self) -> watch::Receiver<Hold> {
+        self.throttle.held()
+    }
+
+    /// Asks the origin nothing new for so long: another node was told to leave it alone. Longer holds stay.
+    pub fn hold(&self, left: Duration) {
+        self.throttle.hold(left);
+    }
+
+    async fn ask<T, F>(&self, op: &'static str, key: &str, ask: impl FnMut() -> F) -> Result<T, OriginError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let asked = Question::new(self.name(), op, key, "");
+        asked.answer(self.tries(&asked).ask(ask)).await
+    }
+
+    fn tries(&self, asked: &Question) -> Tries {
+        Tries::new(Arc::clone(&self.name), Arc::clone(&self.throttle), asked.end())
     }
 
     fn checked(&self, key: &str, check: Result<(), KeyError>) -> Result<(), OriginError> {
@@ -138,13 +182,19 @@ impl Origin {
     }
 
     /// HTTP cannot ask for no bytes, so an empty range only looks whether the version is still there.
-    async fn read_checked(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Body, Fault> {
-        if !range.is_empty() {
-            return self.backend.read(key, version, size, range).await;
-        }
-        let found = self.backend.head(key).await?;
-        if found.version == version && found.size == size { Ok(stream::empty().boxed()) } else { Err(Fault::Changed) }
+    async fn look(&self, object: &ObjectRef) -> Result<(), Fault> {
+        let found = self.backend.head(&object.key).await?;
+        if found.version == object.version && found.size == object.size { Ok(()) } else { Err(Fault::Changed) }
     }
+}
+
+fn parts(asked: Question, reading: Reading, origin: Arc<str>) -> Parts {
+    stream::try_unfold((asked, reading, origin), |(asked, mut reading, origin)| async move {
+        let Some(part) = asked.answer(reading.next()).await? else { return Ok(None) };
+        ::metrics::counter!(metrics::BYTES, "origin" => origin.to_string()).increment(part.len() as u64);
+        Ok(Some((part, (asked, reading, origin))))
+    })
+    .boxed()
 }
 
 impl fmt::Debug for Origin {

@@ -1,10 +1,7 @@
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
-use crate::backend::Body;
 use crate::error::Fault;
-use crate::{DEADLINE, MAX_LISTED, OriginError, Parts, metrics};
+use crate::{DEADLINE, OriginError, metrics};
 
 /// What is being asked of whom, and until when: the context that every error carries.
 pub(crate) struct Question {
@@ -23,6 +20,10 @@ impl Question {
         Self { origin: origin.to_owned(), op, key: key.to_owned(), version: version.to_owned(), end }
     }
 
+    pub(crate) fn end(&self) -> Instant {
+        self.end
+    }
+
     /// Waits for the answer, or a part of it, until the deadline.
     pub(crate) async fn answer<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, OriginError> {
         let answer = timeout_at(self.end, work).await.unwrap_or(Err(Fault::TimedOut));
@@ -33,35 +34,16 @@ impl Question {
         })
     }
 
-    /// The parts of an answer as they come, `length` bytes in all, or an error.
-    pub(crate) fn parts(self, body: Body, length: u64) -> Parts {
-        stream::try_unfold((self, body, length), |(asked, mut body, left)| async move {
-            let Some(part) = asked.answer(next(&mut body, left)).await? else { return Ok(None) };
-            let length = part.len() as u64;
-            ::metrics::counter!(metrics::BYTES, "origin" => asked.origin.clone()).increment(length);
-            Ok(Some((part, (asked, body, left - length))))
-        })
-        .boxed()
-    }
-
     fn error(&self, fault: Fault) -> OriginError {
         let (origin, key) = (self.origin.clone(), self.key.clone());
         match fault {
             Fault::NotFound => OriginError::NotFound { origin, key },
             Fault::Changed => OriginError::Changed { origin, key, version: self.version.clone() },
             Fault::Denied(detail) => OriginError::Denied { origin, key, detail },
-            Fault::Unavailable(detail) => OriginError::Unavailable { origin, key, detail },
-            Fault::TooMany => OriginError::TooMany { origin, key, most: MAX_LISTED },
+            Fault::Unavailable(detail) | Fault::Unusable(detail) => OriginError::Unavailable { origin, key, detail },
+            Fault::Throttled(left) => OriginError::Throttled { origin, key, seconds: left.unwrap_or_default().as_secs() + 1 },
+            Fault::Unlisted => OriginError::Unlisted { origin, key },
             Fault::TimedOut => OriginError::TimedOut { origin, key, op: self.op, seconds: DEADLINE.as_secs() },
         }
-    }
-}
-
-/// The next part of a body that has `left` bytes still to give.
-async fn next(body: &mut Body, left: u64) -> Result<Option<Bytes>, Fault> {
-    match body.try_next().await? {
-        Some(part) if part.len() as u64 > left => Err(Fault::Unavailable("it gave more bytes than were asked for".to_owned())),
-        None if left > 0 => Err(Fault::Unavailable(format!("it ended {left} bytes too early"))),
-        part => Ok(part),
     }
 }

@@ -12,28 +12,32 @@ use crate::ConfigError;
 /// | --- | --- |
 /// | `file:///path` | a directory of this machine |
 /// | `s3://bucket/prefix?endpoint=URL&region=R&anonymous=true&path_style=true` | a bucket, or the part of it below the prefix; all options may be left out |
+/// | `gs://bucket/prefix?endpoint=URL&anonymous=true` | a bucket of Google Cloud Storage, likewise |
+/// | `az://container/prefix?account=NAME&endpoint=URL&anonymous=true&emulator=true` | a container of Azure Blob Storage, likewise |
+/// | `https://host/path`, `http://host/path` | what a web server gives below a path |
 ///
 /// `?ttl=SECONDS` stands with each of them: how long what the origin says of an object or a directory is believed. Without it 1 s for
 /// `file://`, where asking costs microseconds, and 60 s for all others, where it costs money and 20 to 200 ms.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OriginSpec {
     name: String,
+    text: String,
     url: Url,
     ttl: Duration,
 }
 
 impl OriginSpec {
     /// Checks the form only; whether the origin can exist is [`Origins::new`](crate::Origins::new)'s business.
-    pub fn new(name: &str, url: &str) -> Result<Self, ConfigError> {
+    pub fn new(name: &str, text: &str) -> Result<Self, ConfigError> {
         if !is_origin_name(name) {
             return Err(ConfigError::Name(name.to_owned()));
         }
-        let url = Url::parse(url).map_err(|why| ConfigError::Url { name: name.to_owned(), why: why.to_string() })?;
+        let url = Url::parse(text).map_err(|why| ConfigError::Url { name: name.to_owned(), why: why.to_string() })?;
         if has_credentials(&url) {
             return Err(ConfigError::Credentials(name.to_owned()));
         }
         let ttl = ttl_of(&url).ok_or_else(|| bad_ttl(name))?;
-        Ok(Self { name: name.to_owned(), url, ttl })
+        Ok(Self { name: name.to_owned(), text: text.to_owned(), url, ttl })
     }
 
     pub fn name(&self) -> &str {
@@ -43,6 +47,11 @@ impl OriginSpec {
     /// The URL as it was given, options included.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The URL letter for letter: of `hf://gpt2@main` a URL's rules make a user and a host.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// How long what the origin says is believed; 0 is not at all.
@@ -57,12 +66,18 @@ impl OriginSpec {
 
     /// The URL without its options, which say how to reach the origin and not what it is.
     pub(crate) fn plain_url(&self) -> String {
+        if self.url.scheme() == HUB {
+            return self.text.split(['?', '#']).next().unwrap_or_default().to_owned();
+        }
         let mut url = self.url.clone();
         url.set_query(None);
         url.set_fragment(None);
         url.into()
     }
 }
+
+/// In its URLs, what is before an @ is a repository and not a user.
+const HUB: &str = "hf";
 
 const TTL: &str = "ttl";
 
@@ -94,7 +109,7 @@ impl std::fmt::Debug for OriginSpec {
 }
 
 pub(crate) fn has_credentials(url: &Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
+    (!url.username().is_empty() && url.scheme() != HUB) || url.password().is_some()
 }
 
 /// It becomes a path segment of URLs and mounts, and a metric's label.
@@ -138,6 +153,14 @@ mod tests {
             let error = ttl(&format!("s3://bucket?ttl={wrong}")).unwrap_err();
             assert!(matches!(&error, ConfigError::Option { option, .. } if option == "ttl"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn a_hubs_revision_is_no_user() {
+        let spec: OriginSpec = "m=hf://gpt2@main/onnx?endpoint=http://h".parse().unwrap();
+        assert_eq!((spec.text(), spec.plain_url().as_str()), ("hf://gpt2@main/onnx?endpoint=http://h", "hf://gpt2@main/onnx"));
+        assert!("m=hf://org/model@refs/pr/1".parse::<OriginSpec>().is_ok() && "m=hf://".parse::<OriginSpec>().is_ok());
+        assert_eq!("m=hf://me:hush@hub".parse::<OriginSpec>(), Err(ConfigError::Credentials("m".into())));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use twox_hash::XxHash3_64;
 #[error("{0:?} is not 16 hexadecimal digits")]
 pub struct HexError(pub String);
 
+/// Chunks of an object that lie together. More would mean fewer questions to the origin, but also fewer nodes that ask at once.
+const OBJECT_RUN: u32 = 4;
+
 /// Where on the ring something lies. Written as 16 hexadecimal digits.
 ///
 /// Points are hashed with XXH3 rather than cut out of the digests, so that the bytes of a digest decide
@@ -49,9 +52,16 @@ impl Point {
         Self::indexed(digest.as_bytes(), index)
     }
 
-    /// Where chunk `index` of an origin's object lies. Its digest is not known before somebody read it.
+    /// Where chunk `index` of an origin's object lies. Its digest is not known before somebody read it. [Runs](Self::object_run) of chunks
+    /// lie together, so that their owner can ask the origin for several at once.
     pub fn of_object_chunk(object: &ObjectId, index: u32) -> Self {
-        Self::indexed(object.as_bytes(), index)
+        Self::indexed(object.as_bytes(), index / OBJECT_RUN)
+    }
+
+    /// The chunks of an object that lie where chunk `index` does: four side by side, 16 MiB in chunks of 4 MiB.
+    pub fn object_run(index: u32) -> std::ops::Range<u32> {
+        let start = index / OBJECT_RUN * OBJECT_RUN;
+        start..start.saturating_add(OBJECT_RUN)
     }
 
     /// Where a name's versions are kept.

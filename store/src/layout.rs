@@ -75,13 +75,22 @@ impl Layout {
     /// Moves an entry's files to a new directory of their own below `quarantine`, so that its id is free. The data goes first: data
     /// without a meta is taken for what a crash left.
     pub fn quarantine(&self, id: &ContentId) -> io::Result<PathBuf> {
+        self.put_aside(&[self.data(id), self.meta(id)])
+    }
+
+    /// Moves these files, which have names, to a new directory of their own below `quarantine`.
+    pub fn put_aside(&self, files: &[PathBuf]) -> io::Result<PathBuf> {
         let place = self.dir.join("quarantine").join(Uuid::new_v4().to_string());
         DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
-        for path in [self.data(id), self.meta(id)] {
-            let name = path.file_name().expect("a shelf and a name make every path");
-            std::fs::rename(&path, place.join(name))?;
+        for path in files {
+            std::fs::rename(path, place.join(path.file_name().unwrap_or_default()))?;
         }
         Ok(place)
+    }
+
+    /// Where [`Records`](crate::Records) are; not there before the first one is written.
+    pub fn records(&self) -> PathBuf {
+        self.dir.join("records.redb")
     }
 
     /// Second names of the data of blobs that are whole and verified, which anybody may read as they are. Empty after a start.
@@ -185,7 +194,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

@@ -19,7 +19,8 @@ pub struct Usage {
 
 /// The byte cap. Bytes are reserved before they are written, so it holds at every moment, however many write at once.
 ///
-/// The `.meta` files are not counted: 545 bytes per chunk are 130 millionths of one. Nor is what lies in quarantine.
+/// The `.meta` files are not counted: 545 bytes per chunk are 130 millionths of one. Nor is what lies in quarantine, nor the records:
+/// names and jobs are some hundred bytes each, and what origins answered is [bounded](crate::Records::bound) by itself.
 pub(crate) struct Space {
     capacity: u64,
     bytes: AtomicU64,

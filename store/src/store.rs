@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::layout::{create_file, write_file};
 use crate::table::State;
 use crate::upload::{Draft, Upload};
-use crate::{Description, Entry, OpenError, Usage, WriteError, blocking::blocking, meta, scan};
+use crate::{Description, Entry, OpenError, Records, Usage, WriteError, blocking::blocking, meta, scan};
 
 /// The most chunks that one entry may have: 16 TiB at 4 MiB a chunk. Its tables then take 151 MB in memory, and 2.3 GB on disk.
 pub(crate) const MAX_CHUNKS: u32 = 1 << 22;
@@ -33,6 +33,7 @@ pub struct StoreConfig {
 /// objects/ab/<64 hex>[.meta]    the same, for versions of origins' objects
 /// uploads/<uuid>                not committed; removed at open
 /// native/<64 hex>               second names of blobs that are whole and verified; removed at open
+/// records.redb                  small records, see [`Records`]; not there before the first, not counted
 /// quarantine/<uuid>/            what a rotten meta described; for people to look at and delete, not counted
 /// quarantine/<uuid>/<64 hex>…   files whose meta turned out rotten at open: for somebody to look at, not used
 /// ```
@@ -45,6 +46,7 @@ struct Inner {
     /// Threads that create, commit or remove, each an id of its own.
     naming: Claims<ContentId>,
     uploads: Mutex<HashMap<Uuid, Arc<Draft>>>,
+    records: Records,
 }
 
 impl Store {
@@ -52,7 +54,13 @@ impl Store {
     pub fn open(config: StoreConfig) -> Result<Self, OpenError> {
         let disk = Arc::new(Disk::open(config)?);
         let entries = RwLock::new(scan::scan(&disk)?);
-        Ok(Self(Arc::new(Inner { disk, entries, naming: Claims::new(), uploads: Mutex::new(HashMap::new()) })))
+        let records = Records::open(disk.clone())?;
+        Ok(Self(Arc::new(Inner { disk, entries, naming: Claims::new(), uploads: Mutex::new(HashMap::new()), records })))
+    }
+
+    /// What this node remembers beside its chunks.
+    pub fn records(&self) -> &Records {
+        &self.0.records
     }
 
     /// What is here under this id. No I/O.

@@ -1,5 +1,8 @@
 //! What only a real process or a real disk can show: death by SIGKILL, and a disk that is full.
 
+#[path = "crash/records.rs"]
+mod records;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};

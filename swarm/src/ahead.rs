@@ -5,12 +5,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use herring_blob::ByteRange;
-use herring_store::Entry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::MEMORY_DEADLINE;
-use crate::fetch::Role;
+use crate::fetch::{Role, Want};
 use crate::{Content, Swarm};
 
 /// Chunks in flight ahead of one reader: within the 8–12 streams that fill a connection.
@@ -83,11 +82,11 @@ impl Swarm {
             let aim = *aims.borrow_and_update();
             next = aim.from.max(next);
             if next < aim.until && flying.len() < lanes {
-                if self.is_wanted(&content, next) {
+                if !self.is_here(&content, next) {
                     if !self.has_room(&content) {
                         return;
                     }
-                    flying.push(self.fetch_ahead(&content, next));
+                    flying.push(self.fetch_ahead(&content, next, aim.until));
                 }
                 next += 1;
                 continue;
@@ -110,11 +109,6 @@ impl Swarm {
         }
     }
 
-    fn is_wanted(&self, content: &Content, chunk: u32) -> bool {
-        let here = |entry: &Entry| entry.has(chunk);
-        !self.0.store.get(&content.id()).as_ref().is_some_and(here)
-    }
-
     /// Whether the disk can keep what is fetched until the reader is there. What has no entry is kept nowhere: a blob that was removed.
     fn has_room(&self, content: &Content) -> bool {
         let gone = matches!(content.source(), crate::Source::Blob(_)) && self.0.store.get(&content.id()).is_none();
@@ -123,10 +117,10 @@ impl Swarm {
     }
 
     /// Whether the chunk landed on the disk. Of the readers' memory only half is for what nobody waits for yet.
-    async fn fetch_ahead(&self, content: &Content, chunk: u32) -> bool {
+    async fn fetch_ahead(&self, content: &Content, chunk: u32, until: u32) -> bool {
         let length = content.geometry().chunk_range(chunk).len();
         let Ok(_share) = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await else { return false };
-        let landed = self.launch(content, chunk, 0, Role::Reader).landed().await;
-        landed && !self.is_wanted(content, chunk)
+        let landed = self.launch(content, chunk, Want { first: 0, until }, Role::Reader).landed().await;
+        landed && self.is_here(content, chunk)
     }
 }

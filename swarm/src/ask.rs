@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use herring_blob::{ByteRange, Chunk, ObjectRef, PieceCutter};
+use herring_blob::{ByteRange, Chunk, ObjectRef};
 use herring_gossip::View;
 use herring_http_api::client::{ChunkStream, PeerError};
-use herring_http_api::peer::ChunkRequest;
-use herring_origin::{Origin, OriginError};
+use herring_http_api::peer::{ChunkRequest, ObjectChunk};
+use herring_origin::{Origin, OriginError, Parts};
 use metrics::counter;
 
 use crate::candidates::Candidate;
 use crate::config::{CHUNK_DEADLINE, OBJECT_DEADLINE};
 use crate::fetch::Flight;
+use crate::landing::Word;
 use crate::memory::Share;
 use crate::race::{Answer, Giver};
+use crate::run::Feed;
 use crate::{Source, metrics as m};
 
 /// Why a peer's answer is of no use.
@@ -32,19 +33,30 @@ impl From<PeerError> for Useless {
     }
 }
 
+/// What is asked of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The chunk, wherever it must get it.
+    Anyhow,
+    /// Only what it has.
+    Held,
+}
+
 impl Flight {
     pub(crate) async fn ask(&self, view: &View, giver: Giver, patience: Duration, share: &Arc<Share>) -> Answer {
         match giver {
-            Giver::Peer(peer) => self.ask_peer(view, peer, patience, share).await,
+            Giver::Run(feed) => self.ask_run(feed, share).await,
+            Giver::Peer(peer) => self.ask_peer(view, peer, Asked::Anyhow, patience, share).await,
+            Giver::Holder(peer) => self.ask_peer(view, peer, Asked::Held, patience, share).await,
             Giver::Origin(object) => self.ask_origin(object, share).await,
         }
     }
 
-    async fn ask_peer(&self, view: &View, peer: Candidate, patience: Duration, share: &Arc<Share>) -> Answer {
+    async fn ask_peer(&self, view: &View, peer: Candidate, asked: Asked, patience: Duration, share: &Arc<Share>) -> Answer {
         let mut question = self.swarm.0.health.ask(&peer.id, patience);
         let no = |why: String, transient| Answer::No { whom: peer.id.to_string(), why, transient };
         let failed = |why| counter!(m::PEER_FAILURES, "why" => why).increment(1);
-        match self.take_from(view, &peer, share).await {
+        match self.take_from(view, &peer, asked, share).await {
             Ok(chunk) => {
                 question.answered();
                 fetched("peer", u64::from(chunk.len()));
@@ -61,7 +73,15 @@ impl Flight {
                 failed("missing");
                 no(PeerError::NotFound.to_string(), false)
             }
-            Err(Useless::Wire(PeerError::Changed(_))) => Answer::Changed,
+            Err(Useless::Wire(PeerError::Changed(_))) => {
+                question.answered();
+                Answer::Changed
+            }
+            // It is well; those whom it asked are not.
+            Err(Useless::Wire(PeerError::Refused { status: 502, detail })) => {
+                question.answered();
+                no(format!("could not get it: {detail}"), false)
+            }
             Err(Useless::Wire(error)) => {
                 question.failed();
                 failed("unreachable");
@@ -72,28 +92,39 @@ impl Flight {
     }
 
     /// The chunk from one peer; the pieces that came before a failure stay, and the next peer is asked for the others first.
-    async fn take_from(&self, view: &View, peer: &Candidate, share: &Arc<Share>) -> Result<Chunk, Useless> {
-        let (request, deadline) = self.request();
+    async fn take_from(&self, view: &View, peer: &Candidate, asked: Asked, share: &Arc<Share>) -> Result<Chunk, Useless> {
+        let (request, patience, deadline) = self.request(asked);
         let pieces = self.content.geometry().pieces(self.chunk);
         let (first, ask) = (self.pilot.first_missing(pieces), self.swarm.ask(view, deadline));
-        let mut body = self.swarm.0.peers.chunk(peer.http, &request, pieces, first, &ask).await?;
-        if self.content.digest(self.chunk).is_some_and(|digest| digest != body.digests().digest()) {
-            return Err(Useless::Lied("another digest than the manifest's".into()));
-        }
-        if !self.pilot.expect(body.digests()) {
-            return Err(PeerError::Broken("the origin itself gives it by now".into()).into());
+        let mut body = self.swarm.0.peers.chunk(peer.http, &request, pieces, first, patience, &ask).await?;
+        let wanted = self.content.digest(self.chunk);
+        match body.digests() {
+            Some(digests) if wanted.is_some_and(|wanted| wanted != digests.digest()) => {
+                return Err(Useless::Lied("another digest than the manifest's".into()));
+            }
+            None if wanted.is_some() => return Err(Useless::Lied("pieces on its word alone".into())),
+            Some(digests) if !self.pilot.expect(digests) => {
+                return Err(PeerError::Broken("the origin itself gives it by now".into()).into());
+            }
+            Some(_) => {}
+            None => self.pilot.expect_told(pieces),
         }
         self.land_all(&mut body, share).await
     }
 
     async fn land_all(&self, body: &mut ChunkStream, share: &Arc<Share>) -> Result<Chunk, Useless> {
-        let digests = body.digests().clone();
-        while let Some((index, bytes)) = body.next().await? {
-            if !self.pilot.expects(&digests) {
-                return Err(PeerError::Broken("somebody else's word replaced this one's".into()).into());
-            }
+        let digests = body.digests().cloned();
+        while let Some(piece) = body.next().await? {
+            let word = match (&digests, piece.digest) {
+                (Some(digests), _) if !self.pilot.expects(digests) => {
+                    return Err(PeerError::Broken("somebody else's word replaced this one's".into()).into());
+                }
+                (Some(digests), _) => Word::Digests(digests),
+                (None, Some(digest)) => Word::Told(digest),
+                (None, None) => return Err(Useless::Lied("a piece without its digest".into())),
+            };
             let landed =
-                self.pilot.land(index, bytes, Some(&digests), share).map_err(|wrong| Useless::Lied(wrong.to_string()))?;
+                self.pilot.land(piece.index, piece.bytes, word, share).map_err(|wrong| Useless::Lied(wrong.to_string()))?;
             if let Some(chunk) = landed {
                 return Ok(chunk);
             }
@@ -101,53 +132,96 @@ impl Flight {
         Err(PeerError::Broken("the body ended before the chunk was whole".into()).into())
     }
 
-    fn request(&self) -> (ChunkRequest, Duration) {
+    /// The question, how long the peer may take to begin its answer, and how long for all of it.
+    fn request(&self, asked: Asked) -> (ChunkRequest, Duration, Duration) {
         match self.content.source() {
-            Source::Blob(manifest) => (ChunkRequest::Blob { id: manifest.id(), index: self.chunk }, CHUNK_DEADLINE),
-            Source::Object(object) => {
-                let chunk_size = self.content.geometry().chunk_size();
-                (ChunkRequest::Object { object: object.clone(), chunk_size, index: self.chunk }, OBJECT_DEADLINE)
+            Source::Blob(manifest) => {
+                (ChunkRequest::Blob { id: manifest.id(), index: self.chunk }, CHUNK_DEADLINE, CHUNK_DEADLINE)
             }
-        }
-    }
-
-    async fn ask_origin(&self, object: ObjectRef, share: &Arc<Share>) -> Answer {
-        let no = |why: String| Answer::No { whom: format!("origin {}", object.origin), why, transient: false };
-        let origin = match self.swarm.origin(&object.origin) {
-            Ok(origin) => origin,
-            Err(error) => return no(error.to_string()),
-        };
-        match self.take_from_origin(origin, &object, share).await {
-            Ok(Some(chunk)) => Answer::Chunk(chunk),
-            Ok(None) => no("gave fewer bytes than it should".into()),
-            // An object that was deleted changed as well: who opens it again is told that it is gone.
-            Err(OriginError::Changed { .. } | OriginError::NotFound { .. }) => Answer::Changed,
-            Err(error) => no(error.to_string()),
+            Source::Object(object) => {
+                let object = ObjectChunk {
+                    object: object.clone(),
+                    chunk_size: self.content.geometry().chunk_size(),
+                    index: self.chunk,
+                    wanted: self.want.until.saturating_sub(self.chunk).max(1),
+                    held: asked == Asked::Held,
+                };
+                (ChunkRequest::Object(object), self.swarm.0.config.owner_patience, OBJECT_DEADLINE)
+            }
         }
     }
 
     /// The digests of an origin's chunk are computed here, and go with it from now on.
-    async fn take_from_origin(
-        &self,
-        origin: &Origin,
-        object: &ObjectRef,
-        share: &Arc<Share>,
-    ) -> Result<Option<Chunk>, OriginError> {
+    async fn ask_origin(&self, object: ObjectRef, share: &Arc<Share>) -> Answer {
+        let origin = match self.swarm.origin(&object.origin) {
+            Ok(origin) => origin,
+            Err(error) => return self.not_from_origin(error),
+        };
+        match self.question(origin, &object).await {
+            Ok(feed) => self.land_fed(&object, feed, share).await,
+            Err(error) => self.origin_error(&object, error),
+        }
+    }
+
+    /// Asks the origin for this chunk and those of its run, which are handed round by a task of their own.
+    async fn question(&self, origin: &Origin, object: &ObjectRef) -> Result<Feed, OriginError> {
         let (whole, pieces) = (self.content.geometry().chunk_range(self.chunk), self.content.geometry().pieces(self.chunk));
-        let first = self.pilot.expect_anything(pieces);
-        let range = ByteRange::new(whole.start + u64::from(pieces.range(first).start), whole.end);
-        let (mut body, mut cutter) = (origin.read(object, range).await?, PieceCutter::new(pieces, first));
-        while let Some(bytes) = body.next().await {
-            let mut bytes: Bytes = bytes?;
+        let first = self.pilot.expect_origin(pieces);
+        let (run, feed) = self.claim_run();
+        let range = ByteRange::new(whole.start + u64::from(pieces.range(first).start), run.end());
+        let body: Parts = origin.read(object, range).await?;
+        let (tasks, stop) = (&self.swarm.0.tasks, self.swarm.0.stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(run.hand_round(body, first)).await });
+        Ok(feed)
+    }
+
+    /// What another flight asked the origin for.
+    async fn ask_run(&self, feed: Feed, share: &Arc<Share>) -> Answer {
+        let Source::Object(object) = self.content.source() else { return self.not_from_origin("gives no blobs") };
+        self.pilot.expect_origin(self.content.geometry().pieces(self.chunk));
+        self.land_fed(object, feed, share).await
+    }
+
+    async fn land_fed(&self, object: &ObjectRef, mut feed: Feed, share: &Arc<Share>) -> Answer {
+        while let Some(fed) = feed.recv().await {
+            let (index, bytes): (u32, Bytes) = match fed {
+                Ok(piece) => piece,
+                Err(error) => return self.origin_error(object, error),
+            };
             fetched_bytes("origin", bytes.len() as u64);
-            while let Some((index, piece)) = cutter.cut(&mut bytes) {
-                if let Ok(Some(chunk)) = self.pilot.land(index, piece, None, share) {
-                    counter!(m::CHUNKS_FETCHED, "from" => "origin").increment(1);
-                    return Ok(Some(chunk));
-                }
+            if let Ok(Some(chunk)) = self.pilot.land(index, bytes, Word::Origin, share) {
+                self.fetched_from_origin(object, &chunk);
+                return Answer::Chunk(chunk);
             }
         }
-        Ok(None)
+        self.not_from_origin("gave fewer bytes than it should")
+    }
+
+    fn fetched_from_origin(&self, object: &ObjectRef, chunk: &Chunk) {
+        counter!(m::CHUNKS_FETCHED, "from" => "origin").increment(1);
+        self.swarm.0.health.origin_answered(&object.origin);
+        if self.is_acting_owner(object) {
+            counter!(m::ORIGIN_UNIQUE, "origin" => object.origin.clone()).increment(chunk.len().into());
+        }
+    }
+
+    /// An object that was deleted changed as well: who opens it again is told that it is gone.
+    fn origin_error(&self, object: &ObjectRef, error: OriginError) -> Answer {
+        match error {
+            OriginError::Changed { .. } | OriginError::NotFound { .. } => Answer::Changed,
+            error => {
+                self.swarm.0.health.origin_failed(&object.origin);
+                self.not_from_origin(error)
+            }
+        }
+    }
+
+    fn not_from_origin(&self, why: impl ToString) -> Answer {
+        let whom = match self.content.source() {
+            Source::Object(object) => format!("origin {}", object.origin),
+            Source::Blob(_) => "no origin".to_owned(),
+        };
+        Answer::No { whom, why: why.to_string(), transient: false }
     }
 }
 

@@ -24,7 +24,10 @@ pub struct SwarmConfig {
     /// A second owner is asked when the first has not answered a blob's chunk for this long.
     /// A 4 MiB chunk takes 2 ms at 2 GB/s and 34 ms at 1 Gbit/s; half a second is a peer in trouble.
     pub hedge: Duration,
-    /// The same for an object's chunk, whose owner may be waiting for a slow origin, and where a second owner would fetch it a second time:
+    /// How long an owner of an object's chunk may take to begin its answer, which it does at once, whatever the origin does: longer, and it
+    /// hangs, and the next is asked.
+    pub owner_patience: Duration,
+    /// As `hedge` for an object's chunk, whose owner may be waiting for a slow origin, and where a second owner would fetch it a second time:
     /// as long as one request to an origin may take. A peer that is gone is noticed within 1.5 s whatever this says.
     pub origin_hedge: Duration,
 }
@@ -40,6 +43,7 @@ impl Default for SwarmConfig {
             read_ahead: 256 << 20,
             read_ahead_after: 5 << 20,
             hedge: Duration::from_millis(500),
+            owner_patience: Duration::from_millis(300),
             origin_hedge: Duration::from_secs(30),
         }
     }
@@ -53,6 +57,15 @@ pub(crate) const ACKNOWLEDGE: usize = 2;
 /// chosen for its zone may have lain deeper: there it is likely, not certain, unless the swarm is no larger than owners and successors.
 pub(crate) const SUCCESSORS: usize = 16;
 
+/// How long nothing may come from an origin before those are asked who may hold the chunk: an origin that is gone must not keep back
+/// what the swarm has.
+pub(crate) const ORIGIN_PATIENCE: Duration = Duration::from_secs(1);
+/// The same for one of those, who answers from its disk.
+pub(crate) const HOLDER_PATIENCE: Duration = Duration::from_millis(300);
+/// For how long after a change of members the former owners of a chunk are asked before the origin.
+pub(crate) const LATELY: Duration = Duration::from_secs(600);
+/// How many of them.
+pub(crate) const LATELY_OWNERS: usize = 3;
 /// A removal, which waits for the disk.
 pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 /// A question without a body worth mentioning: a manifest, a presence.

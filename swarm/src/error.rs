@@ -50,6 +50,9 @@ pub enum OpenError {
     InvalidKey { detail: String },
     #[error("{detail}")]
     Denied { detail: String },
+    /// The origin has no listing that a program could read; its keys can be asked for one by one.
+    #[error("{detail}")]
+    Unlisted { detail: String },
     #[error("{what} cannot be found while some that may have it do not answer: {tried}")]
     Unavailable { what: String, tried: Tried },
 }

@@ -1,6 +1,6 @@
 //! One chunk from elsewhere: the flight that brings it, and keeping what it brought. Who is asked is `race.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use herring_blob::{Chunk, ContentId};
@@ -8,8 +8,10 @@ use herring_store::{Description, Entry, WriteError};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{AGAIN, FETCH_DEADLINE, MEMORY_DEADLINE};
+use crate::flight::Listed;
 use crate::landing::{Held, Landing, Pilot};
 use crate::memory::Share;
+use crate::run::Feed;
 use crate::{Content, ReadError, Source, Swarm, Tried};
 
 /// For whom a chunk is fetched.
@@ -26,36 +28,77 @@ pub(crate) struct Flight {
     pub swarm: Swarm,
     pub content: Content,
     pub chunk: u32,
+    pub want: Want,
     pub role: Role,
     pub pilot: Pilot,
+    /// What another flight brings of it.
+    pub feed: Mutex<Option<Feed>>,
+}
+
+/// What the first asker of a chunk wants of it, and behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// The piece that is wanted first.
+    pub first: u32,
+    /// The chunk behind the last that is wanted soon.
+    pub until: u32,
 }
 
 impl Swarm {
     /// The bytes of `range` of a chunk from elsewhere, as soon as the pieces that hold them are here and verified. Many callers
     /// make one flight.
+    ///
+    /// `until`: the chunk behind the last that the reader will want soon.
     pub(crate) async fn fetch_part(
         &self,
         content: &Content,
         chunk: u32,
         range: std::ops::Range<u32>,
+        until: u32,
     ) -> Result<Bytes, ReadError> {
         let first = content.geometry().pieces(chunk).covering(range.clone()).start;
-        self.launch(content, chunk, first, Role::Reader).slice(range).await
+        self.launch(content, chunk, Want { first, until }, Role::Reader).slice(range).await
     }
 
     /// All of a chunk from elsewhere, kept on the disk where that has room.
-    pub(crate) async fn fetch(&self, content: &Content, chunk: u32, role: Role) -> Result<Held, ReadError> {
-        self.launch(content, chunk, 0, role).whole().await
+    pub(crate) async fn fetch(&self, content: &Content, chunk: u32) -> Result<Held, ReadError> {
+        self.launch(content, chunk, Want { first: 0, until: chunk + 1 }, Role::Reader).whole().await
     }
 
     /// The flight of a chunk: begun where none is under way.
-    pub(crate) fn launch(&self, content: &Content, chunk: u32, first: u32, role: Role) -> Arc<Landing> {
+    pub(crate) fn launch(&self, content: &Content, chunk: u32, want: Want, role: Role) -> Arc<Landing> {
+        let key = (content.id(), chunk);
+        self.0.chunks.launch(key, |listed| self.flight(content, chunk, want, role, None, listed))
+    }
+
+    /// Begins the flight of a chunk. False where one is under way.
+    pub(crate) fn begin(&self, content: &Content, chunk: u32, want: Want, role: Role, feed: Option<Feed>) -> bool {
+        let mut begun = false;
         self.0.chunks.launch((content.id(), chunk), |listed| {
-            let landing = Landing::new(first);
-            let pilot = Pilot::new(Arc::clone(&landing), listed, interrupted(content, chunk));
-            let flight = Flight { swarm: self.clone(), content: content.clone(), chunk, role, pilot };
-            (landing, flight.fly())
-        })
+            begun = true;
+            self.flight(content, chunk, want, role, feed, listed)
+        });
+        begun
+    }
+
+    fn flight(
+        &self,
+        content: &Content,
+        chunk: u32,
+        want: Want,
+        role: Role,
+        feed: Option<Feed>,
+        listed: Listed<(ContentId, u32), Arc<Landing>>,
+    ) -> (Arc<Landing>, impl Future<Output = ()> + use<>) {
+        let landing = Landing::new(want.first);
+        let pilot = Pilot::new(Arc::clone(&landing), listed, interrupted(content, chunk));
+        let (swarm, content, feed) = (self.clone(), content.clone(), Mutex::new(feed));
+        (landing, Flight { swarm, content, chunk, want, role, pilot, feed }.fly())
+    }
+
+    /// Whether a chunk is on this node's disk.
+    pub(crate) fn is_here(&self, content: &Content, chunk: u32) -> bool {
+        self.0.store.get(&content.id()).is_some_and(|entry| entry.has(chunk))
     }
 
     /// A chunk that is on this node's disk. A disk that fails is as good as empty: others may have it.
@@ -87,7 +130,7 @@ impl Flight {
             return Ok(Held::new(chunk, share));
         }
         // Here, but the disk does not give it: then it would be fetched anew for each of its parts.
-        let unreadable = self.swarm.0.store.get(&self.content.id()).is_some_and(|entry| entry.has(self.chunk));
+        let unreadable = self.swarm.is_here(&self.content, self.chunk);
         let held = Held::new(self.ask_around(&share).await?, share);
         self.keep(&held, unreadable).await;
         Ok(held)

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use herring_ring::NodeId;
@@ -7,7 +7,11 @@ use herring_ring::NodeId;
 /// How this node's own questions to its peers went lately: which of several owners is asked first.
 /// Never used for placement, on which all nodes must agree.
 #[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<HashMap<NodeId, Peer>>);
+pub(crate) struct Health {
+    peers: Mutex<HashMap<NodeId, Peer>>,
+    /// When an origin failed last, of those that gave nothing since.
+    origins: Mutex<HashMap<String, Instant>>,
+}
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Peer {
@@ -49,6 +53,23 @@ impl Health {
         self.standing(peer).failed_lately
     }
 
+    /// What was asked of an origin failed, and not because of what was asked.
+    pub fn origin_failed(&self, origin: &str) {
+        self.origins().insert(origin.to_owned(), Instant::now());
+    }
+
+    pub fn origin_answered(&self, origin: &str) {
+        self.origins().remove(origin);
+    }
+
+    pub fn origin_failed_lately(&self, origin: &str) -> bool {
+        self.origins().get(origin).is_some_and(|at| at.elapsed() < SHUNNED)
+    }
+
+    fn origins(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn ask(&self, peer: &NodeId, patience: Duration) -> Question<'_> {
         self.with(peer, |peer| peer.waiting += 1);
         Question { health: self, peer: peer.clone(), asked: Instant::now(), patience, settled: false }
@@ -56,11 +77,11 @@ impl Health {
 
     /// Forgets peers that are gone.
     pub fn retain(&self, alive: impl Fn(&NodeId) -> bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|peer, state| state.waiting > 0 || alive(peer));
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).retain(|peer, state| state.waiting > 0 || alive(peer));
     }
 
     fn with<T>(&self, peer: &NodeId, f: impl FnOnce(&mut Peer) -> T) -> T {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         f(peers.entry(peer.clone()).or_default())
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use herring_blob::{Arrival, Chunk, ContentId, PieceDigests, Pieces, WrongPiece};
+use futures_util::{Stream, stream};
+use herring_blob::{Arrival, Chunk, ContentId, PieceDigest, PieceDigests, Pieces, WrongPiece};
 use tokio::sync::watch;
 
 use crate::ReadError;
@@ -59,8 +60,25 @@ enum State {
 pub(crate) struct Pilot {
     landing: Arc<Landing>,
     listed: Option<Listed<(ContentId, u32), Arc<Landing>>>,
-    arrival: Mutex<Option<Arrival>>,
+    coming: Mutex<Option<Coming>>,
     interrupted: ReadError,
+}
+
+/// What came of a chunk so far.
+struct Coming {
+    arrival: Arrival,
+    /// The origin itself has begun to give it.
+    from_origin: bool,
+}
+
+/// On whose word a piece is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word<'a> {
+    /// A peer's, who has the chunk and said in front what its pieces are.
+    Digests(&'a PieceDigests),
+    /// A peer's, to whom the chunk comes now: what this piece is.
+    Told(PieceDigest),
+    Origin,
 }
 
 impl Held {
@@ -82,6 +100,11 @@ impl Held {
     pub fn slice(&self, range: Range<u32>) -> Bytes {
         part(&self.share, self.chunk.slice(range), self.chunk.len())
     }
+
+    fn piece(&self, index: u32) -> Option<Passed> {
+        let (digests, range) = (self.chunk.digests(), self.chunk.digests().pieces().range(index));
+        Some((index, digests.piece(index)?, Share::hold(&self.share, self.chunk.slice(range))))
+    }
 }
 
 /// Bytes out of a chunk of `whole` bytes. A small part is copied (0.1 ms for a MiB): a client that takes it slowly must not hold the
@@ -100,11 +123,43 @@ impl State {
         }
     }
 
+    /// A piece that is here and not among those `sent`, a bit for each; the one with index `first` and those behind it before the others.
+    /// `None` inside where all were.
+    fn piece_after(&self, sent: u32, first: u32) -> Option<Result<Option<Passed>, ReadError>> {
+        let unsent = |count: u32| (first..count).chain(0..first.min(count)).filter(move |index| sent & 1 << index == 0);
+        match self {
+            Self::Empty => None,
+            Self::Failed(error) => Some(Err(error.clone())),
+            Self::Partly(arrival, share) => {
+                let count = arrival.pieces().count();
+                let Some((index, (digest, bytes))) = unsent(count).find_map(|index| Some((index, arrival.piece(index)?))) else {
+                    return (unsent(count).next().is_none()).then_some(Ok(None));
+                };
+                Some(Ok(Some((index, digest, Share::hold(share, bytes)))))
+            }
+            Self::Landed(held) => {
+                Some(Ok(unsent(held.chunk.digests().pieces().count()).next().and_then(|index| held.piece(index))))
+            }
+        }
+    }
+
     fn whole(&self) -> Option<Result<Held, ReadError>> {
         match self {
             Self::Empty | Self::Partly(..) => None,
             Self::Landed(held) => Some(Ok(held.clone())),
             Self::Failed(error) => Some(Err(error.clone())),
+        }
+    }
+}
+
+/// A piece as it is passed on.
+pub(crate) type Passed = (u32, PieceDigest, Bytes);
+
+impl Word<'_> {
+    fn digests(&self) -> Option<&PieceDigests> {
+        match self {
+            Self::Digests(digests) => Some(digests),
+            Self::Told(_) | Self::Origin => None,
         }
     }
 }
@@ -121,19 +176,34 @@ impl Landing {
 
     /// The bytes of `range` of the chunk, as soon as the pieces that hold them are here.
     pub async fn slice(&self, range: Range<u32>) -> Result<Bytes, ReadError> {
-        let _waiting = Waiting::new(&self.waiting);
-        self.wait(|state| state.slice(range.clone())).await
+        self.wait_for(|state| state.slice(range.clone())).await
     }
 
     /// All of it, once it is on the disk or there is no room for it there.
     pub async fn whole(&self) -> Result<Held, ReadError> {
-        let _waiting = Waiting::new(&self.waiting);
-        self.wait(State::whole).await
+        self.wait_for(State::whole).await
     }
 
     /// Whether it came at all, for who is in no hurry.
     pub async fn landed(&self) -> bool {
         self.wait(|state| state.whole().map(|landed| landed.is_ok())).await
+    }
+
+    /// Each piece once, as soon as it is here, or why no more come.
+    pub fn passed_on(self: Arc<Self>) -> impl Stream<Item = Result<Passed, ReadError>> + Send + use<> {
+        let sent: u32 = 0;
+        stream::try_unfold((self, sent), |(landing, sent)| async move {
+            let next = landing.wait_for(|state| state.piece_after(sent, landing.first)).await?;
+            Ok(next.map(|piece| {
+                let sent = sent | 1 << piece.0;
+                (piece, (landing, sent))
+            }))
+        })
+    }
+
+    async fn wait_for<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        let _waiting = Waiting::new(&self.waiting);
+        self.wait(look).await
     }
 
     async fn wait<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
@@ -150,7 +220,7 @@ impl Landing {
 
 impl Pilot {
     pub fn new(landing: Arc<Landing>, listed: Listed<(ContentId, u32), Arc<Landing>>, interrupted: ReadError) -> Self {
-        Self { landing, listed: Some(listed), arrival: Mutex::new(None), interrupted }
+        Self { landing, listed: Some(listed), coming: Mutex::new(None), interrupted }
     }
 
     pub fn is_awaited(&self) -> bool {
@@ -159,14 +229,15 @@ impl Pilot {
 
     /// How many pieces have landed.
     pub fn landed(&self) -> usize {
-        let arrival = self.arrival();
-        arrival.as_ref().map_or(0, |arrival| (0..arrival.pieces().count()).filter(|index| arrival.has(*index)).count())
+        let coming = self.coming();
+        let landed = |arrival: &Arrival| (0..arrival.pieces().count()).filter(|index| arrival.has(*index)).count();
+        coming.as_ref().map_or(0, |coming| landed(&coming.arrival))
     }
 
     /// The piece to ask for first: the one that is wanted first, of those that are missing.
     pub fn first_missing(&self, pieces: Pieces) -> u32 {
-        let arrival = self.arrival();
-        let Some(arrival) = arrival.as_ref() else { return self.landing.first };
+        let coming = self.coming();
+        let Some(Coming { arrival, .. }) = coming.as_ref() else { return self.landing.first };
         let turned = (self.landing.first..pieces.count()).chain(0..self.landing.first);
         turned.into_iter().find(|index| !arrival.has(*index)).unwrap_or(0)
     }
@@ -174,43 +245,51 @@ impl Pilot {
     /// From now on pieces must be these. What landed before stays if it was to be the same. False where the origin itself has begun to
     /// give the chunk: what a peer says of it is not believed any more.
     pub fn expect(&self, digests: &PieceDigests) -> bool {
-        let mut arrival = self.arrival();
-        match arrival.as_ref().map(Arrival::expected) {
-            Some(None) => return false,
-            Some(Some(same)) if same == digests => {}
-            _ => *arrival = Some(Arrival::verifying(digests.clone())),
+        match &mut *self.coming() {
+            Some(Coming { from_origin: true, .. }) => return false,
+            Some(Coming { arrival, .. }) => arrival.expect(digests.clone()),
+            none => *none = Some(Coming { arrival: Arrival::verifying(digests.clone()), from_origin: false }),
         }
         true
     }
 
     /// Whether pieces must be these now.
     pub fn expects(&self, digests: &PieceDigests) -> bool {
-        self.arrival().as_ref().and_then(Arrival::expected) == Some(digests)
+        self.coming().as_ref().and_then(|coming| coming.arrival.expected()) == Some(digests)
     }
 
-    /// From now on pieces are taken as they come, from the beginning to the end. Which is the first that is missing.
-    pub fn expect_anything(&self, pieces: Pieces) -> u32 {
-        let mut arrival = self.arrival();
-        let arrival = match arrival.as_mut().filter(|arrival| arrival.expected().is_none()) {
-            Some(arrival) => arrival,
-            None => arrival.insert(Arrival::hashing(pieces)),
-        };
-        (0..pieces.count()).find(|index| !arrival.has(*index)).unwrap_or(0)
+    /// From now on pieces are taken as a peer tells them one by one. What landed before stays.
+    pub fn expect_told(&self, pieces: Pieces) {
+        match &mut *self.coming() {
+            Some(coming) => coming.arrival.expect_anything(),
+            none => *none = Some(Coming { arrival: Arrival::hashing(pieces), from_origin: false }),
+        }
     }
 
-    /// Takes a piece from a giver who said that the pieces are `by`, or from the origin itself, and shows it. The chunk, once all have
-    /// landed. A piece of a giver whose word another's has replaced since is refused: it would be judged by the wrong digests.
-    pub fn land(
-        &self,
-        index: u32,
-        bytes: Bytes,
-        by: Option<&PieceDigests>,
-        share: &Arc<Share>,
-    ) -> Result<Option<Chunk>, WrongPiece> {
-        let mut arrival = self.arrival();
-        let Some(arrival) = arrival.as_mut().filter(|arrival| arrival.expected() == by) else { return Err(WrongPiece(index)) };
+    /// From now on pieces are taken as they come from the origin, in order. Which is the first that is missing. What a peer said in front
+    /// of all of them is forgotten, with what came on its word.
+    pub fn expect_origin(&self, pieces: Pieces) -> u32 {
+        let mut coming = self.coming();
+        let kept = coming.take().map(|coming| coming.arrival).filter(|arrival| arrival.expected().is_none());
+        let arrival = kept.unwrap_or_else(|| Arrival::hashing(pieces));
+        let first = (0..pieces.count()).find(|index| !arrival.has(*index)).unwrap_or(0);
+        *coming = Some(Coming { arrival, from_origin: true });
+        first
+    }
+
+    /// Takes a piece and shows it. The chunk, once all have landed. A piece on a word that another's has replaced since is refused: it
+    /// would be judged by the wrong digests.
+    pub fn land(&self, index: u32, bytes: Bytes, word: Word<'_>, share: &Arc<Share>) -> Result<Option<Chunk>, WrongPiece> {
+        let mut coming = self.coming();
+        let arrival = coming.as_mut().map(|coming| &mut coming.arrival).ok_or(WrongPiece(index))?;
+        if arrival.expected() != word.digests() {
+            return Err(WrongPiece(index));
+        }
         if !arrival.has(index) {
-            arrival.land(index, bytes)?;
+            match word {
+                Word::Told(digest) => arrival.land_as(index, bytes, digest)?,
+                Word::Digests(_) | Word::Origin => arrival.land(index, bytes)?,
+            }
             self.landing.state.send_replace(State::Partly(arrival.clone(), Arc::clone(share)));
         }
         Ok(arrival.chunk())
@@ -225,9 +304,9 @@ impl Pilot {
         });
     }
 
-    fn arrival(&self) -> MutexGuard<'_, Option<Arrival>> {
+    fn coming(&self) -> MutexGuard<'_, Option<Coming>> {
         // A piece has landed or not, whatever panicked.
-        self.arrival.lock().unwrap_or_else(PoisonError::into_inner)
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,9 @@
 pub(crate) const CHUNKS_FETCHED: &str = "herring_swarm_chunks_fetched_total";
 /// Bytes fetched from elsewhere, by `from`: of a `peer` once their chunk is verified, of the `origin` as they come.
 pub(crate) const BYTES_FETCHED: &str = "herring_swarm_bytes_fetched_total";
+/// Bytes that the origin gave to the one node that asks it on behalf of all, by `origin`. `herring_origin_bytes_total` over this, both summed over
+/// the nodes, is how many times the origin sent each byte: 1.00 is the aim.
+pub(crate) const ORIGIN_UNIQUE: &str = "herring_swarm_origin_unique_bytes_total";
 /// Questions to peers that failed, by `why`: `unreachable`, `lied`, `missing`.
 pub(crate) const PEER_FAILURES: &str = "herring_swarm_peer_failures_total";
 /// Second owners asked because the first was slow.

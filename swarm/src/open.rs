@@ -134,7 +134,15 @@ impl Swarm {
 
     /// One level of an origin's keys below `prefix`.
     pub async fn list_origin(&self, origin: &str, prefix: &str) -> Result<Vec<Listed>, OpenError> {
-        self.origin(origin)?.list(prefix).await.map_err(|error| open_error(origin, prefix, error))
+        let (from, mut listed, mut token) = (self.origin(origin)?, Vec::new(), None);
+        loop {
+            let page = from.list(prefix, token.as_deref()).await.map_err(|error| open_error(origin, prefix, error))?;
+            listed.extend(page.entries);
+            token = page.next;
+            if token.is_none() {
+                return Ok(listed);
+            }
+        }
     }
 
     pub(crate) fn origin(&self, name: &str) -> Result<&Origin, OpenError> {
@@ -152,12 +160,13 @@ fn open_error(origin: &str, key: &str, error: OriginError) -> OpenError {
     tried.note(&origin, detail.strip_prefix(&origin).unwrap_or(&detail).trim_start());
     match error {
         OriginError::NotFound { .. } => OpenError::NotFound { what, tried },
-        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::TooMany { .. } => {
+        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::Unlisted { .. } => {
             OpenError::InvalidKey { detail }
         }
         OriginError::Denied { .. } => OpenError::Denied { detail },
-        OriginError::Changed { .. } | OriginError::Unavailable { .. } | OriginError::TimedOut { .. } => {
-            OpenError::Unavailable { what, tried }
-        }
+        OriginError::Changed { .. }
+        | OriginError::Unavailable { .. }
+        | OriginError::Throttled { .. }
+        | OriginError::TimedOut { .. } => OpenError::Unavailable { what, tried },
     }
 }

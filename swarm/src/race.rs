@@ -9,26 +9,33 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use herring_blob::{Chunk, ObjectRef};
 use herring_gossip::View;
-use herring_ring::Point;
+use herring_ring::{NodeId, Point};
 use metrics::counter;
 use tokio::time::sleep;
 
 use crate::candidates::Candidate;
+use crate::config::{HOLDER_PATIENCE, LATELY_OWNERS, ORIGIN_PATIENCE};
 use crate::fetch::{Flight, Role};
 use crate::memory::Share;
+use crate::run::Feed;
 use crate::{ReadError, Source, Tried, metrics as m};
 
 /// Whoever can be asked for a chunk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Giver {
+    /// Another flight's question to the origin, which brings this chunk too.
+    Run(Feed),
+    /// A node that has the chunk, or asks the origin for it.
     Peer(Candidate),
+    /// A node that may have it.
+    Holder(Candidate),
     Origin(ObjectRef),
 }
 
 /// What came of asking one giver.
 pub(crate) enum Answer {
     Chunk(Chunk),
-    /// The object is not what it was: nobody else has it either.
+    /// The object is not what it was: of this version there is only what the swarm holds.
     Changed,
     /// Not from this one; whether it may help to ask again soon.
     No {
@@ -48,20 +55,60 @@ impl Flight {
                 let candidates = self.swarm.candidates(view, Point::of_chunk(manifest, self.chunk));
                 candidates.by_nearness(view, &self.swarm.0.health).into_iter().map(Giver::Peer).collect()
             }
-            Source::Object(object) if self.role == Role::Owner => [Giver::Origin(object.clone())].into(),
             Source::Object(object) => self.object_givers(view, object),
         }
     }
 
     /// An object's chunk is asked of its owners in the ring's order, which is the same on every node: so one owner asks the
-    /// origin, once for the whole swarm. An owner that failed just now goes behind the others. The origin itself is last,
-    /// or where this node's own turn as an owner comes.
+    /// origin, once for the whole swarm. An owner that failed just now is passed by. Where this node's own turn comes it asks the origin
+    /// itself, after those who owned the chunk until lately. Last come all who may hold it; before the origin where that failed just now.
     fn object_givers(&self, view: &View, object: &ObjectRef) -> VecDeque<Giver> {
-        let (swarm, health) = (&self.swarm, &self.swarm.0.health);
-        let mut owners = swarm.candidates(view, Point::of_object_chunk(&object.id(), self.chunk)).owners;
-        owners.sort_by_key(|one| !swarm.is_me(view, one) && (view.suspect(&one.id) || health.failed_lately(&one.id)));
-        let before_me = owners.into_iter().take_while(|one| !swarm.is_me(view, one));
-        before_me.map(Giver::Peer).chain([Giver::Origin(object.clone())]).collect()
+        let (swarm, point) = (&self.swarm, Point::of_object_chunk(&object.id(), self.chunk));
+        let owners = self.owners_to_ask(view, point);
+        let lately = if owners.is_empty() { self.lately_owners(view, point) } else { Vec::new() };
+        let holders = swarm.candidates(view, point).by_nearness(view, &swarm.0.health).into_iter();
+        let holders: Vec<_> = holders.filter(|one| !owners.contains(one) && !lately.contains(one)).map(Giver::Holder).collect();
+        let origin = [Giver::Origin(object.clone())];
+        let fed = self.feed.lock().ok().and_then(|mut feed| feed.take()).map(Giver::Run);
+        let asked = fed.into_iter().chain(owners.into_iter().map(Giver::Peer));
+        let asked = asked.chain(lately.into_iter().map(Giver::Holder));
+        match swarm.0.health.origin_failed_lately(&object.origin) {
+            true => asked.chain(holders).chain(origin).collect(),
+            false => asked.chain(origin).chain(holders).collect(),
+        }
+    }
+
+    /// The owners whose turn comes before this node's. None where this node acts as the chunk's owner.
+    fn owners_to_ask(&self, view: &View, point: Point) -> Vec<Candidate> {
+        if self.role == Role::Owner {
+            return Vec::new();
+        }
+        let owners = self.swarm.candidates(view, point).owners.into_iter();
+        owners.filter(|one| self.is_me_or_well(view, one)).take_while(|one| !self.swarm.is_me(view, one)).collect()
+    }
+
+    fn is_me_or_well(&self, view: &View, one: &Candidate) -> bool {
+        self.swarm.is_me(view, one) || self.is_well(view, &one.id)
+    }
+
+    fn is_well(&self, view: &View, id: &NodeId) -> bool {
+        view.get(id).is_some() && !view.suspect(id) && !self.swarm.0.health.failed_lately(id)
+    }
+
+    /// Those who owned the chunk before the last change of members, for a while after it: they may have it, and the origin need not give
+    /// it a second time.
+    fn lately_owners(&self, view: &View, point: Point) -> Vec<Candidate> {
+        let Some(before) = self.swarm.view_before() else { return Vec::new() };
+        let owners = self.swarm.candidates(&before, point).owners.into_iter();
+        let others = owners.filter(|one| !self.swarm.is_me(view, one) && self.is_well(view, &one.id));
+        others.take(LATELY_OWNERS).collect()
+    }
+
+    /// Whether, as far as this node knows, it is the one who asks the origin for this chunk on behalf of all.
+    pub(crate) fn is_acting_owner(&self, object: &ObjectRef) -> bool {
+        let (view, point) = (self.swarm.view(), Point::of_object_chunk(&object.id(), self.chunk));
+        let mut owners = self.swarm.candidates(&view, point).owners.into_iter().filter(|one| self.is_me_or_well(&view, one));
+        owners.next().is_some_and(|one| self.swarm.is_me(&view, &one))
     }
 
     /// Asks the givers in order until one gives the chunk: the next one when one fails, and a second one at the same time
@@ -73,20 +120,27 @@ impl Flight {
         share: &Arc<Share>,
         tried: &mut Tried,
     ) -> Result<(Option<Chunk>, bool), ReadError> {
-        let patience = self.patience();
+        let mut patience = Duration::MAX;
         let mut asking: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
-        let (mut transient, mut landed) = (false, self.pilot.landed());
+        let (mut transient, mut changed, mut landed) = (false, false, self.pilot.landed());
         loop {
             if asking.is_empty() {
-                let Some(giver) = givers.pop_front() else { return Ok((None, transient)) };
-                asking.push(Box::pin(self.ask(view, giver, patience, share)));
+                match givers.pop_front() {
+                    Some(giver) => {
+                        patience = self.patience(&giver);
+                        asking.push(Box::pin(self.ask(view, giver, patience, share)));
+                    }
+                    None if changed => return Err(ReadError::Changed { what: self.content.to_string() }),
+                    None => return Ok((None, transient)),
+                }
             }
             tokio::select! {
                 Some(answer) = asking.next() => match answer {
                     Answer::Chunk(chunk) => return Ok((Some(chunk), transient)),
                     Answer::Changed => {
+                        changed = true;
                         self.swarm.forget_content(&self.content);
-                        return Err(ReadError::Changed { what: self.content.to_string() });
+                        givers.retain(|giver| matches!(giver, Giver::Holder(_)));
                     }
                     Answer::No { whom, why, transient: passing } => {
                         transient |= passing;
@@ -98,6 +152,7 @@ impl Flight {
                     let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed;
                     if stuck && self.pilot.is_awaited() && let Some(giver) = givers.pop_front() {
                         counter!(m::HEDGES).increment(1);
+                        patience = self.patience(&giver);
                         asking.push(Box::pin(self.ask(view, giver, patience, share)));
                     }
                 }
@@ -105,10 +160,14 @@ impl Flight {
         }
     }
 
-    fn patience(&self) -> Duration {
-        match self.content.source() {
-            Source::Blob(_) => self.swarm.0.config.hedge,
-            Source::Object(_) => self.swarm.0.config.origin_hedge,
+    /// How long nothing may land from one giver before the next is asked as well.
+    fn patience(&self, giver: &Giver) -> Duration {
+        match (self.content.source(), giver) {
+            (_, Giver::Holder(_)) => HOLDER_PATIENCE,
+            // Behind the origin come only those who may hold the chunk, and asking them costs the origin nothing.
+            (_, Giver::Origin(_)) => ORIGIN_PATIENCE,
+            (Source::Object(_), Giver::Peer(_) | Giver::Run(_)) => self.swarm.0.config.origin_hedge,
+            (Source::Blob(_), _) => self.swarm.0.config.hedge,
         }
     }
 }

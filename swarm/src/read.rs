@@ -52,7 +52,8 @@ impl Swarm {
         let chunks = content.geometry().chunks_in(range);
         let mut whole = None::<BytesMut>;
         for chunk in chunks.clone() {
-            let bytes = self.read_part(content, chunk, range.intersect(content.geometry().chunk_range(chunk))).await?;
+            let part = range.intersect(content.geometry().chunk_range(chunk));
+            let bytes = self.read_part(content, chunk, part, chunks.end).await?;
             if chunks.len() == 1 {
                 return Ok(bytes);
             }
@@ -62,15 +63,15 @@ impl Swarm {
         Ok(whole.unwrap_or_default().freeze())
     }
 
-    /// A part of one chunk.
-    async fn read_part(&self, content: &Content, chunk: u32, part: ByteRange) -> Result<Bytes, ReadError> {
+    /// A part of one chunk, of a reader who wants all up to the chunk `until`.
+    async fn read_part(&self, content: &Content, chunk: u32, part: ByteRange, until: u32) -> Result<Bytes, ReadError> {
         if let Some(bytes) = self.read_local(content, part).await {
             return Ok(bytes);
         }
         let within = content.geometry().within(chunk, part);
         match self.0.unkept.get(&(content.id(), chunk)) {
             Some(held) => Ok(held.slice(within)),
-            None => self.fetch_part(content, chunk, within).await,
+            None => self.fetch_part(content, chunk, within, until).await,
         }
     }
 
@@ -95,7 +96,8 @@ impl Swarm {
             let rest = ByteRange::new(whole.end, cursor.left.end);
             cursor.ahead.aim(self, content, rest.intersect(ByteRange::at(whole.end, self.0.config.read_ahead)));
         }
-        let bytes = self.read_part(content, chunk, piece).await?;
+        let until = content.geometry().chunks_in(cursor.left).end;
+        let bytes = self.read_part(content, chunk, piece, until).await?;
         cursor.left.start = piece.end;
         Ok(Some(bytes))
     }

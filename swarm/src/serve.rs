@@ -6,14 +6,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Geometry, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
+use herring_http_api::arriving::{Arriving, GivenChunk};
+use herring_http_api::peer::ObjectChunk;
 use herring_http_api::types::Presence;
 use herring_store::{Entry, WriteError};
 use metrics::counter;
 use uuid::Uuid;
 
 use crate::config::PEER_MEMORY_DEADLINE;
-use crate::fetch::Role;
-use crate::landing::Held;
+use crate::fetch::{Role, Want};
+use crate::landing::{Held, Passed};
 use crate::memory::Share;
 use crate::{Content, ReadError, Source, Swarm, metrics as m};
 
@@ -51,10 +53,25 @@ impl Swarm {
         Ok(served(&Held::new(chunk, share)))
     }
 
-    /// A chunk of an origin's object: from this node's disk, else from the origin.
-    pub async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Chunk, ServeError> {
-        let content = self.asked_object(object, chunk_size, chunk)?;
-        Ok(served(&self.fetch(&content, chunk, Role::Owner).await?))
+    /// A chunk of an origin's object: from this node's disk, else, if more than what is held is asked for, as it comes from the origin.
+    pub async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ServeError> {
+        let ObjectChunk { object, chunk_size, index, wanted, held } = asked;
+        let content = self.asked_object(object, chunk_size, index)?;
+        if self.is_here(&content, index) {
+            let share = self.peer_share(content.geometry().chunk_range(index).len()).await?;
+            if let Some(chunk) = self.chunk_here(&content.id(), index).await {
+                return Ok(GivenChunk::Whole(served(&Held::new(chunk, share))));
+            }
+        }
+        match self.0.unkept.get(&(content.id(), index)) {
+            Some(held) => Ok(GivenChunk::Whole(served(&held))),
+            None if held => Err(ServeError::NotHere),
+            None => {
+                let want = Want { first, until: index.saturating_add(wanted) };
+                let landing = self.launch(&content, index, want, Role::Owner);
+                Ok(GivenChunk::Arriving(landing.passed_on().map(arriving).boxed()))
+            }
+        }
     }
 
     fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {
@@ -107,6 +124,24 @@ impl Swarm {
     pub async fn abort_upload(&self, upload: Uuid) {
         if let Ok(upload) = self.0.store.upload(upload, self.0.config.chunk_size).await {
             upload.abort().await;
+        }
+    }
+}
+
+/// A failure keeps its kind: what the asker does next depends on it.
+fn arriving(passed: Result<Passed, ReadError>) -> Arriving {
+    match passed {
+        Ok((index, digest, bytes)) => {
+            counter!(m::BYTES_SERVED).increment(bytes.len() as u64);
+            Arriving::Piece { index, digest, bytes }
+        }
+        Err(error) => {
+            let status = match error {
+                ReadError::Changed { .. } => 409,
+                ReadError::Unavailable { .. } => 502,
+                ReadError::Overloaded { .. } => 503,
+            };
+            Arriving::Failed { status, detail: error.to_string() }
         }
     }
 }

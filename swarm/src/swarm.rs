@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use herring_blob::{BlobId, ContentId};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::candidates::{Candidate, Candidates};
+use crate::config::LATELY;
 use crate::flight::{Answer, Flights};
 use crate::health::Health;
 use crate::landing::{Held, Landing};
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub store: Store,
     pub peers: PeerClient,
     pub view: watch::Receiver<Arc<View>>,
+    pub views: Mutex<Views>,
     pub origins: Origins,
     pub health: Health,
     pub memory: Memory,
@@ -53,6 +55,12 @@ pub(crate) struct Inner {
     pub stop: CancellationToken,
     /// For what a mount's threads begin, which belong to no runtime.
     pub runtime: Handle,
+}
+
+/// The views that this node has had: the present one, as far as it was told, and the one before the last change of the ring.
+pub(crate) struct Views {
+    now: Arc<View>,
+    before: Option<(Instant, Arc<View>)>,
 }
 
 /// A blob of which this node knows the manifest.
@@ -88,6 +96,7 @@ impl Swarm {
     /// the runtime that will run it.
     pub fn new(config: SwarmConfig, store: Store, peers: PeerClient, view: watch::Receiver<Arc<View>>, origins: Origins) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let now = view.borrow().clone();
         Self(Arc::new(Inner {
             memory: Memory::new(config.memory),
             put_memory: Memory::new(config.put_memory),
@@ -101,6 +110,7 @@ impl Swarm {
             objects: Cache::new(OBJECTS_REMEMBERED),
             deletions: broadcast::channel(DELETIONS_BEHIND).0,
             removals: AtomicU64::new(0),
+            views: Mutex::new(Views { now, before: None }),
             health: Health::default(),
             config,
             store,
@@ -147,8 +157,25 @@ impl Swarm {
     /// Forgets what is only about members that left: their connections and how they behaved. Called when the view changed.
     pub fn view_changed(&self) {
         let view = self.view();
+        let mut views = self.views();
+        if views.now.epoch() != view.epoch() {
+            let before = std::mem::replace(&mut views.now, Arc::clone(&view));
+            views.before = Some((Instant::now(), before));
+        }
+        drop(views);
         self.0.health.retain(|id| view.get(id).is_some());
         self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
+    }
+
+    /// The view before the last change of the ring, for a while after it.
+    pub(crate) fn view_before(&self) -> Option<Arc<View>> {
+        let views = self.views();
+        views.before.as_ref().filter(|(at, _)| at.elapsed() < LATELY).map(|(_, view)| Arc::clone(view))
+    }
+
+    fn views(&self) -> MutexGuard<'_, Views> {
+        // Both are replaced whole.
+        self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops puts that nobody has continued for `idle`, and what is in memory for want of room. Called from time to time.

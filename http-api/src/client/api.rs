@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use futures_util::stream;
 use herring_blob::{BlobId, ByteRange, Manifest};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
@@ -17,7 +18,7 @@ use super::route::{Route, Seat, Turn};
 use super::upload::Upload;
 use super::{ClientError, PeerConfig};
 use crate::ByteStream;
-use crate::types::{BlobInfo, Cluster, Explain, Owners, Stored};
+use crate::types::{BlobInfo, Cluster, Explain, OriginPage, Owners, Stored};
 
 /// What a node tells in JSON or text. A terabyte in chunks of 4 MiB has a manifest of 17 MiB; its explanation is the longest.
 const BODY_LIMIT: usize = 256 << 20;
@@ -114,6 +115,14 @@ impl ApiClient {
         self.read(url, range).await
     }
 
+    /// A page of what lies directly below `prefix`, which has no slash at its ends; empty: the origin's root. `token`: `next` of the
+    /// page before.
+    pub async fn list(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<OriginPage, ClientError> {
+        let segments = ["v1", "origins", origin].into_iter().chain(prefix.split('/').filter(|_| !prefix.is_empty()));
+        let url = self.url(segments.chain([""]))?;
+        self.json(with(url, [("token", token)])).await
+    }
+
     /// Puts a blob; `true` where it is new to the swarm. `expected` is the id that the bytes must have, `size` the
     /// number of bytes where it is known.
     pub async fn put(
@@ -165,13 +174,20 @@ impl ApiClient {
         if right { Ok(()) } else { Err(self.garbage(format!("bytes {range} were asked, it sends {said}"))) }
     }
 
-    async fn json<T: DeserializeOwned + Send + 'static>(&self, url: Url) -> Result<T, ClientError> {
-        let answer = self.control(Method::GET, url).await?;
+    pub(super) async fn json<T: DeserializeOwned + Send + 'static>(&self, url: Url) -> Result<T, ClientError> {
+        self.parse(self.control(Method::GET, url).await?).await
+    }
+
+    pub(super) async fn parse<T: DeserializeOwned + Send + 'static>(&self, answer: Answer) -> Result<T, ClientError> {
         self.in_time(answer.json(BODY_LIMIT)).await
     }
 
-    async fn control(&self, method: Method, url: Url) -> Result<Answer, ClientError> {
-        let request = self.request(method, &url, empty())?;
+    pub(super) async fn control(&self, method: Method, url: Url) -> Result<Answer, ClientError> {
+        self.exchange(self.request(method, &url, empty())?).await
+    }
+
+    /// Sends a small request.
+    pub(super) async fn exchange(&self, request: Request<SentBody>) -> Result<Answer, ClientError> {
         self.in_time(async { Ok(self.send(self.route.seat(Turn::Control).await, request).await) }).await?
     }
 
@@ -185,9 +201,22 @@ impl ApiClient {
         done.map_err(|error| error.at(self.base.as_str()))
     }
 
-    fn request(&self, method: Method, url: &Url, body: SentBody) -> Result<Request<SentBody>, ClientError> {
+    pub(super) fn request(&self, method: Method, url: &Url, body: SentBody) -> Result<Request<SentBody>, ClientError> {
         let request = Request::builder().method(method).uri(url.as_str()).body(body);
         request.map_err(|error| ClientError::BadUrl { url: url.to_string(), detail: error.to_string() })
+    }
+
+    pub(super) fn json_request(
+        &self,
+        method: Method,
+        url: &Url,
+        body: &impl Serialize,
+    ) -> Result<Request<SentBody>, ClientError> {
+        let json = serde_json::to_vec(body).expect("what is asked has string keys only, and writing to memory does not fail");
+        let body = Full::from(json).map_err(|never| match never {}).boxed_unsync();
+        let mut request = self.request(method, url, body)?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(request)
     }
 
     fn blob_url(&self, id: BlobId) -> Result<Url, ClientError> {
@@ -195,14 +224,14 @@ impl ApiClient {
     }
 
     /// The base and these segments, each encoded as it needs.
-    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, ClientError> {
+    pub(super) fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, ClientError> {
         let mut url = self.base.clone();
         let mut path = url.path_segments_mut().expect("an http URL has a path");
         path.clear();
         for segment in segments {
-            if segment == "." || segment == ".." {
-                // A URL cannot hold these: they would silently name something else.
-                let detail = format!("{segment:?} cannot be part of a key");
+            if segment == "." || segment == ".." || segment.contains(char::is_control) {
+                // A URL cannot hold these, or loses them: they would silently name something else.
+                let detail = format!("{segment:?} cannot be part of a key or name");
                 return Err(ClientError::BadUrl { url: self.base.to_string(), detail });
             }
             path.push(segment);
@@ -211,8 +240,12 @@ impl ApiClient {
         Ok(url)
     }
 
+    pub(super) fn failed(&self, error: WireError) -> ClientError {
+        error.at(self.base.as_str())
+    }
+
     fn garbage(&self, detail: impl Into<String>) -> ClientError {
-        WireError::Garbage(detail.into()).at(self.base.as_str())
+        self.failed(WireError::Garbage(detail.into()))
     }
 
     fn timed_out(&self, limit: Duration) -> ClientError {
@@ -220,13 +253,20 @@ impl ApiClient {
     }
 }
 
-fn with_chunk(mut url: Url, chunk: Option<u32>) -> Url {
-    if let Some(chunk) = chunk {
-        url.query_pairs_mut().append_pair("chunk", &chunk.to_string());
+fn with_chunk(url: Url, chunk: Option<u32>) -> Url {
+    with(url, [("chunk", chunk.map(|chunk| chunk.to_string()).as_deref())])
+}
+
+/// The URL and those parameters that have a value.
+pub(super) fn with<const N: usize>(mut url: Url, parameters: [(&str, Option<&str>); N]) -> Url {
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            url.query_pairs_mut().append_pair(name, value);
+        }
     }
     url
 }
 
-fn empty() -> SentBody {
+pub(super) fn empty() -> SentBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }

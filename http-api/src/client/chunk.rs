@@ -2,23 +2,41 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use herring_blob::{ChunkDigest, PieceCutter, PieceDigests, Pieces};
+use herring_blob::{ChunkDigest, PieceCutter, PieceDigest, PieceDigests, Pieces};
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
 use super::PeerError;
 use super::answer::Answer;
 use super::error::WireError;
-use crate::peer::{DIGEST, PIECES};
+use crate::arriving::{Arriving, ArrivingFrames};
+use crate::peer::{ARRIVING, DIGEST, PIECES};
 
 /// A chunk as it comes from a peer, piece by piece. Dropping it cancels what is still to come.
 pub struct ChunkStream {
-    digests: PieceDigests,
+    pieces: Pieces,
+    body: Body,
     answer: Answer,
-    cutter: PieceCutter,
     /// What came and is not cut yet.
     part: Bytes,
     until: Until,
+}
+
+/// How the pieces come.
+enum Body {
+    /// The peer has the chunk: the pieces' digests first, then the bytes.
+    Whole { digests: PieceDigests, cutter: PieceCutter },
+    /// It is on its way to the peer too: each piece with its digest.
+    Arriving { frames: ArrivingFrames, left: u32 },
+}
+
+/// One piece of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    pub index: u32,
+    pub bytes: Bytes,
+    /// What the peer says that its digest is, where it did not say so in front.
+    pub digest: Option<PieceDigest>,
 }
 
 /// When the asker has waited enough.
@@ -47,49 +65,83 @@ impl Until {
 impl ChunkStream {
     /// Of an answer that was asked to begin with piece `first`.
     pub(super) fn new(answer: Answer, pieces: Pieces, first: u32, until: Until) -> Result<Self, WireError> {
-        let digests = digests(answer.headers(), pieces)?;
         let size = u64::from(pieces.chunk_len());
-        match answer.length() {
-            Some(length) if length != size => Err(wrong_length(length, size)),
-            _ => Ok(Self { digests, answer, cutter: PieceCutter::new(pieces, first), part: Bytes::new(), until }),
+        let body = if answer.headers().contains_key(ARRIVING) {
+            Body::Arriving { frames: ArrivingFrames::new(pieces), left: pieces.count() }
+        } else {
+            let digests = digests(answer.headers(), pieces)?;
+            if let Some(length) = answer.length().filter(|length| *length != size) {
+                return Err(wrong_length(length, size));
+            }
+            Body::Whole { digests, cutter: PieceCutter::new(pieces, first) }
+        };
+        Ok(Self { pieces, body, answer, part: Bytes::new(), until })
+    }
+
+    /// The pieces' digests, which make the digest that they claim. Whether that is the wanted chunk's, the asker knows. `None` where the
+    /// chunk is still on its way to the peer: then each piece brings its own.
+    pub fn digests(&self) -> Option<&PieceDigests> {
+        match &self.body {
+            Body::Whole { digests, .. } => Some(digests),
+            Body::Arriving { .. } => None,
         }
     }
 
-    /// The pieces' digests, which make the digest that they claim. Whether that is the wanted chunk's, the asker knows.
-    pub fn digests(&self) -> &PieceDigests {
-        &self.digests
-    }
-
-    /// The next whole piece and its index: from the first that was asked for to the last, then from 0. `None` once all have
-    /// come. Nothing is verified here: that is 64 µs of CPU for 256 KiB, and the asker's to place. An asker may stop waiting and
-    /// call again: nothing is lost.
-    pub async fn next(&mut self) -> Result<Option<(u32, Bytes)>, PeerError> {
+    /// The next whole piece: from the first that was asked for to the last, then from 0; of a chunk that is still on its way, in the order in
+    /// which they come there. `None` once all have come. Nothing is verified here: that is 64 µs of CPU for 256 KiB, and the asker's to place.
+    /// An asker may stop waiting and call again: nothing is lost.
+    pub async fn next(&mut self) -> Result<Option<Piece>, PeerError> {
         let until = self.until;
-        until.wait(async { Ok(self.piece().await?) }).await
+        until.wait(self.piece()).await
     }
 
-    async fn piece(&mut self) -> Result<Option<(u32, Bytes)>, WireError> {
+    async fn piece(&mut self) -> Result<Option<Piece>, PeerError> {
         loop {
-            if let Some(piece) = self.cutter.cut(&mut self.part) {
-                return Ok(Some(piece));
+            match self.cut()? {
+                Some(Arriving::Piece { index, digest, bytes }) => return Ok(Some(Piece { index, bytes, digest: Some(digest) })),
+                Some(Arriving::Waiting) => continue,
+                Some(Arriving::Failed { status, detail }) => return Err(PeerError::of(status, detail)),
+                None => {}
             }
-            let size = u64::from(self.digests.pieces().chunk_len());
+            if let Body::Whole { cutter, .. } = &mut self.body {
+                if let Some((index, bytes)) = cutter.cut(&mut self.part) {
+                    return Ok(Some(Piece { index, bytes, digest: None }));
+                }
+            }
+            let size = u64::from(self.pieces.chunk_len());
             if !self.part.is_empty() {
-                // The cutter leaves only what is too much.
-                return Err(wrong_length(self.answer.received(), size));
+                // Only what is too much is left uncut.
+                return Err(wrong_length(self.answer.received(), size).into());
             }
             match self.answer.next().await? {
                 Some(part) => self.part = part,
-                None if self.cutter.is_done() => return Ok(None),
-                None => return Err(wrong_length(self.answer.received(), size)),
+                None if self.is_done() => return Ok(None),
+                None => return Err(wrong_length(self.answer.received(), size).into()),
             }
+        }
+    }
+
+    /// The next frame of a chunk that is on its way; never one of a chunk that the peer has.
+    fn cut(&mut self) -> Result<Option<Arriving>, WireError> {
+        let Body::Arriving { frames, left } = &mut self.body else { return Ok(None) };
+        let frame = frames.next(&mut self.part).map_err(|error| WireError::Garbage(error.to_string()))?;
+        if matches!(frame, Some(Arriving::Piece { .. })) {
+            *left = left.checked_sub(1).ok_or_else(|| WireError::Garbage("more pieces than the chunk has".to_owned()))?;
+        }
+        Ok(frame)
+    }
+
+    fn is_done(&self) -> bool {
+        match &self.body {
+            Body::Whole { cutter, .. } => cutter.is_done(),
+            Body::Arriving { frames, left } => *left == 0 && !frames.is_within(),
         }
     }
 }
 
 impl fmt::Debug for ChunkStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ChunkStream({} bytes so far, {:?})", self.answer.received(), self.digests)
+        write!(f, "ChunkStream({} bytes so far, {:?})", self.answer.received(), self.digests())
     }
 }
 

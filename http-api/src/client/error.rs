@@ -24,6 +24,18 @@ pub enum PeerError {
     Refused { status: u16, detail: String },
 }
 
+impl PeerError {
+    /// What a peer's refusal means.
+    pub(super) fn of(status: u16, detail: String) -> Self {
+        match status {
+            404 => Self::NotFound,
+            409 => Self::Changed(detail),
+            507 => Self::Full(detail),
+            status => Self::Refused { status, detail },
+        }
+    }
+}
+
 /// Why a node did not do what a program asked of it. Each is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {

@@ -19,13 +19,16 @@ use super::link::SentBody;
 use super::route::{Route, Turn};
 use super::segments::Segments;
 use super::{PeerConfig, PeerError};
-use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, MetaCall, MetaReply, NamesCall, NamesReply};
+use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
 use crate::types::{NodeUsage, Presence, Problem};
 
 /// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
 const MANIFEST_LIMIT: usize = 64 << 20;
 /// Presence and usage.
 const SMALL_LIMIT: usize = 16 << 20;
+
+/// For who waits as long as the asker does: a year.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What every request to a peer carries.
 #[derive(Debug, Clone)]
@@ -56,16 +59,18 @@ impl PeerClient {
 
     /// A chunk that is cut into `pieces`, to come from piece `first` on; one past the last is taken for 0. Returns as soon as the
     /// answer's head is here; the asker's deadline covers the stream as well, which keeps one of the connections' turns
-    /// ([`PeerConfig::bulk_streams`]) until it is dropped.
+    /// ([`PeerConfig::bulk_streams`]) until it is dropped. A peer that does not even begin to answer within `patience`, counted from when it
+    /// was its turn, is [`PeerError::TimedOut`].
     pub async fn chunk(
         &self,
         peer: SocketAddr,
         request: &ChunkRequest,
         pieces: Pieces,
         first: u32,
+        patience: Duration,
         ask: &Ask,
     ) -> Result<ChunkStream, PeerError> {
-        let call = Call::new(Method::GET, chunk_path(request, first)).bulk();
+        let call = Call { patience, ..Call::new(Method::GET, chunk_path(request, first)).bulk() };
         let until = Until::within(ask.deadline);
         self.ask_until(until, peer, call, ask, async |answer| ChunkStream::new(answer, pieces, first, until)).await
     }
@@ -179,8 +184,9 @@ impl PeerClient {
         let route = self.route(peer);
         let work = async {
             let seat = route.seat(call.turn).await;
+            let head = Until::within(call.patience);
             let request = call.request(route.target(), &ask.epoch, until.left())?;
-            let answer = seat.send(request).await?;
+            let answer = head.wait(async { Ok(seat.send(request).await?) }).await?;
             Ok(read(answer.accepted().await.map_err(refused)?).await?)
         };
         until.wait(work).await
@@ -203,11 +209,13 @@ struct Call {
     digest: Option<ChunkDigest>,
     body: Vec<Bytes>,
     turn: Turn,
+    /// How long the answer's head may take.
+    patience: Duration,
 }
 
 impl Call {
     fn new(method: Method, path: String) -> Self {
-        Self { method, path, digest: None, body: Vec::new(), turn: Turn::Control }
+        Self { method, path, digest: None, body: Vec::new(), turn: Turn::Control, patience: NO_LIMIT }
     }
 
     fn bulk(self) -> Self {
@@ -232,7 +240,7 @@ impl Call {
 fn chunk_path(request: &ChunkRequest, first: u32) -> String {
     match request {
         ChunkRequest::Blob { id, index } => format!("blobs/{id}/chunks/{index}?first={first}"),
-        ChunkRequest::Object { object, chunk_size, index } => {
+        ChunkRequest::Object(ObjectChunk { object, chunk_size, index, wanted, held }) => {
             let query = Serializer::new(String::new())
                 .append_pair("origin", &object.origin)
                 .append_pair("key", &object.key)
@@ -240,6 +248,8 @@ fn chunk_path(request: &ChunkRequest, first: u32) -> String {
                 .append_pair("size", &object.size.to_string())
                 .append_pair("chunk_size", &chunk_size.to_string())
                 .append_pair("first", &first.to_string())
+                .append_pair("wanted", &wanted.to_string())
+                .append_pair("held", &held.to_string())
                 .finish();
             format!("objects/chunks/{index}?{query}")
         }
@@ -247,10 +257,5 @@ fn chunk_path(request: &ChunkRequest, first: u32) -> String {
 }
 
 fn refused(problem: Problem) -> PeerError {
-    match problem.status {
-        404 => PeerError::NotFound,
-        409 => PeerError::Changed(problem.detail),
-        507 => PeerError::Full(problem.detail),
-        status => PeerError::Refused { status, detail: problem.detail },
-    }
+    PeerError::of(problem.status, problem.detail)
 }

@@ -2,21 +2,35 @@
 //! uses this crate's client: they break that circle, and give the router's tests a fake.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
+use futures_util::stream::BoxStream;
+use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest};
 use uuid::Uuid;
 
 use super::ApiError;
 use crate::ByteStream;
-use crate::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
-use crate::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
+use crate::arriving::GivenChunk;
+use crate::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
+use crate::types::{
+    BlobInfo, Cluster, Condition, Explain, Job, NameInfo, NameList, NodeUsage, ObjectMeta, OriginPage, Owners, PinInfo, Prefetch,
+    Presence, Stored,
+};
 
 /// A put that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutOutcome {
     pub stored: Stored,
     /// Whether the blob was new to the swarm: 201 rather than 200.
+    pub created: bool,
+}
+
+/// A name that was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePut {
+    pub info: NameInfo,
+    /// Whether the name pointed at nothing before: 201 rather than 200.
     pub created: bool,
 }
 
@@ -38,6 +52,9 @@ pub trait Backend: Send + Sync + 'static {
     async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError>;
     /// The bytes of `range` of that very version; as [`read_blob`](Self::read_blob).
     async fn read_object(&self, origin: &str, key: &str, version: &str, range: ByteRange) -> Result<ByteStream, ApiError>;
+    /// A page of what lies directly below `prefix`, which neither begins nor ends with a slash; empty: the origin's root.
+    /// `token`: the page's that came before, as it was given. [`ErrorKind::Unlisted`](super::ErrorKind) where the origin cannot tell.
+    async fn list(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<OriginPage, ApiError>;
     async fn cluster(&self) -> Result<Cluster, ApiError>;
     async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError>;
     /// `Ok` when this node serves; else in one sentence what it waits for.
@@ -46,13 +63,40 @@ pub trait Backend: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
+/// Names. Those that come here obey [`check_name`](crate::name::check_name).
+#[async_trait]
+pub trait NamesBackend: Send + Sync + 'static {
+    async fn name(&self, name: &str) -> Result<NameInfo, ApiError>;
+    /// [`ErrorKind::PreconditionFailed`](super::ErrorKind) where the condition does not hold.
+    async fn put_name(&self, name: &str, target: BlobId, condition: Condition) -> Result<NamePut, ApiError>;
+    async fn delete_name(&self, name: &str, condition: Condition) -> Result<(), ApiError>;
+    /// Those that begin with `prefix` and come after `after`; `limit` is from 1 to 1000.
+    async fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<NameList, ApiError>;
+}
+
+/// Prefetches and pins.
+#[async_trait]
+pub trait JobsBackend: Send + Sync + 'static {
+    /// Begins to bring what is wanted, at least one thing, to this node.
+    async fn prefetch(&self, wanted: Prefetch) -> Result<Uuid, ApiError>;
+    fn job(&self, job: Uuid) -> Option<Job>;
+    /// The job's states as they come, the present one first; those that nobody took in time may be left out, the last one never.
+    fn follow(&self, job: Uuid) -> Option<BoxStream<'static, Job>>;
+    fn jobs(&self) -> Vec<Job>;
+    /// `target`: an id, or a name. A pin that is there already ends then instead.
+    async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, ApiError>;
+    async fn unpin(&self, target: &str) -> Result<(), ApiError>;
+    async fn pins(&self) -> Result<Vec<PinInfo>, ApiError>;
+}
+
 /// The peers' side.
 #[async_trait]
 pub trait PeerBackend: Send + Sync + 'static {
     async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
     async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError>;
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError>;
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError>;
+    /// `first`: the piece that is wanted first.
+    async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ApiError>;
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError>;
     async fn upload_chunk(
         &self,

@@ -10,7 +10,8 @@ use super::PROBLEM_JSON;
 use crate::types::Problem;
 
 const DESCRIPTION: &str = "A peer swarm for big immutable bytes. Blobs are named by the SHA-256 of their bytes, kept at \
-    several nodes, and read from whichever is nearest; objects of origins are read through the swarm, once for all nodes.";
+    several nodes, and read from whichever is nearest; objects of origins are read through the swarm, once for all nodes. Names are \
+    versioned pointers to blobs and trees. Prefetches and pins bring what will be read to this node, and keep it there.";
 
 /// A manifest as it is written down; the type itself lives where no OpenAPI is known.
 #[derive(ToSchema)]

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     TimedOut,
     /// The origin does not let us in.
     Denied,
+    /// The origin has no listing that a program could read.
+    Unlisted,
     Internal,
 }
 
@@ -91,6 +93,7 @@ impl ErrorKind {
             Self::BadGateway => (StatusCode::BAD_GATEWAY, "bad-gateway", "No source gave what was asked"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "No source answered in time"),
             Self::Denied => (StatusCode::FORBIDDEN, "denied", "The origin denies access"),
+            Self::Unlisted => (StatusCode::NOT_IMPLEMENTED, "unlisted", "This origin cannot be listed"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "This node failed"),
         }
     }

@@ -84,6 +84,13 @@ fn any_tag(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -
     })
 }
 
+/// The tag, or the `*`, that such a header names; `None` where it names none or several.
+pub(super) fn only_tag(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let tag = values.next()?.to_str().ok()?.trim();
+    (values.next().is_none() && !tag.contains(',')).then_some(tag)
+}
+
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
 }

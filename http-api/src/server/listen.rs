@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::watched::UNREAD;
-use super::{Backend, PeerBackend, router};
+use super::{Backends, router};
 
 /// After an accept that failed for want of something, such as file descriptors: long enough for some to come free,
 /// short enough that nobody waiting in the backlog notices.
@@ -143,8 +143,8 @@ impl Server {
 
     /// Serves until `shutdown`. Then takes no more connections, lets requests in flight end within
     /// [`ServerConfig::drain`], and closes what is left.
-    pub async fn serve(self, backend: Arc<dyn Backend>, peers: Arc<dyn PeerBackend>, shutdown: CancellationToken) {
-        let connections = Connections::new(&self.config, router(backend, peers));
+    pub async fn serve(self, backends: Backends, shutdown: CancellationToken) {
+        let connections = Connections::new(&self.config, router(backends));
         // `run_until_cancelled` drops the listener's wait, never a connection: those are tasks.
         shutdown.run_until_cancelled(connections.accept_from(&self.listener)).await;
         drop(self.listener);

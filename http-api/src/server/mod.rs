@@ -1,6 +1,7 @@
-//! The router: HTTP in, two traits out.
+//! The router: HTTP in, a few traits out.
 //!
-//! [`Server`] owns the sockets, [`router`] the routes; the node behind them is a [`Backend`] and a [`PeerBackend`].
+//! [`Server`] owns the sockets, [`router`] the routes; the node behind them is [`Backends`], and what speaks another dialect
+//! than ours comes in by a [`Door`].
 
 mod backend;
 mod blobs;
@@ -8,14 +9,19 @@ mod body;
 mod cluster;
 mod deadline;
 mod docs;
+mod door;
 mod error;
 mod etag;
+mod events;
 mod extract;
+mod jobs;
 mod listen;
+mod names;
 mod node;
 mod observe;
 mod origins;
 mod peers;
+mod pins;
 mod range;
 mod representation;
 mod router;
@@ -23,7 +29,8 @@ mod turned;
 mod upload;
 mod watched;
 
-pub use backend::{Backend, PeerBackend, PutOutcome};
+pub use backend::{Backend, JobsBackend, NamePut, NamesBackend, PeerBackend, PutOutcome};
+pub use door::{Door, DoorBody, DoorError};
 pub use error::{ApiError, ErrorKind, PROBLEM_JSON};
 pub use listen::{BindError, Server, ServerConfig};
-pub use router::router;
+pub use router::{Backends, router};

@@ -1,36 +1,39 @@
 //! `/peer/v1`: what nodes ask of each other. The table is in [`crate::peer`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
-use bytes::BytesMut;
-use futures_util::{TryStreamExt, stream};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use herring_blob::{BlobId, Chunk, ChunkDigest, MAX_CHUNK_SIZE, Manifest, ObjectRef};
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::body::Outgoing;
 use super::deadline::{COMMIT, of_peer, within};
 use super::extract::{Path, Query};
 use super::turned::turned;
-use super::upload::Upload;
+use super::upload::{Upload, read_json};
+use super::watched::Watched;
 use super::{ApiError, ErrorKind, PeerBackend};
-use crate::ByteStream;
-use crate::peer::{DIGEST, HOP, MetaCall, MetaReply, NamesCall, NamesReply, PIECES};
+use crate::arriving::{Arriving, GivenChunk};
+use crate::peer::{ARRIVING, DIGEST, HOP, MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk, PIECES};
 use crate::types::{NodeUsage, Presence};
 
 /// Bytes of a manifest as JSON: 67 a chunk, so a million chunks, 4 TiB in chunks of 4 MiB.
 const MAX_MANIFEST: u64 = 64 << 20;
 
 /// Bytes of what a peer may say in JSON: 500 names with what they point at are some 400 KiB.
-const MAX_CALL: usize = 4 << 20;
+const MAX_CALL: u64 = 4 << 20;
 
 type Peers = State<Arc<dyn PeerBackend>>;
 
@@ -44,8 +47,8 @@ pub(super) fn routes(peers: Arc<dyn PeerBackend>) -> Router {
         .route("/uploads/{upload}", delete(abort_upload))
         .route("/uploads/{upload}/chunks/{index}", put(upload_chunk))
         .route("/uploads/{upload}/commit", post(commit_upload))
-        .route("/names", post(names).layer(DefaultBodyLimit::max(MAX_CALL)))
-        .route("/meta", post(meta).layer(DefaultBodyLimit::max(MAX_CALL)))
+        .route("/names", post(names))
+        .route("/meta", post(meta))
         .route("/usage", get(usage))
         .route_layer(from_fn(from_a_peer))
         .with_state(peers)
@@ -96,18 +99,42 @@ struct ObjectQuery {
     chunk_size: u32,
     #[serde(default)]
     first: u32,
+    #[serde(default = "one")]
+    wanted: u32,
+    #[serde(default)]
+    held: bool,
+}
+
+fn one() -> u32 {
+    1
 }
 
 async fn object_chunk(
     State(peers): Peers,
     Path(index): Path<u32>,
-    Query(ObjectQuery { origin, key, version, size, chunk_size, first }): Query<ObjectQuery>,
+    Query(ObjectQuery { origin, key, version, size, chunk_size, first, wanted, held }): Query<ObjectQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_chunk_size(chunk_size)?;
     let object = ObjectRef { origin, key, version, size };
-    let chunk = within(of_peer(&headers), peers.object_chunk(object, chunk_size, index)).await?;
-    Ok(from_piece(&chunk, first))
+    let asked = ObjectChunk { object, chunk_size, index, wanted, held };
+    match within(of_peer(&headers), peers.object_chunk(asked, first)).await? {
+        GivenChunk::Whole(chunk) => Ok(from_piece(&chunk, first)),
+        GivenChunk::Arriving(frames) => Ok(arriving(frames)),
+    }
+}
+
+/// How often a peer hears that this node is alive while nothing comes for it: four times within the second after which it gives up.
+const ALIVE: Duration = Duration::from_millis(250);
+
+fn arriving(frames: BoxStream<'static, Arriving>) -> Response {
+    let alive = |frames: BoxStream<'static, Arriving>| async {
+        let mut frames = frames;
+        let frame = timeout(ALIVE, frames.next()).await.unwrap_or(Some(Arriving::Waiting))?;
+        Some((stream::iter(frame.encode().into_iter().map(Ok)), frames))
+    };
+    let bytes = Watched::new(Box::pin(stream::unfold(frames, alive).flatten()));
+    ([(HeaderName::from_static(ARRIVING), "1")], Body::from_stream(bytes)).into_response()
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,7 +156,7 @@ async fn upload_chunk(
 }
 
 async fn commit_upload(State(peers): Peers, Path(upload): Path<Uuid>, body: Upload) -> Result<Json<Presence>, ApiError> {
-    let commit = |bytes| async { peers.commit_upload(upload, read_manifest(bytes).await?).await };
+    let commit = |bytes| async { peers.commit_upload(upload, read_json(bytes).await?).await };
     body.feed(MAX_MANIFEST, COMMIT, commit).await.map(Json)
 }
 
@@ -137,11 +164,13 @@ async fn abort_upload(State(peers): Peers, Path(upload): Path<Uuid>, headers: He
     within(of_peer(&headers), peers.abort_upload(upload)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn names(State(peers): Peers, headers: HeaderMap, Json(call): Json<NamesCall>) -> Result<Json<NamesReply>, ApiError> {
+async fn names(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<NamesReply>, ApiError> {
+    let call: NamesCall = body.json(MAX_CALL).await?;
     within(of_peer(&headers), peers.names(call)).await.map(Json)
 }
 
-async fn meta(State(peers): Peers, headers: HeaderMap, Json(call): Json<MetaCall>) -> Result<Json<MetaReply>, ApiError> {
+async fn meta(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<MetaReply>, ApiError> {
+    let call: MetaCall = body.json(MAX_CALL).await?;
     within(of_peer(&headers), peers.meta(call)).await.map(Json)
 }
 
@@ -171,16 +200,6 @@ fn check_chunk_size(chunk_size: u32) -> Result<(), ApiError> {
 fn digest(headers: &HeaderMap) -> Result<ChunkDigest, ApiError> {
     let digest = headers.get(DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());
     digest.ok_or_else(|| bad_request(format!("{DIGEST} must be the chunk's BLAKE3, 64 hexadecimal digits")))
-}
-
-/// The body is bounded by whoever hands it in.
-async fn read_manifest(bytes: ByteStream) -> Result<Manifest, ApiError> {
-    let read = bytes.try_fold(BytesMut::new(), |mut all, piece| async move {
-        all.extend_from_slice(&piece);
-        Ok(all)
-    });
-    let all = read.await.map_err(|error| bad_request(format!("the manifest cannot be read: {error}")))?;
-    serde_json::from_slice(&all).map_err(|error| bad_request(format!("this is no manifest: {error}")))
 }
 
 fn bad_request(detail: String) -> ApiError {

@@ -8,20 +8,43 @@ use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{ApiError, Backend, ErrorKind, PeerBackend, blobs, cluster, docs, node, observe, origins, peers};
+use super::{
+    ApiError, Backend, Door, ErrorKind, JobsBackend, NamesBackend, PeerBackend, blobs, cluster, docs, jobs, names, node, observe,
+    origins, peers, pins,
+};
 
-/// Every route of a node: the public API, its description, and the peers' side.
-pub fn router(backend: Arc<dyn Backend>, peers: Arc<dyn PeerBackend>) -> Router {
+/// The node behind the routes.
+pub struct Backends {
+    pub public: Arc<dyn Backend>,
+    pub names: Arc<dyn NamesBackend>,
+    pub jobs: Arc<dyn JobsBackend>,
+    pub peers: Arc<dyn PeerBackend>,
+    pub doors: Vec<Door>,
+}
+
+impl Backends {
+    /// One that is all of them, without doors.
+    pub fn of<T: Backend + NamesBackend + JobsBackend + PeerBackend>(node: Arc<T>) -> Self {
+        Self { public: node.clone(), names: node.clone(), jobs: node.clone(), peers: node, doors: Vec::new() }
+    }
+}
+
+/// Every route of a node: the public API, its description, the doors, and the peers' side.
+pub fn router(backends: Backends) -> Router {
     let (public, api) = OpenApiRouter::with_openapi(docs::empty())
         .merge(blobs::routes())
         .merge(origins::routes())
         .merge(cluster::routes())
         .merge(node::routes())
-        .with_state(backend)
+        .with_state(backends.public)
+        .merge(names::routes().with_state(backends.names))
+        .merge(jobs::routes().with_state(jobs::Jobs::new(backends.jobs.clone())))
+        .merge(pins::routes().with_state(backends.jobs))
         .split_for_parts();
+    let public = backends.doors.into_iter().fold(public, |router, door| door.hang(router));
     public
         .merge(docs::routes(docs::complete(api)))
-        .nest("/peer/v1", peers::routes(peers))
+        .nest("/peer/v1", peers::routes(backends.peers))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::FromRequest;
-use futures_util::{FutureExt, StreamExt};
+use bytes::BytesMut;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use http::{Request, header};
+use serde::de::DeserializeOwned;
 
 use super::body::{BodyEnd, Incoming, STALL};
-use super::deadline::within;
+use super::deadline::{REPLY, within};
 use super::{ApiError, ErrorKind};
 use crate::ByteStream;
 
@@ -37,6 +39,11 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
 }
 
 impl Upload {
+    /// A body of JSON, of at most `limit` bytes.
+    pub(super) async fn json<T: DeserializeOwned>(self, limit: u64) -> Result<T, ApiError> {
+        self.feed(limit, REPLY, read_json).await
+    }
+
     /// Hands a body of at most `limit` bytes to `take`, which may go on for `settle` once the whole body is here. What
     /// went wrong with the body itself outranks what `take` made of it.
     pub(super) async fn feed<T, F>(self, limit: u64, settle: Duration, take: impl FnOnce(ByteStream) -> F) -> Result<T, ApiError>
@@ -70,6 +77,17 @@ impl Upload {
         }
         taken
     }
+}
+
+/// JSON from a body that is bounded by whoever hands it in.
+pub(super) async fn read_json<T: DeserializeOwned>(body: ByteStream) -> Result<T, ApiError> {
+    let refuse = |detail: String| ApiError::new(ErrorKind::BadRequest, detail);
+    let read = body.try_fold(BytesMut::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    });
+    let all = read.await.map_err(|error| refuse(format!("the body cannot be read: {error}")))?;
+    serde_json::from_slice(&all).map_err(|error| refuse(format!("the body is not the JSON that is wanted here: {error}")))
 }
 
 /// Reads what nobody wants, before the answer. Many clients send all before they listen: a socket closed on their

@@ -6,15 +6,23 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_blob::{Arrival, BlobId, ByteRange, Chunk, Manifest, ObjectRef, Pieces};
 use herring_http_api::ByteStream;
-use herring_http_api::client::{ApiClient, Ask, ClientError, PeerClient, PeerConfig, PeerError};
-use herring_http_api::peer::ChunkRequest;
+use herring_http_api::client::{ApiClient, Ask, ClientError, PeerClient, PeerConfig, PeerError, Piece};
+use herring_http_api::peer::{ChunkRequest, ObjectChunk};
 use herring_http_api::types::{NodeUsage, Presence, Stored};
 use uuid::Uuid;
 
-use crate::fake::{CHUNK, Fake, Object};
+use crate::fake::{CHUNK, Fake, Object, noise};
 use crate::sockets::Running;
 
 const MIB: u32 = 1 << 20;
+
+/// Longer than any test waits.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// A piece as it comes of a chunk that the peer has.
+fn held(index: u32, bytes: impl Into<Bytes>) -> Piece {
+    Piece { index, bytes: bytes.into(), digest: None }
+}
 
 fn body(bytes: &Bytes) -> ByteStream {
     stream::iter(bytes.chunks(CHUNK).map(|piece| Ok(bytes.slice_ref(piece))).collect::<Vec<_>>()).boxed()
@@ -64,20 +72,52 @@ async fn peers() {
     let server = Running::of(&fake).await;
     let (client, peer) = (PeerClient::new(PeerConfig::default()), server.addr);
     let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
-    let absent = client.chunk(peer, &ChunkRequest::Blob { id, index: 2 }, Pieces::new(10, MIB), 0, &ask).await;
+    let absent = client.chunk(peer, &ChunkRequest::Blob { id, index: 2 }, Pieces::new(10, MIB), 0, PATIENT, &ask).await;
     assert_eq!(absent.unwrap_err(), PeerError::NotFound);
     let object = ObjectRef { origin: "hub".into(), key: "a b/ä&c".into(), version: "\"v+1\"".into(), size: 9 };
-    let said = format!("{object:?} 4 2");
+    let said = format!("{object:?} 3 true 4 2");
     let size = u32::try_from(said.len()).unwrap();
-    let request = ChunkRequest::Object { object, chunk_size: 4, index: 2 };
-    let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), 0, &ask).await.unwrap();
-    assert_eq!(chunk.next().await, Ok(Some((0, said.into()))));
+    let request = ChunkRequest::Object(ObjectChunk { object, chunk_size: 4, index: 2, wanted: 3, held: true });
+    let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), 0, PATIENT, &ask).await.unwrap();
+    assert_eq!(chunk.next().await, Ok(Some(held(0, said))));
     assert_eq!(chunk.next().await, Ok(None));
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap().id(), id);
     assert_eq!(client.presence(peer, id, &ask).await.unwrap(), Presence { chunks: vec![(0, 1)] });
     assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2 });
     client.delete(peer, id, &ask).await.unwrap();
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap_err(), PeerError::NotFound);
+}
+
+/// The server waits 3 s before each piece, longer than the 1 s after which a body that pauses is given up.
+#[tokio::test]
+async fn a_chunk_that_arrives_is_passed_on_piece_by_piece() {
+    let server = Running::of(&Fake::default()).await;
+    let client = PeerClient::new(PeerConfig::default());
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(20) };
+    let size = u64::from(3 * MIB / 16 - 5);
+    let expected = Chunk::of(noise(size), MIB);
+    let pieces = expected.digests().pieces();
+    let asked = |key: &str| {
+        let object = ObjectRef { origin: "slow".into(), key: key.into(), version: "v".into(), size };
+        ChunkRequest::Object(ObjectChunk { object, chunk_size: MIB, index: 0, wanted: 1, held: false })
+    };
+    let (well, changed) = (asked("k"), asked("changed"));
+    let mut stream = client.chunk(server.addr, &well, pieces, 0, PATIENT, &ask).await.unwrap();
+    let mut broken = client.chunk(server.addr, &changed, pieces, 0, PATIENT, &ask).await.unwrap();
+    let read = async {
+        let mut arrival = Arrival::hashing(pieces);
+        while let Some(Piece { index, bytes, digest }) = stream.next().await.unwrap() {
+            arrival.land_as(index, bytes, digest.expect("nothing was said in front")).unwrap();
+        }
+        assert_eq!(arrival.chunk().unwrap().digest(), expected.digest());
+    };
+    let fail = async {
+        for _ in 1..pieces.count() {
+            broken.next().await.unwrap().unwrap();
+        }
+        assert_eq!(broken.next().await, Err(PeerError::Changed("it is another".into())));
+    };
+    tokio::join!(read, fail);
 }
 
 /// Of all lengths: a chunk of 16 pieces, of several and a short one, and of one.
@@ -93,11 +133,11 @@ async fn chunks_begin_with_any_piece() {
         let pieces = expected.digests().pieces();
         for first in 0..=pieces.count() {
             let request = ChunkRequest::Blob { id, index: 0 };
-            let mut stream = client.chunk(server.addr, &request, pieces, first, &ask).await.unwrap();
-            assert_eq!(stream.digests(), expected.digests());
-            let mut arrival = Arrival::verifying(stream.digests().clone());
+            let mut stream = client.chunk(server.addr, &request, pieces, first, PATIENT, &ask).await.unwrap();
+            assert_eq!(stream.digests(), Some(expected.digests()));
+            let mut arrival = Arrival::verifying(expected.digests().clone());
             for n in 0..pieces.count() {
-                let (index, piece) = stream.next().await.unwrap().expect("all of them come");
+                let Piece { index, bytes: piece, .. } = stream.next().await.unwrap().expect("all of them come");
                 assert_eq!(index, (first + n) % pieces.count());
                 arrival.land(index, piece).unwrap();
             }

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Geometry, Manifest};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::arriving::{Arriving, GivenChunk};
+use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome, router};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
 use uuid::Uuid;
@@ -21,6 +24,32 @@ pub struct Object {
     pub bytes: Bytes,
     pub version: &'static str,
     pub modified_ms: u64,
+}
+
+/// The chunk's pieces, the last first, with a silence of 3 s before each; where the key is "changed", all but the last, and then that.
+fn arriving(size: u64, chunk_size: u32, index: u32, key: &str) -> BoxStream<'static, Arriving> {
+    let geometry = Geometry::new(size, chunk_size).unwrap();
+    let whole = noise(geometry.chunk_range(index).len());
+    let chunk = Chunk::of(whole.clone(), chunk_size);
+    let pieces = chunk.digests().pieces();
+    let piece = |index| {
+        let digest = chunk.digests().piece(index).unwrap();
+        Arriving::Piece { index, digest, bytes: chunk.slice(pieces.range(index)) }
+    };
+    let mut frames: Vec<_> = (0..pieces.count()).rev().map(piece).collect();
+    if key == "changed" {
+        *frames.last_mut().unwrap() = Arriving::Failed { status: 409, detail: "it is another".into() };
+    }
+    let slowly = |frame| async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        frame
+    };
+    stream::iter(frames).then(slowly).boxed()
+}
+
+/// Bytes without a period.
+pub fn noise(len: u64) -> Bytes {
+    (0..len).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).to_le_bytes()[0]).collect::<Vec<u8>>().into()
 }
 
 /// What a peer was told to keep: of which chunk size, and the bytes.
@@ -218,11 +247,13 @@ impl PeerBackend for Fake {
         self.find(id).map(|_| Presence { chunks: vec![(0, 1)] })
     }
 
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError> {
-        if object.origin == "hangs" {
-            return std::future::pending().await;
+    async fn object_chunk(&self, asked: ObjectChunk, _: u32) -> Result<GivenChunk, ApiError> {
+        let ObjectChunk { object, chunk_size, index, wanted, held } = asked;
+        match object.origin.as_str() {
+            "hangs" => std::future::pending().await,
+            "slow" => Ok(GivenChunk::Arriving(arriving(object.size, chunk_size, index, &object.key))),
+            _ => Ok(GivenChunk::Whole(Chunk::of(format!("{object:?} {wanted} {held} {chunk_size} {index}").into(), chunk_size))),
         }
-        Ok(Chunk::of(format!("{object:?} {chunk_size} {index}").into(), chunk_size))
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {
@@ -258,7 +289,7 @@ impl PeerBackend for Fake {
     }
 
     async fn names(&self, _: NamesCall) -> Result<NamesReply, ApiError> {
-        Ok(NamesReply::Learnt)
+        Ok(NamesReply::Learnt { behind: Vec::new() })
     }
 
     async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {

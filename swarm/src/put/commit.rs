@@ -16,7 +16,6 @@ use super::spread::{Copies, PartError, note_failure};
 use super::{Holders, Part, Transfer};
 use crate::candidates::Candidate;
 use crate::config::COMMIT_DEADLINE;
-use crate::fetch::Role;
 use crate::{Content, PutError, ReadError, ServeError, Source, Tried};
 
 /// Chunks that are read back and given to others at the same time: 16 MiB.
@@ -98,7 +97,7 @@ impl Transfer {
             got: have,
             tried: Tried::of("reading it back to replace a lost replica:", error),
         };
-        let bytes = self.swarm.fetch(content, chunk, Role::Reader).await.map_err(lost)?.chunk();
+        let bytes = self.swarm.fetch(content, chunk).await.map_err(lost)?.chunk();
         let mut walk = self.walk(Point::of_chunk(manifest, chunk));
         walk.retain(|node| !held.get(&node.id).is_some_and(|presence| presence.has(chunk)));
         let missing = self.needed().saturating_sub(have);

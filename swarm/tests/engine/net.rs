@@ -12,7 +12,7 @@ use herring_blob::{BlobId, ByteRange, Manifest};
 use herring_gossip::{NodeInfo, NodeState, View};
 use herring_http_api::ByteStream;
 use herring_http_api::client::{PeerClient, PeerConfig};
-use herring_http_api::server::{Server, ServerConfig};
+use herring_http_api::server::{Backends, Server, ServerConfig};
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{NodeId, Point};
 use herring_store::{Entry, Store, StoreConfig};
@@ -66,6 +66,7 @@ impl Setup {
             read_ahead: 0,
             read_ahead_after: 128 << 10,
             hedge: never,
+            owner_patience: never,
             origin_hedge: never,
             ..SwarmConfig::default()
         };
@@ -197,7 +198,10 @@ impl Node {
         let client = PeerClient::new(PeerConfig::default());
         let swarm = Swarm::new(config, store.clone(), client, view.subscribe(), origins);
         let (peer, stop) = (Arc::new(Peer::new(swarm.clone())), CancellationToken::new());
-        let serving = tokio::spawn(server.serve(Arc::new(NoPublicApi), peer.clone(), stop.clone()));
+        let public = Arc::new(NoPublicApi);
+        let backends =
+            Backends { public: public.clone(), names: public.clone(), jobs: public, peers: peer.clone(), doors: Vec::new() };
+        let serving = tokio::spawn(server.serve(backends, stop.clone()));
         Self { info, swarm, store, peer, home, view, stop, serving }
     }
 

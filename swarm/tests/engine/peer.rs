@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest, ObjectRef};
+use futures_util::StreamExt;
+use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
-use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::arriving::{Arriving, GivenChunk};
+use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
 use herring_http_api::server::{ApiError, ErrorKind, PeerBackend};
 use herring_http_api::types::{NodeUsage, Presence};
 use herring_store::WriteError;
@@ -91,7 +93,11 @@ impl Peer {
         self.fault.lock().unwrap().clone()
     }
 
-    async fn give(&self, reply: impl Future<Output = Result<Chunk, ServeError>>) -> Result<Chunk, ApiError> {
+    async fn give<T>(
+        &self,
+        reply: impl Future<Output = Result<T, ServeError>>,
+        lie: impl FnOnce(T, bool) -> T,
+    ) -> Result<T, ApiError> {
         let fault = self.fault();
         match &fault {
             Fault::Hang => std::future::pending().await,
@@ -104,7 +110,7 @@ impl Peer {
         if let Fault::HoldAnswer(gate) = &fault {
             gate.acquire().await.unwrap().forget();
         }
-        Ok(if let Fault::Lie { right_header, .. } = fault { lie(&reply, right_header) } else { reply })
+        Ok(if let Fault::Lie { right_header, .. } = fault { lie(reply, right_header) } else { reply })
     }
 
     async fn take(&self) -> Result<(), ApiError> {
@@ -118,13 +124,32 @@ impl Peer {
 }
 
 /// As many bytes, the last bit of which is wrong.
-fn lie(chunk: &Chunk, right_header: bool) -> Chunk {
-    let mut bytes = chunk.slice(0..chunk.len()).to_vec();
+fn wrong(bytes: &Bytes) -> Bytes {
+    let mut bytes = bytes.to_vec();
     if let Some(last) = bytes.last_mut() {
         *last ^= 1;
     }
-    let bytes = Bytes::from(bytes);
+    bytes.into()
+}
+
+fn lie(chunk: Chunk, right_header: bool) -> Chunk {
+    let bytes = wrong(&chunk.slice(0..chunk.len()));
     if right_header { Chunk::known(chunk.digests().clone(), vec![bytes]) } else { Chunk::of(bytes, CHUNK) }
+}
+
+fn lie_of_object(given: GivenChunk, right_header: bool) -> GivenChunk {
+    match given {
+        GivenChunk::Whole(chunk) => GivenChunk::Whole(lie(chunk, right_header)),
+        // Its digest would have to be made up; a wrong one shows the same.
+        GivenChunk::Arriving(frames) => GivenChunk::Arriving(frames.map(wrong_piece).boxed()),
+    }
+}
+
+fn wrong_piece(frame: Arriving) -> Arriving {
+    match frame {
+        Arriving::Piece { index, digest, bytes } => Arriving::Piece { index, digest, bytes: wrong(&bytes) },
+        other => other,
+    }
 }
 
 #[async_trait]
@@ -136,16 +161,16 @@ impl PeerBackend for Peer {
 
     async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
         self.asked.send_modify(|asked| asked.chunks.push(index));
-        self.give(self.swarm.local_chunk(id, index)).await
+        self.give(self.swarm.local_chunk(id, index), lie).await
     }
 
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
         self.swarm.presence(id).map_err(answer)
     }
 
-    async fn object_chunk(&self, object: ObjectRef, chunk_size: u32, index: u32) -> Result<Chunk, ApiError> {
-        self.asked.send_modify(|asked| asked.objects.push(index));
-        self.give(self.swarm.object_chunk(object, chunk_size, index)).await
+    async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ApiError> {
+        self.asked.send_modify(|told| told.objects.push(asked.index));
+        self.give(self.swarm.object_chunk(asked, first), lie_of_object).await
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {

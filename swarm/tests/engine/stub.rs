@@ -1,12 +1,17 @@
 //! The public API, which these tests do not ask.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use herring_blob::{BlobId, ByteRange, Manifest};
 use herring_http_api::ByteStream;
-use herring_http_api::server::{ApiError, Backend, ErrorKind, PutOutcome};
-use herring_http_api::types::{BlobInfo, Cluster, Explain, ObjectMeta, Owners};
+use herring_http_api::server::{ApiError, Backend, ErrorKind, JobsBackend, NamePut, NamesBackend, PutOutcome};
+use herring_http_api::types::{
+    BlobInfo, Cluster, Condition, Explain, Job, NameInfo, NameList, ObjectMeta, OriginPage, Owners, PinInfo, Prefetch,
+};
+use uuid::Uuid;
 
 pub struct NoPublicApi;
 
@@ -40,6 +45,9 @@ impl Backend for NoPublicApi {
     async fn read_object(&self, _: &str, _: &str, _: &str, _: ByteRange) -> Result<ByteStream, ApiError> {
         nothing()
     }
+    async fn list(&self, _: &str, _: &str, _: Option<&str>) -> Result<OriginPage, ApiError> {
+        nothing()
+    }
     async fn cluster(&self) -> Result<Cluster, ApiError> {
         nothing()
     }
@@ -51,5 +59,46 @@ impl Backend for NoPublicApi {
     }
     fn metrics(&self) -> String {
         String::new()
+    }
+}
+
+#[async_trait]
+impl NamesBackend for NoPublicApi {
+    async fn name(&self, _: &str) -> Result<NameInfo, ApiError> {
+        nothing()
+    }
+    async fn put_name(&self, _: &str, _: BlobId, _: Condition) -> Result<NamePut, ApiError> {
+        nothing()
+    }
+    async fn delete_name(&self, _: &str, _: Condition) -> Result<(), ApiError> {
+        nothing()
+    }
+    async fn names(&self, _: &str, _: Option<&str>, _: usize) -> Result<NameList, ApiError> {
+        nothing()
+    }
+}
+
+#[async_trait]
+impl JobsBackend for NoPublicApi {
+    async fn prefetch(&self, _: Prefetch) -> Result<Uuid, ApiError> {
+        nothing()
+    }
+    fn job(&self, _: Uuid) -> Option<Job> {
+        None
+    }
+    fn follow(&self, _: Uuid) -> Option<BoxStream<'static, Job>> {
+        None
+    }
+    fn jobs(&self) -> Vec<Job> {
+        Vec::new()
+    }
+    async fn pin(&self, _: &str, _: Duration) -> Result<PinInfo, ApiError> {
+        nothing()
+    }
+    async fn unpin(&self, _: &str) -> Result<(), ApiError> {
+        nothing()
+    }
+    async fn pins(&self) -> Result<Vec<PinInfo>, ApiError> {
+        nothing()
     }
 }

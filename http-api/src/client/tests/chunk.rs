@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::server::{Reply, Server, With, reply, streamed};
-use crate::client::{Ask, ChunkStream, PeerClient, PeerConfig, PeerError};
+use super::{PATIENT, held};
+use crate::client::{Ask, ChunkStream, PeerClient, PeerConfig, PeerError, Piece};
 use crate::peer::{ChunkRequest, DIGEST, EPOCH, PIECES};
 
 const CHUNK: u32 = 16 << 10;
@@ -55,7 +56,7 @@ fn wish(request: &Request<Incoming>) -> String {
 async fn ask(client: &PeerClient, server: &Server, wish: &str) -> Result<ChunkStream, PeerError> {
     let request = ChunkRequest::Blob { id: BlobId::of(b"herring"), index: 0 };
     let ask = Ask { epoch: wish.to_owned(), deadline: Duration::from_secs(60) };
-    client.chunk(server.address, &request, pieces(), 0, &ask).await
+    client.chunk(server.address, &request, pieces(), 0, PATIENT, &ask).await
 }
 
 /// All that comes, and how it ends.
@@ -63,7 +64,7 @@ async fn drain(mut stream: ChunkStream) -> (Vec<u32>, Result<(), PeerError>) {
     let mut came = Vec::new();
     loop {
         match stream.next().await {
-            Ok(Some((index, bytes))) => {
+            Ok(Some(Piece { index, bytes, .. })) => {
                 assert_eq!(bytes, piece(index));
                 came.push(index);
             }
@@ -87,7 +88,7 @@ async fn pieces_are_cut_from_whatever_frames_come() {
     .await;
     for step in [7, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, CHUNK as usize] {
         let stream = ask(&client(), &server, &step.to_string()).await.unwrap();
-        assert_eq!(stream.digests(), chunk().digests());
+        assert_eq!(stream.digests(), Some(chunk().digests()));
         assert_eq!(drain(stream).await, (vec![0, 1, 2, 3], Ok(())), "{step}");
     }
 }
@@ -174,7 +175,7 @@ async fn the_deadline_covers_the_body() {
     let hour = Duration::from_secs(3600);
     let client = PeerClient::new(PeerConfig { stall: hour, ping_interval: hour, ..PeerConfig::default() });
     let mut stream = ask(&client, &server, "").await.unwrap();
-    assert_eq!(stream.next().await, Ok(Some((0, piece(0)))));
+    assert_eq!(stream.next().await, Ok(Some(held(0, piece(0)))));
     tokio::time::pause();
     assert_eq!(stream.next().await, Err(PeerError::TimedOut(60_000)));
 }
@@ -193,7 +194,7 @@ async fn the_first_piece_is_there_before_the_rest_is_sent() {
     })
     .await;
     let mut stream = ask(&client(), &server, "").await.unwrap();
-    assert_eq!(stream.next().await, Ok(Some((0, piece(0)))));
+    assert_eq!(stream.next().await, Ok(Some(held(0, piece(0)))));
     shown.notify_one();
     assert_eq!(drain(stream).await, (vec![1, 2, 3], Ok(())));
 }
@@ -213,7 +214,7 @@ async fn an_asker_may_stop_waiting_and_ask_again() {
     let (mut came, mut given_up) = (0, 0);
     loop {
         match futures_util::poll!(pin!(stream.next())) {
-            Poll::Ready(Ok(Some(next))) => assert_eq!(next, (came, piece(came))),
+            Poll::Ready(Ok(Some(next))) => assert_eq!(next, held(came, piece(came))),
             Poll::Ready(end) => break assert_eq!(end, Ok(None)),
             Poll::Pending => {
                 given_up += 1;
@@ -248,7 +249,7 @@ async fn a_stream_that_is_dropped_is_cancelled() {
     .await;
     let client = PeerClient::new(PeerConfig { bulk_connections: 1, bulk_streams: 1, ..PeerConfig::default() });
     let mut stream = ask(&client, &server, "endless").await.unwrap();
-    assert_eq!(stream.next().await, Ok(Some((0, piece(0)))));
+    assert_eq!(stream.next().await, Ok(Some(held(0, piece(0)))));
     assert!(!cancelled.is_cancelled());
     drop(stream);
     cancelled.cancelled().await;

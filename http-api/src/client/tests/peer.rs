@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use super::raw::{Raw, Script, frame, settings};
 use super::server::{Reply, Server, With, problem, reply};
-use crate::client::{Ask, PeerClient, PeerConfig, PeerError};
-use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, PIECES};
+use super::{PATIENT, held};
+use crate::client::{Ask, PeerClient, PeerConfig, PeerError, Piece};
+use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, ObjectChunk, PIECES};
 use crate::types::Presence;
 
 const MS: Duration = Duration::from_millis(1);
@@ -53,9 +54,9 @@ fn chunk_reply(bytes: impl Into<Bytes>) -> Reply {
 
 /// A chunk of `size` bytes, all of it.
 async fn whole(client: &PeerClient, peer: SocketAddr, request: &ChunkRequest, size: u32, ask: &Ask) -> Result<Bytes, PeerError> {
-    let mut stream = client.chunk(peer, request, Pieces::new(size, CHUNK_SIZE), 0, ask).await?;
+    let mut stream = client.chunk(peer, request, Pieces::new(size, CHUNK_SIZE), 0, PATIENT, ask).await?;
     let mut whole = Vec::new();
-    while let Some((_, piece)) = stream.next().await? {
+    while let Some(Piece { bytes: piece, .. }) = stream.next().await? {
         whole.extend_from_slice(&piece);
     }
     Ok(whole.into())
@@ -77,9 +78,9 @@ async fn a_chunk_comes_with_its_digests_and_the_request_with_its_headers() {
     })
     .await;
     let pieces = Pieces::new(7, CHUNK_SIZE);
-    let mut stream = client().chunk(server.address, &first_chunk(), pieces, 3, &ask()).await.unwrap();
-    assert_eq!(stream.digests(), herring().digests());
-    assert_eq!(stream.next().await, Ok(Some((0, "herring".into()))));
+    let mut stream = client().chunk(server.address, &first_chunk(), pieces, 3, PATIENT, &ask()).await.unwrap();
+    assert_eq!(stream.digests(), Some(herring().digests()));
+    assert_eq!(stream.next().await, Ok(Some(held(0, "herring"))));
     assert_eq!(stream.next().await, Ok(None));
 }
 
@@ -92,7 +93,7 @@ async fn an_objects_names_survive_the_query() {
         chunk_reply(["origin", "key", "version", "size", "chunk_size"].map(|name| pairs[name].clone()).join("|"))
     })
     .await;
-    let request = ChunkRequest::Object { object, chunk_size: 4, index: 1 };
+    let request = ChunkRequest::Object(ObjectChunk { object, chunk_size: 4, index: 1, wanted: 2, held: false });
     let expected = "o&o|a b/ü?=#|\"W/1+2\"|7|4";
     let size = u32::try_from(expected.len()).unwrap();
     assert_eq!(whole(&client(), server.address, &request, size, &ask()).await.unwrap(), expected);

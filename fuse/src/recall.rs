@@ -14,12 +14,12 @@ use crate::node::{BLOBS, Node};
 
 /// Takes names back from the kernel. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Names {
+pub(crate) struct Recall {
     pub fs: Arc<HerringFs>,
     notifier: Notifier,
 }
 
-impl Names {
+impl Recall {
     pub fn new(fs: Arc<HerringFs>, notifier: Notifier) -> Self {
         Self { fs, notifier }
     }

@@ -1,0 +1,184 @@
+//! Which question a path is.
+
+use std::fmt;
+
+use http::{Method, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::refusal::Refusal;
+
+/// What may stand in a segment of a path as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The parameters that change an answer; all others are left out, so that one question has one name in the swarm.
+const INFO: &[&str] = &["blobs", "expand", "securityStatus"];
+const TREE: &[&str] = &["expand", "recursive"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Models,
+    Datasets,
+}
+
+/// A repository's kind and its name, `ORG/NAME` or, as old ones have it, `NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Repository {
+    kind: Kind,
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    Info { repository: Repository, revision: Option<String>, query: String },
+    Tree { repository: Repository, revision: String, path: String, query: String },
+    File { repository: Repository, revision: String, path: String },
+}
+
+impl Repository {
+    /// Where the hub's API describes it.
+    pub fn api(&self) -> String {
+        format!("{}/{}", if self.kind == Kind::Models { "models" } else { "datasets" }, self.name)
+    }
+
+    /// The key that a file of it has in an origin that is a whole hub.
+    pub fn key(&self, commit: &str, path: &str) -> String {
+        let above = if self.kind == Kind::Models { "" } else { "datasets/" };
+        format!("{above}{}@{commit}/{path}", self.name)
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.api())
+    }
+}
+
+impl Route {
+    pub fn of(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
+        if method != Method::GET && method != Method::HEAD {
+            return Err(Refusal::method(method));
+        }
+        let query = uri.query().unwrap_or_default();
+        Self::parse(uri.path(), query).ok_or_else(|| Refusal::no_route(uri.path()))
+    }
+
+    fn parse(path: &str, query: &str) -> Option<Self> {
+        let segments = path.strip_prefix('/')?.split('/').map(decode).collect::<Option<Vec<_>>>()?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match segments[..] {
+            ["api", "models", ref rest @ ..] => Self::api(Kind::Models, rest, query),
+            ["api", "datasets", ref rest @ ..] => Self::api(Kind::Datasets, rest, query),
+            ["datasets", ref rest @ ..] => Self::resolve(Kind::Datasets, rest),
+            ref rest => Self::resolve(Kind::Models, rest),
+        }
+    }
+
+    fn api(kind: Kind, segments: &[&str], query: &str) -> Option<Self> {
+        let (name, rest) = match segments {
+            [org, name, verb @ ("revision" | "tree"), rest @ ..] => (&[*org, *name][..], Some((*verb, rest))),
+            [name, verb @ ("revision" | "tree"), rest @ ..] => (&[*name][..], Some((*verb, rest))),
+            [_] | [_, _] => (segments, None),
+            _ => return None,
+        };
+        let repository = repository(kind, name)?;
+        match rest {
+            None => Some(Self::Info { repository, revision: None, query: only(query, INFO) }),
+            Some(("revision", [revision])) => {
+                Some(Self::Info { repository, revision: Some((*revision).to_owned()), query: only(query, INFO) })
+            }
+            Some(("tree", [revision, path @ ..])) => {
+                let (revision, path) = ((*revision).to_owned(), path.join("/"));
+                Some(Self::Tree { repository, revision, path, query: only(query, TREE) })
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn resolve(kind: Kind, segments: &[&str]) -> Option<Self> {
+        let (name, revision, path) = match segments {
+            [org, name, "resolve", revision, path @ ..] => (&[*org, *name][..], revision, path),
+            [name, "resolve", revision, path @ ..] => (&[*name][..], revision, path),
+            _ => return None,
+        };
+        let repository = repository(kind, name)?;
+        (!path.is_empty()).then(|| Self::File { repository, revision: (*revision).to_owned(), path: path.join("/") })
+    }
+}
+
+/// Names are plain: what they may hold is what a hub lets them.
+fn repository(kind: Kind, name: &[&str]) -> Option<Repository> {
+    let plain = |part: &&str| {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && !part.starts_with('.') && part.len() <= 96 && part.bytes().all(legal)
+    };
+    name.iter().all(plain).then(|| Repository { kind, name: name.join("/") })
+}
+
+fn decode(segment: &str) -> Option<String> {
+    percent_decode_str(segment).decode_utf8().ok().map(Into::into)
+}
+
+pub(super) fn encode(segment: &str) -> String {
+    utf8_percent_encode(segment, SEGMENT).to_string()
+}
+
+/// The parameters of a query that are known, sorted; with the `?`, or empty.
+fn only(query: &str, known: &[&str]) -> String {
+    let name = |part: &str| part.split('=').next().unwrap_or_default().trim_end_matches("[]").to_owned();
+    let mut parts: Vec<&str> = query.split('&').filter(|part| known.contains(&name(part).as_str())).collect();
+    parts.sort_unstable();
+    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository(kind: Kind, name: &str) -> Repository {
+        Repository { kind, name: name.to_owned() }
+    }
+
+    #[test]
+    fn the_paths_that_clients_ask_for() {
+        let tiny = || repository(Kind::Models, "org/tiny");
+        let file = |repository, revision: &str, path: &str| {
+            Some(Route::File { repository, revision: revision.into(), path: path.into() })
+        };
+        for (path, query, route) in [
+            ("/api/models/org/tiny", "", Some(Route::Info { repository: tiny(), revision: None, query: String::new() })),
+            (
+                "/api/models/org/tiny/revision/refs%2Fpr%2F1",
+                "blobs=true&cursor=x",
+                Some(Route::Info { repository: tiny(), revision: Some("refs/pr/1".into()), query: "?blobs=true".into() }),
+            ),
+            (
+                "/api/models/org/tiny/tree/main/a/b%20c",
+                "recursive=true&limit=3&expand=false",
+                Some(Route::Tree {
+                    repository: tiny(),
+                    revision: "main".into(),
+                    path: "a/b c".into(),
+                    query: "?expand=false&recursive=true".into(),
+                }),
+            ),
+            ("/org/tiny/resolve/main/a%23b/c", "", file(tiny(), "main", "a#b/c")),
+            ("/datasets/org/ds/resolve/v1.0/x", "", file(repository(Kind::Datasets, "org/ds"), "v1.0", "x")),
+            ("/gpt2/resolve/main/resolve/x", "", file(repository(Kind::Models, "gpt2"), "main", "resolve/x")),
+            ("/org/tree/resolve/main/x", "", file(repository(Kind::Models, "org/tree"), "main", "x")),
+            ("/org/tiny/resolve/main", "", None),
+            ("/..%2F/tiny/resolve/main/x", "", None),
+            ("/a@b/tiny/resolve/main/x", "", None),
+            ("/api/spaces/org/tiny", "", None),
+            ("/api/models/org/tiny/revision/a/b", "", None),
+            ("/", "", None),
+        ] {
+            assert_eq!(Route::parse(path, query), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_a_directory_of_the_hub() {
+        assert_eq!(repository(Kind::Models, "org/tiny").key("c0", "a/b"), "org/tiny@c0/a/b");
+        assert_eq!(repository(Kind::Datasets, "ds").key("c0", "a"), "datasets/ds@c0/a");
+    }
+}

@@ -1,0 +1,114 @@
+//! An origin's object as both doors show it.
+
+use std::time::SystemTime;
+
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herring_blob::ByteRange;
+use herring_swarm::{Content, OpenError, ReadError, Source, Swarm};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use s3s::dto::{ETag, ETagCondition};
+
+/// The first second that HTTP's dates cannot write.
+const YEAR_10000: u64 = 253_402_300_800;
+
+/// What an entity tag cannot hold; commas stand between tags, and the percent sign keeps two versions apart.
+const UNTAGGABLE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b'%');
+
+pub(crate) struct Object {
+    pub content: Content,
+    pub etag: ETag,
+}
+
+/// What the preconditions of a request lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Failed,
+    NotModified,
+    Proceed,
+}
+
+pub(crate) type Pieces = BoxStream<'static, Result<bytes::Bytes, ReadError>>;
+
+impl Object {
+    pub async fn open(swarm: &Swarm, origin: &str, key: &str) -> Result<Self, OpenError> {
+        let content = swarm.open_object(origin, key).await?;
+        let etag = match content.source() {
+            Source::Object(object) => tag(&object.version),
+            Source::Blob(manifest) => ETag::Strong(manifest.id().to_string()),
+        };
+        Ok(Self { content, etag })
+    }
+
+    /// When it was made, if HTTP can say it.
+    pub fn modified(&self) -> Option<SystemTime> {
+        sayable(self.content.modified())
+    }
+
+    pub fn judge(&self, if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Verdict {
+        let is = |condition: &ETagCondition, same: fn(&ETag, &ETag) -> bool| match condition {
+            ETagCondition::Any => true,
+            ETagCondition::ETag(etag) => same(etag, &self.etag),
+        };
+        match (if_match, if_none_match) {
+            (Some(wanted), _) if !is(wanted, ETag::strong_cmp) => Verdict::Failed,
+            (_, Some(known)) if is(known, ETag::weak_cmp) => Verdict::NotModified,
+            _ => Verdict::Proceed,
+        }
+    }
+
+    /// The bytes of `range`. Waits for the first ones: a read that fails at once is an error that can still be told, where later ones
+    /// only break the body.
+    pub async fn read(&self, swarm: &Swarm, range: ByteRange) -> Result<Pieces, ReadError> {
+        let mut pieces = swarm.stream(&self.content, range).boxed();
+        let first = pieces.try_next().await?;
+        Ok(stream::iter(first.map(Ok)).chain(pieces).boxed())
+    }
+}
+
+pub(crate) fn sayable(time: SystemTime) -> Option<SystemTime> {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since_epoch.as_secs() < YEAR_10000).then_some(time)
+}
+
+/// The tag of what an origin calls `version`: as it is where it is a tag already, else quoted.
+pub(crate) fn tag(version: &str) -> ETag {
+    let escape = |text: &str| utf8_percent_encode(text, UNTAGGABLE).to_string();
+    let inner = |text: &str| text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).map(str::to_owned);
+    if let Some(inner) = inner(version) {
+        return ETag::Strong(escape(&inner));
+    }
+    match version.strip_prefix("W/").and_then(inner) {
+        Some(weak) => ETag::Weak(escape(&weak)),
+        None => ETag::Strong(escape(version)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_a_tag_stays_one() {
+        assert_eq!(tag("\"abc\""), ETag::Strong("abc".into()));
+        assert_eq!(tag("W/\"abc\""), ETag::Weak("abc".into()));
+        assert_eq!(tag("65f0-3"), ETag::Strong("65f0-3".into()));
+    }
+
+    #[test]
+    fn any_version_is_a_valid_tag_and_no_other_versions() {
+        let odd = ["", "a b", "a%20b", "a,b", "a\"b", "ü", "\"", "\"\"\"", "W/", "W/\""];
+        let tags = odd.map(|version| tag(version).to_http_header().unwrap());
+        for (at, one) in tags.iter().enumerate() {
+            assert!(!tags[..at].contains(one), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn dates_that_http_cannot_write_are_left_out() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        assert_eq!(sayable(at(YEAR_10000)), None);
+        assert_eq!(sayable(at(YEAR_10000 - 1)), Some(at(YEAR_10000 - 1)));
+        assert_eq!(sayable(SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1)), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! S3's dialect, for reading: every origin is a bucket.
+
+mod answer;
+mod buckets;
+mod walk;
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use herring_swarm::Swarm;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::validation::NameValidation;
+
+use crate::Body;
+
+/// Answers S3's requests to read: GetObject, HeadObject, ListObjectsV2, ListBuckets, HeadBucket and GetBucketLocation.
+/// The path of a request is `/BUCKET/KEY`, and any credentials will do.
+#[derive(Clone)]
+pub struct S3Door(S3Service);
+
+impl S3Door {
+    pub fn new(swarm: Swarm) -> Self {
+        let mut builder = S3ServiceBuilder::new(buckets::Buckets { swarm });
+        builder.set_validation(OriginNames);
+        Self(builder.build())
+    }
+}
+
+/// S3's own rules want three characters and no underscore; an origin that has such a name is asked for all the same.
+struct OriginNames;
+
+impl NameValidation for OriginNames {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        !name.is_empty()
+    }
+}
+
+impl<B> tower::Service<Request<B>> for S3Door {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// No request to read has a body.
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (service, request) = (self.0.clone(), unsigned(request.map(|_| s3s::Body::empty())));
+        Box::pin(async move { Ok(answer(service.call(request).await)) })
+    }
+}
+
+fn answer(answer: Result<s3s::HttpResponse, s3s::HttpError>) -> Response<Body> {
+    let response = answer.unwrap_or_else(|error| {
+        tracing::error!(?error, "a request to the S3 door was not answered");
+        let mut response = s3s::HttpResponse::new(s3s::Body::empty());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    });
+    response.map(BodyExt::boxed_unsync)
+}
+
+/// The request without its signature: s3s refuses those that it cannot check.
+fn unsigned(mut request: Request<s3s::Body>) -> Request<s3s::Body> {
+    request.headers_mut().remove(header::AUTHORIZATION);
+    if let Some(query) = request.uri().query() {
+        let rest: Vec<&str> = query.split('&').filter(|part| !is_signature(part)).collect();
+        let (path, rest) = (request.uri().path(), rest.join("&"));
+        *request.uri_mut() = format!("{path}?{rest}").parse().expect("a URI without a part of its query is one");
+    }
+    request
+}
+
+/// Of a presigned URL, versions 4 and 2. The rest of their parameters ask for nothing.
+fn is_signature(part: &str) -> bool {
+    const PARAMETERS: [&str; 10] = [
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-signedheaders",
+        "x-amz-signature",
+        "x-amz-security-token",
+        "awsaccesskeyid",
+        "signature",
+        "expires",
+    ];
+    let name = part.split('=').next().unwrap_or_default();
+    PARAMETERS.iter().any(|parameter| name.eq_ignore_ascii_case(parameter))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+
+    use super::*;
+
+    fn stripped(uri: &str) -> Uri {
+        unsigned(Request::builder().uri(uri).header("authorization", "AWS4").body(s3s::Body::empty()).unwrap()).uri().clone()
+    }
+
+    #[test]
+    fn a_signature_is_taken_off_and_nothing_else() {
+        let signed = "/m/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&list-type=2&X-Amz-Signature=00&prefix=a%26b";
+        assert_eq!(stripped(signed), "/m/k?list-type=2&prefix=a%26b");
+        assert_eq!(stripped("/m/a%20b"), "/m/a%20b");
+        assert_eq!(stripped("/m/k?Signature=x&Expires=1&AWSAccessKeyId=y"), "/m/k?");
+    }
+}

@@ -1,0 +1,180 @@
+use async_trait::async_trait;
+use herring_swarm::Swarm;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::dto::{
+    Bucket, CommonPrefix, ETagCondition, EncodingType, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
+    GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, Object as Listing,
+};
+use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
+
+use crate::object::{Object, Verdict, sayable, tag};
+use crate::s3::answer::{blob, length, open_error, part, read_error, refuse};
+use crate::s3::walk::{Item, Part, Position, Wanted, walk};
+
+const TYPE: &str = "application/octet-stream";
+
+/// S3's most, and what is given where no number is asked for.
+const MOST_KEYS: i32 = 1000;
+
+/// What S3 writes as it is in a listing with `encoding-type=url`.
+const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
+
+/// Every origin as a bucket. What is not implemented here is refused by s3s as such: uploads, deletions, policies.
+pub(super) struct Buckets {
+    pub swarm: Swarm,
+}
+
+impl Buckets {
+    fn check(&self, bucket: &str) -> S3Result<()> {
+        let known = self.swarm.origin_names();
+        if known.iter().any(|name| name == bucket) {
+            return Ok(());
+        }
+        Err(refuse(S3ErrorCode::NoSuchBucket, format!("no origin is named {bucket:?} here; there is: {}", known.join(", "))))
+    }
+
+    async fn open(&self, asked: Asked<'_>) -> S3Result<Object> {
+        if asked.version.is_some_and(|version| version != "null") {
+            return Err(refuse(S3ErrorCode::NoSuchVersion, "only the present version of an object can be asked for"));
+        }
+        let object = Object::open(&self.swarm, asked.bucket, asked.key).await.map_err(open_error)?;
+        match object.judge(asked.if_match, asked.if_none_match) {
+            Verdict::Failed => Err(refuse(S3ErrorCode::PreconditionFailed, "what is here now is not what the request names")),
+            Verdict::NotModified => Err(refuse(S3ErrorCode::NotModified, "it is what the client has")),
+            Verdict::Proceed => Ok(object),
+        }
+    }
+}
+
+/// What reading an object and asking about one have in common.
+struct Asked<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    version: Option<&'a str>,
+    if_match: Option<&'a ETagCondition>,
+    if_none_match: Option<&'a ETagCondition>,
+}
+
+macro_rules! asked {
+    ($input:ident) => {
+        Asked {
+            bucket: &$input.bucket,
+            key: &$input.key,
+            version: $input.version_id.as_deref(),
+            if_match: $input.if_match.as_ref(),
+            if_none_match: $input.if_none_match.as_ref(),
+        }
+    };
+}
+
+#[async_trait]
+impl S3 for Buckets {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        let object = self.open(asked!(input)).await?;
+        let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
+        let pieces = object.read(&self.swarm, range).await.map_err(read_error)?;
+        Ok(S3Response::new(GetObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            body: Some(blob(pieces)),
+            content_length: Some(length(range.len())),
+            content_range,
+            content_type: Some(TYPE.to_owned()),
+            last_modified: object.modified().map(Into::into),
+            e_tag: Some(object.etag),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        let object = self.open(asked!(input)).await?;
+        let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
+        Ok(S3Response::new(HeadObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(length(range.len())),
+            content_range,
+            content_type: Some(TYPE.to_owned()),
+            last_modified: object.modified().map(Into::into),
+            e_tag: Some(object.etag),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        self.check(&input.bucket)?;
+        let part = walk(&self.swarm, &input.bucket, wanted(&input)?).await.map_err(open_error)?;
+        Ok(S3Response::new(listed(input, part)))
+    }
+
+    async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+        let bucket = |name| Bucket { name: Some(name), ..Bucket::default() };
+        let buckets = self.swarm.origin_names().into_iter().map(bucket).collect();
+        Ok(S3Response::new(ListBucketsOutput { buckets: Some(buckets), ..ListBucketsOutput::default() }))
+    }
+
+    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        self.check(&request.input.bucket)?;
+        Ok(S3Response::new(HeadBucketOutput::default()))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        request: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        self.check(&request.input.bucket)?;
+        Ok(S3Response::new(GetBucketLocationOutput::default()))
+    }
+}
+
+fn wanted(input: &ListObjectsV2Input) -> S3Result<Wanted> {
+    let descend = match input.delimiter.as_deref() {
+        None | Some("") => true,
+        Some("/") => false,
+        Some(other) => {
+            return Err(refuse(S3ErrorCode::NotImplemented, format!("keys are cut at slashes here, not at {other:?}")));
+        }
+    };
+    let most = usize::try_from(input.max_keys.unwrap_or(MOST_KEYS).min(MOST_KEYS));
+    let most = most.map_err(|_| refuse(S3ErrorCode::InvalidArgument, "max-keys must not be negative"))?;
+    let from = match input.continuation_token.as_deref() {
+        Some(token) => Position::parse(token).ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "the continuation token is not ours"))?,
+        None => Position::start(input.start_after.clone().unwrap_or_default()),
+    };
+    Ok(Wanted { prefix: input.prefix.clone().unwrap_or_default(), descend, most, from })
+}
+
+fn listed(input: ListObjectsV2Input, part: Part) -> ListObjectsV2Output {
+    let as_url = input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
+    let spell = |text: String| if as_url { utf8_percent_encode(&text, URL).to_string() } else { text };
+    let (mut contents, mut common_prefixes) = (Vec::new(), Vec::new());
+    for item in part.items {
+        match item {
+            Item::Prefix(prefix) => common_prefixes.push(CommonPrefix { prefix: Some(spell(prefix)) }),
+            Item::Key { key, size, modified, version } => contents.push(Listing {
+                key: Some(spell(key)),
+                size: Some(length(size)),
+                last_modified: sayable(modified).map(Into::into),
+                e_tag: version.as_deref().map(tag),
+                ..Listing::default()
+            }),
+        }
+    }
+    ListObjectsV2Output {
+        name: Some(input.bucket),
+        prefix: Some(spell(input.prefix.unwrap_or_default())),
+        delimiter: input.delimiter.map(spell),
+        start_after: input.start_after.map(spell),
+        encoding_type: input.encoding_type,
+        max_keys: Some(input.max_keys.unwrap_or(MOST_KEYS)),
+        key_count: i32::try_from(contents.len() + common_prefixes.len()).ok(),
+        continuation_token: input.continuation_token,
+        is_truncated: Some(part.next.is_some()),
+        next_continuation_token: part.next.map(|position| position.to_string()),
+        contents: Some(contents),
+        common_prefixes: Some(common_prefixes),
+        ..ListObjectsV2Output::default()
+    }
+}

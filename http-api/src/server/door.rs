@@ -1,0 +1,93 @@
+//! Doors for programs that speak another dialect than ours, such as S3's or a hub's.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt};
+
+use super::body::Outgoing;
+use super::watched::Watched;
+use crate::ByteStream;
+
+/// Whatever breaks a body.
+pub type DoorError = Box<dyn Error + Send + Sync>;
+
+/// A body on its way through a door.
+pub type DoorBody = UnsyncBoxBody<Bytes, DoorError>;
+
+/// A service under a path of the node's. It sees each request's path without that prefix, percent-encoded as it came, and the whole
+/// URI as an extension of type [`Uri`].
+pub struct Door {
+    path: &'static str,
+    service: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+}
+
+impl Door {
+    /// `path` begins with a slash, does not end with one, and holds no braces: `/s3`.
+    pub fn new<S, B>(path: &'static str, service: S) -> Self
+    where
+        S: Service<Request<DoorBody>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<DoorError>,
+    {
+        let service = service.map_request(move |request| inward(path, request)).map_response(outward);
+        Self { path, service: BoxCloneSyncService::new(service) }
+    }
+
+    /// Each request for the path itself or below it goes through.
+    pub(super) fn hang(self, router: Router) -> Router {
+        let Self { path, service } = self;
+        let router = router.route_service(path, service.clone()).route_service(&format!("{path}/"), service.clone());
+        router.route_service(&format!("{path}/{{*path}}"), service)
+    }
+}
+
+/// The request as the service behind `path` sees it.
+fn inward(path: &str, request: Request<Body>) -> Request<DoorBody> {
+    let (mut head, body) = request.into_parts();
+    let inner = below(path, &head.uri);
+    let whole = std::mem::replace(&mut head.uri, inner);
+    head.extensions.insert(whole);
+    Request::from_parts(head, body.map_err(Into::into).boxed_unsync())
+}
+
+fn below(path: &str, uri: &Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = whole.strip_prefix(path).unwrap_or(whole);
+    let rest = if rest.starts_with('/') { rest.try_into() } else { format!("/{rest}").try_into() };
+    parts.path_and_query = Some(rest.expect("the end of a path is a path once a slash is before it"));
+    Uri::from_parts(parts).expect("only the path is another")
+}
+
+/// The answer as it is, but as all long bodies here: given up when nobody reads it, and broken when it is not as long as was said.
+fn outward<B>(response: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<DoorError>,
+{
+    response.map(|body| match body.size_hint().exact() {
+        Some(0) => Body::new(body),
+        Some(length) => Body::new(Outgoing::new(stream(body), length)),
+        None => Body::from_stream(Watched::new(stream(body))),
+    })
+}
+
+fn stream<B>(body: B) -> ByteStream
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<DoorError>,
+{
+    Box::pin(body.into_data_stream().map_err(io::Error::other))
+}

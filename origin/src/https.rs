@@ -1,0 +1,241 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use herring_blob::ByteRange;
+use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use url::Url;
+
+use crate::backend::{Backend, Body, Found};
+use crate::bucket::if_match;
+use crate::cloud::rejected;
+use crate::error::Fault;
+use crate::index::{Entry, Index};
+use crate::shelf::Shelf;
+use crate::{ConfigError, Listed, OriginSpec, PAGE, Page, web};
+
+/// Bytes of one index that are read at most: some 300,000 files of nginx's JSON.
+const INDEX: usize = 32 << 20;
+
+/// Bytes that the large indexes being paged through may take in memory.
+const INDEXES: usize = 128 << 20;
+
+/// Sizes of a page that are asked for at once, where the index does not tell them.
+const HEADS: usize = 16;
+
+/// A server that gives files over HTTP: an object is what answers at its URL, and a directory what answers with a slash behind it.
+///
+/// Not `object_store`'s own, which lists by WebDAV only and tells neither a status nor where a redirect led.
+pub(crate) struct Site {
+    /// Its path ends with a slash.
+    base: Url,
+    client: Client,
+    paged: Shelf<Index>,
+}
+
+impl Site {
+    pub(crate) fn open(spec: &OriginSpec) -> Result<Self, ConfigError> {
+        if let Some((option, _)) = spec.options().next() {
+            return Err(crate::cloud::bad_option(spec, &option, "ttl=SECONDS"));
+        }
+        let mut base = spec.url().clone();
+        base.set_query(None);
+        base.set_fragment(None);
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let client = web::client(base.scheme() == "https").map_err(|error| rejected(spec, error.without_url()))?;
+        Ok(Self { base, client, paged: Shelf::new(INDEXES) })
+    }
+
+    /// Everything in a key is a letter of it: `%`, `#` and `?` have no other meaning.
+    fn url(&self, key: &str, directory: bool) -> Url {
+        let mut url = self.base.clone();
+        {
+            let mut path = url.path_segments_mut().expect("http and https have paths");
+            path.pop_if_empty().extend(key.split('/').filter(|segment| !segment.is_empty()));
+            if directory {
+                path.push("");
+            }
+        }
+        url
+    }
+
+    /// Compressed bytes would be neither those that are asked for nor as many.
+    fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.client.request(method, url).header(header::ACCEPT_ENCODING, "identity")
+    }
+
+    async fn head_url(&self, url: Url) -> Result<Response, Fault> {
+        let response = self.request(Method::HEAD, url).send().await?;
+        web::check(response.status(), response.headers()).map(|()| response)
+    }
+
+    async fn head_object(&self, key: &str) -> Result<Found, Fault> {
+        let response = self.head_url(self.url(key, false)).await?;
+        if is_directory(response.url()) {
+            return Err(Fault::NotFound);
+        }
+        let size = content_length(response.headers()).ok_or_else(|| Fault::Unusable("it does not say how long it is".to_owned()))?;
+        Ok(found(response.headers(), size))
+    }
+
+    /// What the server tells of a directory.
+    async fn index(&self, prefix: &str) -> Result<Index, Fault> {
+        let url = self.url(prefix, true);
+        let response = self.request(Method::GET, url.clone()).send().await?;
+        match web::check(response.status(), response.headers()) {
+            // It is there, but is not shown.
+            Err(Fault::Denied(_)) if response.status() == StatusCode::FORBIDDEN => return Err(Fault::Unlisted),
+            other => other?,
+        }
+        let kind = text(response.headers(), header::CONTENT_TYPE).unwrap_or_default().to_owned();
+        if *response.url() != url || !["application/json", "text/html"].iter().any(|known| kind.starts_with(known)) {
+            return Err(Fault::Unlisted);
+        }
+        Index::parse(&url, &kind, &whole(response).await?).ok_or(Fault::Unlisted)
+    }
+
+    async fn page(&self, index: &Index, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
+        let (entries, next) = index.page(token, PAGE);
+        let listed = stream::iter(entries.to_vec()).map(|entry| self.list_entry(prefix, entry)).buffer_unordered(HEADS);
+        Ok(Page { entries: listed.try_filter_map(|listed| async { Ok(listed) }).try_collect().await?, next })
+    }
+
+    /// `None` for an object that is not there, whatever the index says.
+    async fn list_entry(&self, prefix: &str, entry: Entry) -> Result<Option<Listed>, Fault> {
+        let name = entry.name.into_string();
+        let (size, modified, version) = match entry.object {
+            None => return Ok(Some(Listed::Directory { name })),
+            Some(Some((size, modified))) => (size, modified, None),
+            Some(None) => match self.head_object(&format!("{prefix}/{name}")).await {
+                Ok(Found { version, size, modified }) => (size, modified, Some(version)),
+                Err(Fault::NotFound | Fault::Denied(_)) => return Ok(None),
+                Err(fault) => return Err(fault),
+            },
+        };
+        Ok(Some(Listed::Object { name, size, modified, version }))
+    }
+
+    /// Whether what answers 404 may be a directory all the same: not where an index above it does not have it.
+    async fn may_be_directory(&self, key: &str) -> Result<bool, Fault> {
+        let mut below = key;
+        while !below.is_empty() {
+            let (parent, name) = below.rsplit_once('/').unwrap_or(("", below));
+            match self.index(parent).await {
+                Ok(index) => return Ok(index.has_directory(name)),
+                Err(Fault::NotFound) => below = parent,
+                Err(Fault::Unlisted) => break,
+                Err(fault) => return Err(fault),
+            }
+        }
+        match self.head_object(key).await {
+            Ok(_) => Ok(false),
+            Err(Fault::NotFound) => Ok(true),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Site {
+    async fn head(&self, key: &str) -> Result<Found, Fault> {
+        self.head_object(key).await
+    }
+
+    async fn read(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Body, Fault> {
+        let mut request = self.request(Method::GET, self.url(key, false));
+        request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+        if let Some(version) = if_match(version) {
+            request = request.header(header::IF_MATCH, version);
+        }
+        let response = request.send().await?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Err(Fault::Changed);
+        }
+        web::check(response.status(), response.headers())?;
+        let (given, whole) = given(&response).ok_or_else(|| Fault::Unusable("its answer does not say which bytes it has".to_owned()))?;
+        if is_directory(response.url()) || whole != size || found(response.headers(), whole).version != version {
+            return Err(Fault::Changed);
+        }
+        if given != range {
+            return Err(Fault::Unusable(format!("it was asked for the bytes {range} and gave {given}")));
+        }
+        Ok(response.bytes_stream().map_err(Fault::from).boxed())
+    }
+
+    /// A token is the last name of the page before.
+    async fn list(&self, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
+        if let Some(index) = token.and_then(|_| self.paged.get(prefix)) {
+            return self.page(&index, prefix, token).await;
+        }
+        let index = match self.index(prefix).await {
+            Ok(index) => Arc::new(index),
+            Err(Fault::NotFound) if self.may_be_directory(prefix).await? => return Err(Fault::Unlisted),
+            Err(fault) => return Err(fault),
+        };
+        if index.len() > PAGE {
+            self.paged.put(prefix, index.bytes(), Arc::clone(&index));
+        }
+        self.page(&index, prefix, token).await
+    }
+
+    async fn is_directory(&self, key: &str) -> Result<bool, Fault> {
+        let response = self.request(Method::HEAD, self.url(key, true)).send().await?;
+        match web::check(response.status(), response.headers()) {
+            Ok(()) => Ok(is_directory(response.url())),
+            Err(Fault::Denied(_)) if response.status() == StatusCode::FORBIDDEN => Ok(true),
+            Err(Fault::NotFound) => self.may_be_directory(key).await,
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// After redirects.
+fn is_directory(url: &Url) -> bool {
+    url.path().ends_with('/')
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    text(headers, header::CONTENT_LENGTH)?.parse().ok()
+}
+
+/// Which bytes an answer has, and of how many. A server without ranges gives all of them.
+fn given(response: &Response) -> Option<(ByteRange, u64)> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        let size = content_length(response.headers())?;
+        return Some((ByteRange::new(0, size), size));
+    }
+    let (range, size) = text(response.headers(), header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < u64::MAX).then_some((ByteRange::new(first, last + 1), size.parse().ok()?))
+}
+
+/// The ETag is the version; without one, the modification time in seconds and the size.
+fn found(headers: &HeaderMap, size: u64) -> Found {
+    let modified = text(headers, header::LAST_MODIFIED).and_then(|text| httpdate::parse_http_date(text).ok());
+    let modified = modified.unwrap_or(SystemTime::UNIX_EPOCH);
+    let made_up = || format!("{:x}-{size:x}", modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
+    let version = text(headers, header::ETAG).map_or_else(made_up, str::to_owned);
+    Found { version, size, modified }
+}
+
+async fn whole(response: Response) -> Result<Bytes, Fault> {
+    let mut body = response.bytes_stream();
+    let mut all = BytesMut::new();
+    while let Some(part) = body.try_next().await? {
+        if all.len() + part.len() > INDEX {
+            return Err(Fault::Unusable(format!("its index has more than {} MiB", INDEX >> 20)));
+        }
+        all.extend_from_slice(&part);
+    }
+    Ok(all.freeze())
+}

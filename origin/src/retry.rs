@@ -1,0 +1,135 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use herring_blob::{ByteRange, ObjectRef};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backend::{Backend, Body};
+use crate::error::Fault;
+use crate::hold::Throttle;
+use crate::metrics;
+
+/// Tries of one question. Those that the origin throttled are not counted: its holds are what bounds them.
+const TRIES: u32 = 4;
+
+/// Pauses are drawn from nothing to this much, doubling: nodes that failed together do not try again together.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A body of which nothing came for so long is broken: TCP repairs a lost packet within 3 s, and another connection is faster than waiting.
+pub(crate) const STALL: Duration = Duration::from_secs(10);
+
+/// What is left of one question's patience: the only place that asks an origin again.
+pub(crate) struct Tries {
+    origin: Arc<str>,
+    throttle: Arc<Throttle>,
+    end: Instant,
+    left: u32,
+    pause: Duration,
+}
+
+impl Tries {
+    pub(crate) fn new(origin: Arc<str>, throttle: Arc<Throttle>, end: Instant) -> Self {
+        Self { origin, throttle, end, left: TRIES - 1, pause: FIRST_PAUSE }
+    }
+
+    /// Asks until there is an answer, or a fault that asking again would not change.
+    pub(crate) async fn ask<T, F>(&mut self, mut ask: impl FnMut() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        loop {
+            self.throttle.wait(self.end).await?;
+            match ask().await {
+                Ok(answer) => {
+                    self.throttle.succeeded();
+                    return Ok(answer);
+                }
+                Err(fault) => self.pause_after(fault).await?,
+            }
+        }
+    }
+
+    /// Returns when the question may be asked again, or with the fault if it may not.
+    async fn pause_after(&mut self, fault: Fault) -> Result<(), Fault> {
+        match fault {
+            Fault::Throttled(retry_after) => {
+                self.count(metrics::THROTTLED);
+                self.throttle.throttled(retry_after);
+                self.throttle.wait(self.end).await?;
+            }
+            Fault::Unavailable(_) if self.left > 0 => {
+                self.left -= 1;
+                sleep(self.pause.mul_f64(fastrand::f64())).await;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+            final_one => return Err(final_one),
+        }
+        self.count(metrics::RETRIES);
+        Ok(())
+    }
+
+    fn count(&self, what: &'static str) {
+        ::metrics::counter!(what, "origin" => self.origin.to_string()).increment(1);
+    }
+}
+
+/// A read under way. Where its body breaks off it goes on, behind the last byte that came.
+pub(crate) struct Reading {
+    backend: Arc<dyn Backend>,
+    tries: Tries,
+    object: ObjectRef,
+    left: ByteRange,
+    body: Option<Body>,
+}
+
+impl Reading {
+    /// Returns when the first body is there; `range` is not empty.
+    pub(crate) async fn open(
+        backend: Arc<dyn Backend>,
+        tries: Tries,
+        object: ObjectRef,
+        range: ByteRange,
+    ) -> Result<Self, Fault> {
+        let mut reading = Self { backend, tries, object, left: range, body: None };
+        reading.body = Some(reading.ask().await?);
+        Ok(reading)
+    }
+
+    /// The next bytes; `None` behind the last one.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let mut body = match self.body.take() {
+                Some(body) => body,
+                None => self.ask().await?,
+            };
+            match next_part(&mut body, self.left.len()).await {
+                Ok(part) => {
+                    self.left.start += part.as_ref().map_or(0, |part| part.len() as u64);
+                    self.body = Some(body);
+                    return Ok(part);
+                }
+                Err(Fault::Unavailable(_)) if self.left.is_empty() => return Ok(None),
+                Err(fault) => self.tries.pause_after(fault).await?,
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Body, Fault> {
+        let (backend, left) = (&*self.backend, self.left);
+        let ObjectRef { key, version, size, .. } = &self.object;
+        self.tries.ask(|| backend.read(key, version, *size, left)).await
+    }
+}
+
+/// The next part of a body that has `left` bytes still to give.
+async fn next_part(body: &mut Body, left: u64) -> Result<Option<Bytes>, Fault> {
+    let silent = || Fault::Unavailable(format!("nothing came for {} s with {left} bytes to go", STALL.as_secs()));
+    match timeout(STALL, body.try_next()).await.map_err(|_| silent())?? {
+        Some(part) if part.len() as u64 > left => Err(Fault::Unusable("it gave more bytes than were asked for".to_owned())),
+        None if left > 0 => Err(Fault::Unavailable(format!("it ended {left} bytes too early"))),
+        part => Ok(part),
+    }
+}

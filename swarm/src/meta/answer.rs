@@ -1,0 +1,123 @@
+//! What this node answers its peers about origins, and how it asks an origin on their behalf and its own. It never asks another owner
+//! on a peer's behalf.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use herring_http_api::peer::{MetaCall, MetaQuestion, MetaReply};
+use herring_origin::{Origin, OriginError};
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
+
+use super::known::Known;
+use super::question::origin_of;
+use super::word::{Refusal, Told, Word, word_of};
+use crate::{ServeError, Swarm};
+
+/// An owner shows life within this time, be it to say that it still waits. Less than the 300 ms after which an asker goes on.
+const LIFE: Duration = Duration::from_millis(200);
+/// What an origin refused a moment ago it is not asked again at once, though many ask.
+const REFUSED: Duration = Duration::from_secs(1);
+/// How long a question waits for its turn with an origin: as long as another one may take.
+const TURN: Duration = Duration::from_secs(60);
+
+impl Swarm {
+    /// Answers a peer: as an owner of the question, or from memory, or takes note.
+    pub async fn answer_meta(&self, call: MetaCall) -> Result<MetaReply, ServeError> {
+        match call {
+            MetaCall::Ask { question, newest_ms } => self.answer_question(&question, newest_ms.map(Duration::from_millis)).await,
+            MetaCall::Remembered { question } => {
+                let origin = self.0.origins.get(origin_of(&question)).ok_or(ServeError::NotHere)?;
+                let known = self.recall(origin, &question).ok_or(ServeError::NotHere)?;
+                tell(origin, Ok(known)).await
+            }
+            MetaCall::Hold { origin, ms } => {
+                self.hold_origin(&origin, Duration::from_millis(ms));
+                Ok(MetaReply::Held)
+            }
+        }
+    }
+
+    async fn answer_question(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<MetaReply, ServeError> {
+        let origin = self.0.origins.get(origin_of(question)).ok_or(ServeError::NotHere)?;
+        if let Some(known) = self.acceptable(origin, question, newest) {
+            return tell(origin, Ok(known)).await;
+        }
+        if let Some((at, refusal)) = self.0.meta.refusals.get(question)
+            && at.elapsed() <= newest.unwrap_or(REFUSED)
+        {
+            return tell(origin, Err(refusal)).await;
+        }
+        match timeout(LIFE, self.ask_origin(question, newest)).await {
+            Ok(said) => tell(origin, said).await,
+            Err(_) => Ok(MetaReply::Asking),
+        }
+    }
+
+    /// Asks the origin, once however many wait. Who is not waited for any longer has done no harm: the answer is kept.
+    pub(super) async fn ask_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<Arc<Known>, Refusal> {
+        if !matches!(question, MetaQuestion::Pin { .. }) {
+            self.ready_origin(origin_of(question)).await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+        }
+        let (swarm, asked, began) = (self.clone(), question.clone(), Instant::now());
+        let flight = || async move {
+            let newest = newest.map(|newest| newest.saturating_add(began.elapsed()));
+            swarm.question_origin(&asked, newest).await
+        };
+        let said = self.0.meta.questions.join(question.clone(), flight).await;
+        said.unwrap_or_else(|| Err(Refusal::Unavailable("this node is shutting down".to_owned())))
+    }
+
+    async fn question_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<Arc<Known>, Refusal> {
+        let origin = self.0.origins.get(origin_of(question)).ok_or_else(|| Refusal::Invalid("no such origin".to_owned()))?;
+        // Another may have landed between the last look and this flight's start.
+        if let Some(known) = self.acceptable(origin, question, newest) {
+            return Ok(known);
+        }
+        let _turn = self.turn().await?;
+        let asked = Instant::now();
+        match ask(origin, question).await.or_else(word_of) {
+            Ok(word) => Ok(self.keep(origin, question, Known::new(word, asked.elapsed(), true))),
+            Err(refusal) => {
+                if refusal.is_passing() {
+                    self.0.meta.fell_ill(question);
+                }
+                self.0.meta.refusals.insert(question.clone(), (Instant::now(), refusal.clone()));
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        let busy = || Refusal::Unavailable(format!("this node asks origins so much that no turn came within {} s", TURN.as_secs()));
+        match timeout(TURN, self.0.meta.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(busy()),
+        }
+    }
+}
+
+async fn ask(origin: &Origin, question: &MetaQuestion) -> Result<Word, OriginError> {
+    match question {
+        MetaQuestion::Key { key, .. } => ask_key(origin, key).await,
+        MetaQuestion::Page { prefix, token, .. } => Ok(Word::Page(Arc::new(origin.list(prefix, token.as_deref()).await?))),
+        MetaQuestion::Document { path, .. } => Ok(Word::Document(origin.document(path).await?)),
+        MetaQuestion::Pin { .. } => Ok(Word::Commit(origin.resolve().await?)),
+    }
+}
+
+/// Where a bucket has both `a` and `a/b`, `a` is the object.
+async fn ask_key(origin: &Origin, key: &str) -> Result<Word, OriginError> {
+    match origin.head(key).await {
+        Ok(info) => Ok(Word::Object(info)),
+        Err(OriginError::NotFound { .. }) if origin.is_directory(key).await? => Ok(Word::Directory),
+        Err(error) => Err(error),
+    }
+}
+
+async fn tell(origin: &Origin, said: Result<Arc<Known>, Refusal>) -> Result<MetaReply, ServeError> {
+    let age = said.as_ref().map_or(Duration::ZERO, |known| known.age());
+    let told = Told { url: origin.url().to_owned(), said: said.map(|known| known.word.clone()) };
+    let answer = serde_json::to_string(&told).map_err(|error| ServeError::Invalid(error.to_string()))?;
+    Ok(MetaReply::Answer { answer, age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) })
+}

@@ -1,0 +1,74 @@
+//! What must be so before an origin is asked anything: its commit is known, and its wish to be left alone reaches everyone.
+
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use herring_http_api::peer::MetaCall;
+use herring_origin::{Hold, Origin};
+use tokio::sync::watch;
+
+use crate::config::STATUS_DEADLINE;
+use crate::{OpenError, Swarm};
+
+/// Members that are told at a time.
+const TOLD_TOGETHER: usize = 32;
+
+impl Swarm {
+    /// The origin of this name, ready to be asked: whoever asks an origin anything, be it for bytes, takes it from here.
+    pub(crate) async fn ready_origin(&self, name: &str) -> Result<&Origin, OpenError> {
+        let origin = self.origin(name)?;
+        self.pass_on_holds(origin);
+        if !origin.pinned() {
+            origin.pin(&self.learn_commit(origin).await?);
+        }
+        Ok(origin)
+    }
+
+    /// A peer was told to leave the origin alone.
+    pub(super) fn hold_origin(&self, origin: &str, left: Duration) {
+        if let Some(origin) = self.0.origins.get(origin) {
+            origin.hold(left);
+        }
+    }
+
+    /// One task per origin, from when it is first asked until shutdown.
+    fn pass_on_holds(&self, origin: &Origin) {
+        if self.followed().contains(origin.name()) || !self.followed().insert(origin.name().to_owned()) {
+            return;
+        }
+        let (swarm, name, held) = (self.clone(), origin.name().to_owned(), origin.held());
+        let following = async move { swarm.follow_holds(&name, held).await };
+        self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(following));
+    }
+
+    async fn follow_holds(&self, origin: &str, mut held: watch::Receiver<Hold>) {
+        while held.changed().await.is_ok() {
+            let left = held.borrow_and_update().left();
+            if !left.is_zero() {
+                tracing::info!(origin, ms = left.as_millis(), "the origin wants to be left alone: telling the others");
+                self.tell_hold(origin, left).await;
+            }
+        }
+    }
+
+    /// Once to each: who does not hear it will be told by the origin.
+    async fn tell_hold(&self, origin: &str, left: Duration) {
+        let view = self.view();
+        let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let (call, ask) = (&MetaCall::Hold { origin: origin.to_owned(), ms }, &self.ask(&view, STATUS_DEADLINE));
+        let others = view.members().iter().filter(|node| node.id != *view.me());
+        let tell = async |http| {
+            if let Err(error) = self.0.peers.meta(http, call, STATUS_DEADLINE, ask).await {
+                tracing::debug!(%http, origin, %error, "a peer was not told to leave an origin alone");
+            }
+        };
+        stream::iter(others.map(|node| node.http)).for_each_concurrent(TOLD_TOGETHER, tell).await;
+    }
+
+    fn followed(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.meta.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

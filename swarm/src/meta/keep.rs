@@ -1,0 +1,93 @@
+//! What is kept of answers, in memory and in the records, and when it is taken for true.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use herring_http_api::peer::MetaQuestion;
+use herring_origin::Origin;
+use herring_store::Table;
+
+use super::known::{Known, lifetime};
+use super::word::{Kept, Word};
+use crate::Swarm;
+
+impl Swarm {
+    /// What is remembered, if it is young enough to be believed and nothing speaks against it.
+    pub(super) fn believed(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+        let known = match self.0.meta.answers.get(question) {
+            // Only what is true for ever is believed from before a restart.
+            None if lifetime(origin, question, &Word::Directory) == Duration::MAX => self.recall(origin, question)?,
+            known => known?,
+        };
+        let is_young = known.age() < lifetime(origin, question, &known.word);
+        (is_young && !self.0.meta.is_doubtful(question, &known)).then_some(known)
+    }
+
+    /// As [`believed`](Self::believed), or where it is said how new an answer must be, that.
+    pub(super) fn acceptable(&self, origin: &Origin, question: &MetaQuestion, newest: Option<Duration>) -> Option<Arc<Known>> {
+        match newest {
+            None => self.believed(origin, question),
+            Some(newest) => self.0.meta.answers.get(question).filter(|known| known.is_within(newest)),
+        }
+    }
+
+    /// What is remembered, however old.
+    pub(super) fn recall(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+        if let Some(known) = self.0.meta.answers.get(question) {
+            return Some(known);
+        }
+        let kept = self.0.store.records().get(Table::Metadata, &record_key(question)).ok()??;
+        let Kept { url, said_ms, word } = serde_json::from_slice(&kept).ok()?;
+        if url != origin.url() || !word.answers(question) {
+            return None;
+        }
+        let age = now_ms().saturating_sub(said_ms);
+        Some(self.keep_old(origin, question, word, Duration::from_millis(age)))
+    }
+
+    /// Keeps an answer whose age was measured by clocks that may be wrong: it is not taken for young.
+    pub(super) fn keep_old(&self, origin: &Origin, question: &MetaQuestion, word: Word, age: Duration) -> Arc<Known> {
+        let known = Arc::new(Known::new(word, age.max(origin.ttl()), false));
+        self.0.meta.answers.insert(question.clone(), Arc::clone(&known));
+        known
+    }
+
+    /// Keeps an answer unless there is a younger one; that is what is returned then.
+    pub(super) fn keep(&self, origin: &Origin, question: &MetaQuestion, known: Known) -> Arc<Known> {
+        let meta = &self.0.meta;
+        meta.answered(origin.name(), known.age());
+        let before = meta.answers.get(question);
+        match before {
+            Some(before) if before.age() < known.age() => return before,
+            Some(before) if before.word == known.word => {
+                // Those who read it go on with what they have open.
+                if let Some(content) = before.content.get() {
+                    let _ = known.content.set(content.clone());
+                }
+            }
+            _ => self.write_down(origin, question, &known),
+        }
+        let known = Arc::new(known);
+        meta.answers.insert(question.clone(), Arc::clone(&known));
+        known
+    }
+
+    /// For times when the origin does not answer, and of commits for ever. May be lost: then it is asked again.
+    fn write_down(&self, origin: &Origin, question: &MetaQuestion, known: &Known) {
+        let age = u64::try_from(known.age().as_millis()).unwrap_or(u64::MAX);
+        let kept = Kept { url: origin.url().to_owned(), said_ms: now_ms().saturating_sub(age), word: known.word.clone() };
+        match serde_json::to_vec(&kept) {
+            Ok(value) => self.0.store.records().note(Table::Metadata, record_key(question), value),
+            Err(error) => tracing::debug!(%error, "an answer cannot be written down"),
+        }
+    }
+}
+
+fn record_key(question: &MetaQuestion) -> String {
+    serde_json::to_string(question).expect("questions are made of texts, and writing to memory does not fail")
+}
+
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,171 @@
+//! What this node knows of origins, how old it is, and how long it is believed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use herring_http_api::peer::MetaQuestion;
+use herring_origin::{Lifetime, Origin};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ask::Learnt;
+use super::question::{origin_of, weight};
+use super::word::{Refusal, Word};
+use crate::Content;
+use crate::flight::{Answer, Flights};
+use crate::health::Health;
+
+/// Bytes of answers that are remembered in memory.
+const MEMORY: u64 = 64 << 20;
+/// What a remembered answer takes besides its texts.
+const OVERHEAD: usize = 200;
+/// Refusals and doubts that are remembered; each is of use for seconds.
+const FEW: usize = 10_000;
+/// That there is nothing is believed for this long at most: what is made there meanwhile shall be found.
+const NOTHING: Duration = Duration::from_secs(2);
+/// How long an origin is taken for ill after it last failed to answer. One answer ends it earlier.
+const ILL: Duration = Duration::from_secs(30);
+/// Questions that are with origins at a time; more wait for their turn.
+const TURNS: usize = 64;
+/// Answers that are renewed at a time before their time is over.
+const RENEWALS: usize = 64;
+
+/// An answer and its age. Ages are counted by a clock that nobody sets.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub word: Word,
+    /// How old it was when it came here, counted from when the origin was asked.
+    age: Duration,
+    came: Instant,
+    /// From the origin, and not from another node.
+    first_hand: bool,
+    /// The opened object, shared by all who open it: it knows who reads it where.
+    pub content: OnceLock<Content>,
+}
+
+impl Known {
+    pub fn new(word: Word, age: Duration, first_hand: bool) -> Self {
+        Self { word, age, came: Instant::now(), first_hand, content: OnceLock::new() }
+    }
+
+    /// Since the origin was asked; at most that old is what it says.
+    pub fn age(&self) -> Duration {
+        self.age.saturating_add(self.came.elapsed())
+    }
+
+    /// Whether the origin said so within this time: who asked before it did, and waited, has waited for this.
+    pub fn is_within(&self, time: Duration) -> bool {
+        self.age() <= time || (self.first_hand && self.came.elapsed() <= time)
+    }
+
+    /// Whom it came from, as a metric's label.
+    pub fn from(&self) -> &'static str {
+        if self.first_hand { "origin" } else { "owner" }
+    }
+}
+
+/// How long such an answer is believed.
+pub(super) fn lifetime(origin: &Origin, question: &MetaQuestion, word: &Word) -> Duration {
+    let lifetime = match question {
+        MetaQuestion::Key { key, .. } => origin.lifetime(key),
+        MetaQuestion::Page { prefix, .. } => origin.lifetime(prefix),
+        MetaQuestion::Document { path, .. } => origin.lifetime(path),
+        MetaQuestion::Pin { .. } => Lifetime::Forever,
+    };
+    let believed = match lifetime {
+        Lifetime::Forever => Duration::MAX,
+        Lifetime::For(time) => time,
+    };
+    if *word == Word::Nothing { believed.min(NOTHING) } else { believed }
+}
+
+/// All that a node keeps for questions about origins.
+pub(crate) struct Meta {
+    pub answers: Cache<MetaQuestion, Arc<Known>, Weight>,
+    /// The last refusal of an origin to each question, and when it came.
+    pub refusals: Cache<MetaQuestion, (Instant, Refusal)>,
+    /// Who was told that something changed does not believe what was said before.
+    doubts: Cache<MetaQuestion, Instant>,
+    /// Questions of this node's own readers.
+    pub asking: Arc<Flights<MetaQuestion, Answer<Learnt>>>,
+    /// Questions that are with origins, whoever asked.
+    pub questions: Arc<Flights<MetaQuestion, Answer<Result<Arc<Known>, Refusal>>>>,
+    /// Who was silent when asked about origins. Apart from what is known of givers of chunks: an owner that answers 300 ms late, as on a
+    /// machine without an idle processor, must not be passed over for chunks, or origins would be asked for them twice.
+    pub health: Health,
+    /// Origins that failed to answer, and when last.
+    ill: Mutex<HashMap<String, Instant>>,
+    /// Origins whose holds are passed on.
+    pub followed: Mutex<HashSet<String>>,
+    pub turns: Semaphore,
+    pub renewals: Arc<Semaphore>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Weight;
+
+impl Weighter<MetaQuestion, Arc<Known>> for Weight {
+    fn weight(&self, question: &MetaQuestion, known: &Arc<Known>) -> u64 {
+        // Twice: a question stands in its answer too.
+        (OVERHEAD + 2 * weight(question) + known.word.weight()) as u64
+    }
+}
+
+impl Meta {
+    pub fn new(tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        Self {
+            answers: answers(),
+            refusals: Cache::new(FEW),
+            doubts: Cache::new(FEW),
+            asking: Flights::new(tasks.clone(), stop.clone()),
+            questions: Flights::new(tasks.clone(), stop.clone()),
+            health: Health::default(),
+            ill: Mutex::default(),
+            followed: Mutex::default(),
+            turns: Semaphore::new(TURNS),
+            renewals: Arc::new(Semaphore::new(RENEWALS)),
+        }
+    }
+
+    pub fn doubt(&self, question: MetaQuestion) {
+        self.doubts.insert(question, Instant::now());
+    }
+
+    /// How long ago the last reason to doubt came.
+    pub fn doubted(&self, question: &MetaQuestion) -> Option<Duration> {
+        self.doubts.get(question).map(|at| at.elapsed())
+    }
+
+    /// Whether there came a reason to doubt it after it was asked for.
+    pub fn is_doubtful(&self, question: &MetaQuestion, known: &Known) -> bool {
+        self.doubted(question).is_some_and(|since| known.age() > since)
+    }
+
+    pub fn fell_ill(&self, question: &MetaQuestion) {
+        self.ill.lock().unwrap_or_else(PoisonError::into_inner).insert(origin_of(question).to_owned(), Instant::now());
+    }
+
+    pub fn is_ill(&self, origin: &str) -> bool {
+        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        ill.get(origin).is_some_and(|since| since.elapsed() < ILL)
+    }
+
+    /// An answer of this age came: it shows that the origin is well, if it is young enough.
+    pub fn answered(&self, origin: &str, age: Duration) {
+        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
+        if ill.get(origin).is_some_and(|since| age < since.elapsed()) {
+            ill.remove(origin);
+        }
+    }
+}
+
+/// Two shards only: a shard takes nothing that is larger than itself, and a document may have 32 MiB.
+fn answers() -> Cache<MetaQuestion, Arc<Known>, Weight> {
+    let options = OptionsBuilder::new().estimated_items_capacity(FEW).weight_capacity(MEMORY).shards(2).build();
+    let options = options.expect("both capacities are given");
+    Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}

@@ -1,0 +1,177 @@
+//! What a name's versions rest on, without any I/O: a register per name (CASPaxos), kept by each of its owners.
+//!
+//! A change first has most owners promise a ballot, takes the latest of what all who answer have accepted, makes the next version of it, and
+//! has most owners accept that. Two such rounds share an owner, so the second sees the first, or the first fails. Beyond the textbook, records
+//! rank by their version before their ballot, and no owner goes back to a lower version: owners change here without anyone
+//! agreeing on it, and a node that comes back with an old record, however high its ballot, must not win. While owners stay the same this
+//! gives up nothing: whoever comes after a version was chosen sees it and goes on from it, so its version is never lower.
+
+use std::cmp::Ordering;
+
+use herring_blob::BlobId;
+use herring_http_api::peer::{Ballot, NameRecord, NameState};
+use herring_http_api::types::Condition;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Changes that a state remembers. Each of a change's tries may be overtaken by one of another; eight in a row is no everyday contention.
+const REMEMBERED: usize = 8;
+
+/// What an owner keeps of one name, on its disk before it answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Register {
+    pub promised: Ballot,
+    pub accepted: Option<NameRecord>,
+}
+
+/// Later versions before earlier ones; of one version, the higher ballot.
+pub(super) fn rank(one: &NameRecord, other: &NameRecord) -> Ordering {
+    let key = |record: &NameRecord| record.state.version;
+    key(one).cmp(&key(other)).then_with(|| one.ballot.cmp(&other.ballot))
+}
+
+impl Register {
+    /// Promises to accept nothing below this ballot; false where more was promised.
+    pub fn prepare(&mut self, ballot: &Ballot) -> bool {
+        let done = *ballot >= self.promised;
+        if done {
+            self.promised = ballot.clone();
+        }
+        done
+    }
+
+    /// Accepts a record; false where more was promised, or something later is here.
+    pub fn accept(&mut self, record: &NameRecord) -> bool {
+        let done = record.ballot >= self.promised && !self.is_after(record);
+        if done {
+            self.promised = record.ballot.clone();
+            self.accepted = Some(record.clone());
+        }
+        done
+    }
+
+    /// Whether what is accepted here is not below this.
+    pub fn has(&self, record: &NameRecord) -> bool {
+        self.accepted.as_ref().is_some_and(|here| rank(here, record).is_ge())
+    }
+
+    fn is_after(&self, record: &NameRecord) -> bool {
+        self.accepted.as_ref().is_some_and(|here| rank(here, record).is_gt())
+    }
+}
+
+/// What is to become of a name.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub id: Uuid,
+    /// `None`: it is deleted.
+    pub target: Option<BlobId>,
+    pub condition: Condition,
+    /// When it was asked for, milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// How a change, or a look, ended once what was proposed is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A look: what the name is.
+    Is(Option<NameState>),
+    /// The change is this version.
+    Changed { version: u64, created: bool },
+    /// There is nothing to delete.
+    Nothing,
+    /// The condition does not hold of this.
+    Refused(Option<NameState>),
+    /// Others changed the name so often meanwhile that it cannot be told any more whether this change was one of them.
+    Unclear,
+}
+
+/// One change, or look, over all its tries.
+#[derive(Debug)]
+pub(super) struct Proposer {
+    change: Option<Change>,
+    /// The last version that an owner may have accepted of this change, and whether it was a new name then.
+    tried: Option<(u64, bool)>,
+}
+
+/// What to have accepted, and what is then so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proposal {
+    /// `None`: there is nothing to accept.
+    pub state: Option<NameState>,
+    pub outcome: Outcome,
+}
+
+impl Proposer {
+    pub fn change(change: Change) -> Self {
+        Self { change: Some(change), tried: None }
+    }
+
+    /// Makes sure that most owners have what the name is.
+    pub fn look() -> Self {
+        Self { change: None, tried: None }
+    }
+
+    /// Goes on from the latest of what all who answered had accepted when most owners had promised.
+    pub fn propose(&mut self, latest: Option<&NameState>) -> Proposal {
+        let Some(change) = &self.change else { return as_it_is(latest, Outcome::Is(latest.cloned())) };
+        if let Some((version, created)) = self.tried {
+            if let Some(version) = latest.and_then(|latest| version_of(latest, change.id)) {
+                return as_it_is(latest, Outcome::Changed { version, created });
+            }
+            if latest.is_some_and(|latest| forgotten(latest) >= version) {
+                return as_it_is(latest, Outcome::Unclear);
+            }
+        }
+        if let Some(refusal) = change.refusal(latest) {
+            return as_it_is(latest, refusal);
+        }
+        let state = change.after(latest);
+        let created = !points(latest);
+        self.tried = Some((state.version, created));
+        Proposal { outcome: Outcome::Changed { version: state.version, created }, state: Some(state) }
+    }
+}
+
+impl Change {
+    fn refusal(&self, latest: Option<&NameState>) -> Option<Outcome> {
+        let exists = points(latest);
+        let holds = match self.condition {
+            Condition::Always if self.target.is_none() && !exists => return Some(Outcome::Nothing),
+            Condition::Always => true,
+            Condition::Version(version) => exists && latest.is_some_and(|latest| latest.version == version),
+            Condition::Exists => exists,
+            Condition::Absent => !exists,
+        };
+        (!holds).then(|| Outcome::Refused(latest.cloned()))
+    }
+
+    fn after(&self, latest: Option<&NameState>) -> NameState {
+        let before = latest.map_or(&[][..], |latest| &latest.changes);
+        let changes = [self.id].into_iter().chain(before.iter().copied()).take(REMEMBERED).collect();
+        let version = latest.map_or(0, |latest| latest.version) + 1;
+        NameState { version, target: self.target, modified_ms: self.now_ms, changes }
+    }
+}
+
+fn as_it_is(latest: Option<&NameState>, outcome: Outcome) -> Proposal {
+    Proposal { state: latest.cloned(), outcome }
+}
+
+fn points(latest: Option<&NameState>) -> bool {
+    latest.is_some_and(|latest| latest.target.is_some())
+}
+
+/// The version that this change made, if it is one of those that led here.
+fn version_of(latest: &NameState, change: Uuid) -> Option<u64> {
+    let back = latest.changes.iter().position(|id| *id == change)?;
+    latest.version.checked_sub(back as u64)
+}
+
+/// The last version of which it is not known any more which change made it.
+fn forgotten(latest: &NameState) -> u64 {
+    latest.version.saturating_sub(latest.changes.len() as u64)
+}
+
+#[cfg(test)]
+mod tests;

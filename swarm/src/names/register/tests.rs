@@ -1,0 +1,328 @@
+//! A swarm in a nutshell: owners, writers and the messages between them, in any order, lost, doubled and late.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NAME: &str = "a writer";
+
+#[derive(Debug, Clone)]
+enum Wire {
+    Prepare { try_: usize, ballot: Ballot },
+    Promise { try_: usize, owner: usize, done: bool, accepted: Option<NameRecord> },
+    Accept { try_: usize, record: NameRecord },
+    Accepted { try_: usize, owner: usize, done: bool },
+    Learn { record: NameRecord },
+}
+
+/// One try of one writer, between its first question and its last answer.
+#[derive(Debug)]
+struct Try {
+    writer: usize,
+    ballot: Ballot,
+    promises: BTreeMap<usize, Option<NameRecord>>,
+    proposal: Option<Proposal>,
+    accepted: BTreeMap<usize, ()>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    proposer: Proposer,
+    change: Change,
+    ended: Option<Outcome>,
+    restarted: bool,
+}
+
+#[derive(Debug)]
+struct World {
+    owners: Vec<Register>,
+    writers: Vec<Writer>,
+    tries: Vec<Try>,
+    wires: Vec<(usize, Wire)>,
+    counter: u64,
+    /// Who accepted what under which ballot, ever.
+    votes: BTreeMap<Ballot, (NameState, BTreeMap<usize, ()>)>,
+    chosen: BTreeMap<u64, NameState>,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// A writer begins, or tries again.
+    Try(prop::sample::Index),
+    Deliver(prop::sample::Index),
+    Lose(prop::sample::Index),
+    Double(prop::sample::Index),
+    /// A writer's process ends in the middle; its messages still come.
+    Restart(prop::sample::Index),
+    /// An owner hands on what it has.
+    Push(prop::sample::Index, prop::sample::Index),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        4 => index().prop_map(Event::Try),
+        30 => index().prop_map(Event::Deliver),
+        2 => index().prop_map(Event::Lose),
+        2 => index().prop_map(Event::Double),
+        1 => index().prop_map(Event::Restart),
+        2 => (index(), index()).prop_map(|(from, to)| Event::Push(from, to)),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let condition = prop_oneof![
+        3 => Just(Condition::Always),
+        2 => Just(Condition::Absent),
+        1 => Just(Condition::Exists),
+        3 => (1u64..4).prop_map(Condition::Version),
+    ];
+    (condition, any::<u128>(), prop::bool::weighted(0.8)).prop_map(|(condition, id, puts)| Change {
+        id: Uuid::from_u128(id),
+        target: puts.then(|| BlobId::of(&id.to_le_bytes())),
+        condition,
+        now_ms: 0,
+    })
+}
+
+impl World {
+    fn new(owners: usize, changes: Vec<Change>) -> Self {
+        let writer =
+            |change: Change| Writer { proposer: Proposer::change(change.clone()), change, ended: None, restarted: false };
+        Self {
+            owners: vec![Register::default(); owners],
+            writers: changes.into_iter().map(writer).collect(),
+            tries: Vec::new(),
+            wires: Vec::new(),
+            counter: 0,
+            votes: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+        }
+    }
+
+    fn majority(&self) -> usize {
+        self.owners.len() / 2 + 1
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Try(at) => self.begin(at.index(self.writers.len())),
+            Event::Restart(at) => {
+                let at = at.index(self.writers.len());
+                self.writers[at].restarted = true;
+            }
+            Event::Push(from, to) => {
+                let (from, to) = (from.index(self.owners.len()), to.index(self.owners.len()));
+                if let Some(record) = self.owners[from].accepted.clone() {
+                    self.wires.push((to, Wire::Learn { record }));
+                }
+            }
+            _ if self.wires.is_empty() => {}
+            Event::Deliver(at) => {
+                let (owner, wire) = self.wires.swap_remove(at.index(self.wires.len()));
+                self.deliver(owner, wire);
+            }
+            Event::Lose(at) => drop(self.wires.swap_remove(at.index(self.wires.len()))),
+            Event::Double(at) => self.wires.push(self.wires[at.index(self.wires.len())].clone()),
+        }
+    }
+
+    fn begin(&mut self, writer: usize) {
+        let state = &self.writers[writer];
+        if state.ended.is_some() || state.restarted {
+            return;
+        }
+        // Not always the highest there is: writers do not know each other.
+        self.counter += u64::from(writer % 2 == 0);
+        let own = self.tries.iter().filter(|other| other.writer == writer).map(|other| other.ballot.counter).max();
+        let counter = self.counter.max(own.map_or(0, |own| own + 1));
+        let ballot = Ballot { counter, node: format!("{NAME} {writer}") };
+        let try_ = self.tries.len();
+        for owner in 0..self.owners.len() {
+            self.wires.push((owner, Wire::Prepare { try_, ballot: ballot.clone() }));
+        }
+        let (promises, accepted) = (BTreeMap::new(), BTreeMap::new());
+        self.tries.push(Try { writer, ballot, promises, proposal: None, accepted });
+    }
+
+    fn deliver(&mut self, to: usize, wire: Wire) {
+        match wire {
+            Wire::Prepare { try_, ballot } => {
+                let done = self.owners[to].prepare(&ballot);
+                let accepted = self.owners[to].accepted.clone();
+                self.wires.push((to, Wire::Promise { try_, owner: to, done, accepted }));
+            }
+            Wire::Accept { try_, record } => {
+                let done = self.accept(to, &record);
+                self.wires.push((to, Wire::Accepted { try_, owner: to, done }));
+            }
+            Wire::Learn { record } => drop(self.accept(to, &record)),
+            Wire::Promise { try_, owner, done, accepted } => self.promised(try_, owner, done, accepted),
+            Wire::Accepted { try_, owner, done } => self.accepted(try_, owner, done),
+        }
+    }
+
+    fn accept(&mut self, owner: usize, record: &NameRecord) -> bool {
+        let before = self.owners[owner].accepted.as_ref().map_or(0, |record| record.state.version);
+        let done = self.owners[owner].accept(record);
+        assert!(self.owners[owner].accepted.as_ref().map_or(0, |record| record.state.version) >= before, "no owner goes back");
+        if done {
+            let (state, voters) = self.votes.entry(record.ballot.clone()).or_insert_with(|| (record.state.clone(), BTreeMap::new()));
+            assert_eq!(*state, record.state, "a ballot is of one state");
+            voters.insert(owner, ());
+            if voters.len() >= self.owners.len() / 2 + 1 {
+                let chosen = self.chosen.entry(record.state.version).or_insert_with(|| record.state.clone());
+                assert_eq!(*chosen, record.state, "a version is one value");
+            }
+        }
+        done
+    }
+
+    fn promised(&mut self, try_: usize, owner: usize, done: bool, accepted: Option<NameRecord>) {
+        let majority = self.majority();
+        let this = &mut self.tries[try_];
+        let writer = &mut self.writers[this.writer];
+        let latest_try = writer.ended.is_none() && !writer.restarted;
+        if !done || this.proposal.is_some() || !latest_try {
+            return;
+        }
+        this.promises.insert(owner, accepted);
+        if this.promises.len() < majority {
+            return;
+        }
+        let latest = this.promises.values().flatten().max_by(|one, other| rank(one, other));
+        let proposal = writer.proposer.propose(latest.map(|record| &record.state));
+        match proposal.state.clone() {
+            None => writer.ended = Some(proposal.outcome.clone()),
+            Some(state) => {
+                let record = NameRecord { ballot: this.ballot.clone(), state };
+                let wires = (0..self.owners.len()).map(|owner| (owner, Wire::Accept { try_, record: record.clone() }));
+                self.wires.extend(wires);
+            }
+        }
+        this.proposal = Some(proposal);
+    }
+
+    fn accepted(&mut self, try_: usize, owner: usize, done: bool) {
+        let majority = self.majority();
+        let this = &mut self.tries[try_];
+        let writer = &mut self.writers[this.writer];
+        if done {
+            this.accepted.insert(owner, ());
+        }
+        let ended = this.accepted.len() >= majority && writer.ended.is_none() && !writer.restarted;
+        if let (true, Some(proposal)) = (ended, &this.proposal) {
+            writer.ended = Some(proposal.outcome.clone());
+        }
+    }
+
+    /// What a look by any majority, everything being still, finds.
+    fn look(&self, voters: &[usize]) -> Option<NameRecord> {
+        let records = voters.iter().filter_map(|owner| self.owners[*owner].accepted.clone());
+        records.max_by(rank)
+    }
+
+    fn check(&self) {
+        let acked = self.writers.iter().filter_map(|writer| match &writer.ended {
+            Some(Outcome::Changed { version, .. }) => Some((*version, &writer.change)),
+            _ => None,
+        });
+        let mut by_version = BTreeMap::new();
+        for (version, change) in acked {
+            assert!(by_version.insert(version, change.id).is_none(), "version {version} was acknowledged to two");
+            if let Condition::Version(before) = change.condition {
+                assert_eq!(version, before + 1, "what was conditional followed its condition");
+            }
+            // Of any majority, everyone sees it or something later; as this version, this value.
+            for gone in 0..self.owners.len() {
+                let voters: Vec<usize> = (0..self.owners.len()).filter(|owner| self.owners.len() < 3 || *owner != gone).collect();
+                let found = self.look(&voters).expect("an acknowledged version is not lost");
+                assert!(found.state.version >= version, "{found:?} before {version}");
+                if found.state.version == version {
+                    assert_eq!(found.state.target, change.target);
+                }
+                let known = version_of(&found.state, change.id);
+                assert!(known == Some(version) || forgotten(&found.state) >= version, "what came later came from it");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_acknowledged_stays(
+        owners in 1usize..=5,
+        changes in prop::collection::vec(change(), 1..5),
+        events in prop::collection::vec(event(), 1..250),
+    ) {
+        // Any minority may be away in the end: with five owners one is taken as well as two would be.
+        let mut world = World::new(owners, changes);
+        for event in &events {
+            world.happen(event);
+            world.check();
+        }
+    }
+}
+
+fn record(version: u64, counter: u64, target: Option<&str>) -> NameRecord {
+    let state = NameState { version, target: target.map(|text| BlobId::of(text.as_bytes())), modified_ms: 0, changes: vec![] };
+    NameRecord { ballot: Ballot { counter, node: String::new() }, state }
+}
+
+#[test]
+fn who_comes_back_with_an_old_version_does_not_win_by_its_ballot() {
+    let (old, new) = (record(3, 99, Some("old")), record(4, 5, Some("new")));
+    assert!(rank(&new, &old).is_gt());
+    let mut register = Register::default();
+    assert!(register.accept(&new));
+    assert!(!register.accept(&old) && register.has(&old));
+    assert_eq!(register.accepted, Some(new));
+}
+
+#[test]
+fn a_promise_keeps_lower_ballots_out() {
+    let mut register = Register::default();
+    assert!(register.prepare(&Ballot { counter: 7, node: "b".into() }));
+    assert!(!register.prepare(&Ballot { counter: 7, node: "a".into() }));
+    assert!(!register.accept(&record(1, 6, None)));
+    assert!(register.accept(&record(1, 8, None)));
+    assert_eq!(register.promised.counter, 8);
+}
+
+#[test]
+fn conditions_are_about_what_is_there() {
+    let (absent, deleted, there) = (None, Some(record(4, 0, None).state), Some(record(4, 0, Some("x")).state));
+    let holds = |condition, target: Option<BlobId>, latest: &Option<NameState>| {
+        let change = Change { id: Uuid::new_v4(), target, condition, now_ms: 9 };
+        matches!(Proposer::change(change).propose(latest.as_ref()).outcome, Outcome::Changed { .. })
+    };
+    let put = Some(BlobId::of(b"put"));
+    for (condition, expected) in [
+        (Condition::Always, [true, true, true]),
+        (Condition::Absent, [true, true, false]),
+        (Condition::Exists, [false, false, true]),
+        (Condition::Version(4), [false, false, true]),
+        (Condition::Version(3), [false, false, false]),
+    ] {
+        let found = [&absent, &deleted, &there].map(|latest| holds(condition, put, latest));
+        assert_eq!(found, expected, "{condition:?}");
+    }
+    assert!(!holds(Condition::Always, None, &deleted), "nothing to delete");
+    assert!(holds(Condition::Always, None, &there));
+}
+
+#[test]
+fn a_change_that_another_finished_is_not_made_twice() {
+    let change = Change { id: Uuid::new_v4(), target: Some(BlobId::of(b"x")), condition: Condition::Version(1), now_ms: 0 };
+    let mut proposer = Proposer::change(change.clone());
+    let first = proposer.propose(Some(&record(1, 0, Some("w")).state)).state.unwrap();
+    let next = Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&first));
+    let again = proposer.propose(Some(&next));
+    assert_eq!(again, Proposal { state: Some(next.clone()), outcome: Outcome::Changed { version: 2, created: false } });
+    let later = (0..9).fold(next, |state, _| Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&state)));
+    assert_eq!(proposer.propose(Some(&later)).outcome, Outcome::Unclear);
+}
