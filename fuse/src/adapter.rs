@@ -11,16 +11,17 @@ use std::time::SystemTime;
 use ::metrics::Counter;
 use bytes::Bytes;
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::sync::Semaphore;
 
 use crate::error::FsError;
 use crate::fs::{Entry, HerringFs};
-use crate::tree::NAME_MAX;
+use crate::layout::NAME_MAX;
+use crate::listing::Part;
 use crate::waiting::Waiting;
 use crate::{buffer, errno, metrics};
 
@@ -107,6 +108,22 @@ fn send_data(reply: ReplyData, bytes: &[u8], counter: &Counter) {
 
 fn send_entry(reply: ReplyEntry, entry: Entry) {
     reply.entry_with_ttls(&entry.attr_ttl, &entry.name_ttl, &entry.attr, GENERATION);
+}
+
+fn send_names(mut reply: ReplyDirectory, part: &Part) {
+    for (next, name, found) in part.items() {
+        if reply.add(INodeNo(found.ino()), next, found.kind(), name) {
+            break;
+        }
+    }
+    reply.ok();
+}
+
+fn send_entries(mut reply: ReplyDirectoryPlus, fs: &HerringFs, ino: INodeNo, part: &Part) {
+    fs.enter_all(ino.0, part, |next, name, entry| {
+        reply.add(entry.attr.ino, next, name, &entry.name_ttl, &entry.attr, GENERATION)
+    });
+    reply.ok();
 }
 
 /// fuser's replies all have `error`, but no trait says so.
@@ -240,28 +257,22 @@ impl Filesystem for Adapter {
 
     fn readdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
         count("readdir");
+        if let Some(part) = self.fs.listing_now(ino.0, offset) {
+            return send_names(reply, &part);
+        }
         let fs = Arc::clone(&self.fs);
         let work = async move { fs.listing(ino.0, handle.0, offset).await };
-        self.answer(("readdir", ino, request), reply, work, move |mut reply, listing| {
-            for (next, item) in listing.from(offset) {
-                if reply.add(INodeNo(item.place.ino()), next, item.place.kind(), &item.name) {
-                    break;
-                }
-            }
-            reply.ok();
-        });
+        self.answer(("readdir", ino, request), reply, work, |reply, part| send_names(reply, &part));
     }
 
     fn readdirplus(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
         count("readdirplus");
+        if let Some(part) = self.fs.listing_now(ino.0, offset) {
+            return send_entries(reply, &self.fs, ino, &part);
+        }
         let (fs, entering) = (Arc::clone(&self.fs), Arc::clone(&self.fs));
         let work = async move { fs.listing(ino.0, handle.0, offset).await };
-        self.answer(("readdirplus", ino, request), reply, work, move |mut reply, listing| {
-            entering.enter_all(ino.0, &listing, offset, |next, name, entry| {
-                reply.add(entry.attr.ino, next, name, &entry.name_ttl, &entry.attr, GENERATION)
-            });
-            reply.ok();
-        });
+        self.answer(("readdirplus", ino, request), reply, work, move |reply, part| send_entries(reply, &entering, ino, &part));
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
@@ -270,11 +281,11 @@ impl Filesystem for Adapter {
     }
 
     /// Comes for `access` and `chdir` only. The kernel is not told to check permissions itself, which would be a check more for every
-    /// component of every path that is opened: everybody who may use the mount may read all of it, and nothing is executable.
+    /// component of every path that is opened: everybody who may use the mount may read all of it, and execute what anybody may.
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         count("access");
-        let file = self.fs.getattr(ino.0).is_ok_and(|(attr, _)| attr.kind == fuser::FileType::RegularFile);
-        match mask.contains(AccessFlags::X_OK) && file {
+        let is_no_program = |(attr, _): (FileAttr, _)| attr.kind == FileType::RegularFile && attr.perm & 0o111 == 0;
+        match mask.contains(AccessFlags::X_OK) && self.fs.getattr(ino.0).is_ok_and(is_no_program) {
             true => reply.error(Errno::EACCES),
             false => reply.ok(),
         }

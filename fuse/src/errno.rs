@@ -1,5 +1,5 @@
 use fuser::Errno;
-use herring_swarm::{OpenError, ReadError};
+use herring_swarm::{NameError, OpenError, ReadError};
 
 use crate::error::FsError;
 use crate::metrics;
@@ -14,11 +14,12 @@ impl FsError {
             Self::NameTooLong => Errno::ENAMETOOLONG,
             Self::Forgotten(_) | Self::Gone => Errno::ESTALE,
             Self::ListingsFull => Errno::ENFILE,
-            Self::Short { .. } => Errno::EIO,
+            Self::Short { .. } | Self::Outside => Errno::EIO,
             Self::TimedOut { .. } => Errno::ETIMEDOUT,
             Self::NotALink => Errno::EINVAL,
             Self::Killed => Errno::EINTR,
             Self::Open(error) => of_open(error),
+            Self::Name(error) => of_name(error),
             Self::Read(error) => of_read(error),
         }
     }
@@ -34,6 +35,13 @@ fn of_open(error: &OpenError) -> Errno {
     }
 }
 
+fn of_name(error: &NameError) -> Errno {
+    match error {
+        NameError::NotFound { .. } | NameError::Invalid { .. } => Errno::ENOENT,
+        _ => Errno::EIO,
+    }
+}
+
 /// Overload is EBUSY: on EAGAIN, Python's raw files return `None` instead of raising, and ENOMEM sounds like the reader's own.
 fn of_read(error: &ReadError) -> Errno {
     match error {
@@ -43,11 +51,12 @@ fn of_read(error: &ReadError) -> Errno {
     }
 }
 
-/// The errno to answer with, after the failure was counted and logged. That something is not there, or its reader was killed, is everyday life.
+/// The errno to answer with, after the failure was counted and logged. That something is not there, or its reader was killed, is everyday life; that an
+/// origin has no listings is said once elsewhere.
 pub(crate) fn report(op: &'static str, ino: u64, error: &FsError) -> Errno {
     let errno = error.errno();
     ::metrics::counter!(metrics::ERRORS, "op" => op, "errno" => errno.code().to_string()).increment(1);
-    if [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::EINTR].contains(&errno) {
+    if [Errno::ENOENT, Errno::ENOTDIR, Errno::ENAMETOOLONG, Errno::EINTR, Errno::ENOTSUP].contains(&errno) {
         tracing::debug!(op, ino, errno = errno.code(), %error, "refused");
     } else {
         tracing::warn!(op, ino, errno = errno.code(), %error, "a request of the mount failed");
@@ -67,6 +76,10 @@ mod tests {
         assert_eq!(open(OpenError::NotFound { what: what(), tried: tried() }), Errno::ENOENT);
         assert_eq!(open(OpenError::Denied { detail: what() }), Errno::EACCES);
         assert_eq!(open(OpenError::Unavailable { what: what(), tried: tried() }), Errno::EIO);
+        assert_eq!(open(OpenError::Unlisted { detail: what() }), Errno::ENOTSUP);
+        let name = |error: NameError| FsError::from(error).errno();
+        assert_eq!(name(NameError::NotFound { name: what() }), Errno::ENOENT);
+        assert_eq!(name(NameError::Unavailable { what: what(), tried: tried() }), Errno::EIO);
         let read = |error: ReadError| FsError::from(error).errno();
         assert_eq!(read(ReadError::Unavailable { what: what(), chunk: 0, tried: tried() }), Errno::EIO);
         assert_eq!(read(ReadError::Changed { what: what() }), Errno::ESTALE);

@@ -1,4 +1,4 @@
-use herring_swarm::{OpenError, ReadError};
+use herring_swarm::{NameError, OpenError, ReadError};
 
 use crate::listing::MAX_LISTED;
 
@@ -11,7 +11,7 @@ pub(crate) enum FsError {
     NotADirectory,
     #[error("a directory has no bytes")]
     IsADirectory,
-    #[error("a name has at most {} bytes", crate::tree::NAME_MAX)]
+    #[error("a name has at most {} bytes", crate::layout::NAME_MAX)]
     NameTooLong,
     /// The kernel names an inode that it forgot before.
     #[error("inode {0} is not known")]
@@ -24,6 +24,8 @@ pub(crate) enum FsError {
     /// The kernel would fill up what is missing with zeros.
     #[error("{got} bytes came instead of {wanted}")]
     Short { wanted: u64, got: usize },
+    #[error("its tree says that it has more bytes than the blob that it is in")]
+    Outside,
     #[error("not answered within {seconds} s")]
     TimedOut { seconds: u64 },
     #[error("it is no symbolic link")]
@@ -33,6 +35,8 @@ pub(crate) enum FsError {
     Killed,
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Name(#[from] NameError),
     #[error(transparent)]
     Read(#[from] ReadError),
 }

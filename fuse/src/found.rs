@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::trees::Root;
 
 /// What a name was found to mean, before the kernel is told of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Found {
     Node(Node),
     Branch(Branch),

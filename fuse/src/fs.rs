@@ -5,37 +5,45 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fuser::{FileAttr, FileType, INodeNo};
-use herring_blob::BlobId;
+use fuser::FileAttr;
+use herring_blob::{BlobId, ByteRange};
 use herring_swarm::{Content, ReadError, Swarm};
 use tokio::sync::mpsc;
 
+use crate::attr::Owner;
+use crate::branch::Branch;
 use crate::error::FsError;
+use crate::found::{Found, Inode};
 use crate::inodes::Inodes;
-use crate::listing::{Listing, Listings};
+use crate::layout::{Contents, Layout, NAME_MAX, Segment};
+use crate::listing::{Listing, Listings, Paged, Part, Whole, is_dot};
 use crate::node::{BLOBS, Node, Place, ROOT};
 use crate::pages::Pages;
-use crate::tree::{NAME_MAX, Tree};
+use crate::trees::Trees;
 
 /// A year: what does not hold any more is taken back from the kernel explicitly, so that no reader ever waits because time has passed.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the kernel believes that a blob is no link yet.
 const NOT_NATIVE_TTL: Duration = Duration::from_secs(1);
+/// How long it believes what a name points at. The swarm's own answer may be a second old, and a second is what users are told.
+const NAME_TTL: Duration = Duration::from_millis(100);
+/// How long it believes that there are names below a directory, which all members are asked for.
+const ABOVE_NAMES_TTL: Duration = Duration::from_secs(1);
 /// Files that changed under their readers and whose names are yet to be taken back. Of more, freshness takes care.
 const MAX_CHANGED: usize = 64;
-/// What programs take as a good size for a read: the largest that the kernel asks for at once.
-const BLOCK_SIZE: u32 = 1 << 20;
 
 /// The filesystem without a kernel: every method is what a request means.
 pub(crate) struct HerringFs {
     swarm: Swarm,
-    tree: Tree,
+    layout: Layout,
     inodes: Inodes,
+    trees: Arc<Trees>,
     listings: Listings,
-    owner: (u32, u32),
+    owner: Owner,
+    mounted: SystemTime,
     /// Where the kernel may have pages of the same bytes as the store's files.
     pages: Pages,
-    /// How often names were taken back; see [`Self::entry`].
+    /// How often names were taken back; see [`Self::name_ttl`].
     taken_back: AtomicU64,
     changed: mpsc::Sender<u64>,
 }
@@ -53,45 +61,64 @@ pub(crate) struct Entry {
 impl HerringFs {
     /// Everything belongs to who runs this process. The receiver gives the inodes whose names do not hold any more.
     pub fn new(swarm: Swarm) -> (Self, mpsc::Receiver<u64>) {
-        let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let mounted = SystemTime::now();
-        let tree = Tree::new(swarm.clone(), mounted);
+        let (mounted, trees) = (SystemTime::now(), Arc::<Trees>::default());
         let (changed, changes) = mpsc::channel(MAX_CHANGED);
-        let (inodes, listings, pages) = (Inodes::new(mounted), Listings::new(), Pages::new(swarm.clone()));
-        (Self { swarm, tree, inodes, listings, owner, pages, taken_back: AtomicU64::new(0), changed }, changes)
+        let fs = Self {
+            layout: Layout::new(swarm.clone(), Arc::clone(&trees), mounted),
+            inodes: Inodes::new(mounted),
+            trees,
+            listings: Listings::new(),
+            owner: Owner::me(),
+            mounted,
+            pages: Pages::new(swarm.clone()),
+            taken_back: AtomicU64::new(0),
+            changed,
+            swarm,
+        };
+        (fs, changes)
     }
 
     /// What `name` is in the directory `parent`. Counts as one lookup until it is forgotten.
     pub async fn lookup(&self, parent: u64, name: &OsStr) -> Result<Entry, FsError> {
-        let directory = self.inodes.get(parent)?;
-        if name.len() > NAME_MAX {
-            return Err(FsError::NameTooLong);
+        if let Some(found) = self.lookup_now(parent, name) {
+            return found;
         }
-        // Ids are ASCII and keys are UTF-8, so nothing else can be here.
-        let name = name.to_str().ok_or(FsError::NoEntry)?;
+        let directory = self.inodes.get(parent)?;
+        let name = spelled(name)?;
         directory.seen.touch();
         let since = self.taken_back();
-        let node = self.tree.find(&directory.place, name).await?;
-        Ok(self.enter(parent, node, since))
+        let found = self.layout.find(&directory.place, name).await?;
+        Ok(self.enter(parent, found, Some(since)))
     }
 
-    /// The answer to a lookup that needs no waiting: of the few names that are always there, and of blobs whose manifests are here.
+    /// The answer to a lookup that needs no waiting: of the few names that are always there, of blobs whose manifests are here, of all that is in
+    /// trees, and of what an origin listed a moment ago.
     pub fn lookup_now(&self, parent: u64, name: &OsStr) -> Option<Result<Entry, FsError>> {
-        let (name, since) = (name.to_str().unwrap_or_default(), self.taken_back());
+        if let Some(branch) = self.trees.get(parent) {
+            let found = spelled(name).and_then(|name| branch.find(name));
+            return Some(found.map(|found| self.enter(parent, found, None)));
+        }
+        let (name, since) = (spelled(name).ok()?, self.taken_back());
         let found = match parent {
-            ROOT => self.tree.find_fixed(name),
-            BLOBS => Ok(self.tree.find_blob_now(name)?),
-            _ => return None,
+            ROOT => self.layout.find_fixed(name),
+            BLOBS => Ok(self.layout.find_blob_now(name)?),
+            _ => {
+                let directory = self.inodes.get(parent).ok()?;
+                directory.seen.touch();
+                Ok(self.layout.find_listed(&directory.place, name, since)?)
+            }
         };
-        Some(found.map(|node| self.enter(parent, node, since)))
+        Some(found.map(|node| self.enter(parent, Found::Node(node), Some(since))))
     }
 
     pub fn getattr(&self, ino: u64) -> Result<(FileAttr, Duration), FsError> {
-        Ok((self.attr(&*self.inodes.get(ino)?), FOR_EVER))
+        Ok((self.owner.attr(&self.inode(ino)?), FOR_EVER))
     }
 
     pub fn forget(&self, ino: u64, lookups: u64) {
-        self.inodes.forget(ino, lookups);
+        if !self.trees.forget(ino, lookups) {
+            self.inodes.forget(ino, lookups);
+        }
     }
 
     /// Fills `buffer` from `offset` on, less than all of it only at the end, if that takes no waiting.
@@ -111,13 +138,13 @@ impl HerringFs {
         buffer: &'a mut [u8],
         read: impl FnOnce(&Swarm, &Content, u64, &mut [u8]) -> bool,
     ) -> Option<&'a [u8]> {
-        let node = self.inodes.get(ino).ok()?;
-        let (content, buffer) = node.within(offset, buffer)?;
-        if !buffer.is_empty() && !read(&self.swarm, content, offset, buffer) {
+        let inode = self.inode(ino).ok()?;
+        let (content, at, buffer) = inode.within(offset, buffer)?;
+        if !buffer.is_empty() && !read(&self.swarm, content, at, buffer) {
             return None;
         }
         // Some of it may have been in the page cache, because a chunk was just written: that stays there.
-        self.pages.note(content, offset, buffer.len());
+        self.pages.note(content, at, buffer.len());
         Some(buffer)
     }
 
@@ -131,26 +158,32 @@ impl HerringFs {
     }
 
     async fn read_anywhere(&self, ino: u64, offset: u64, len: u32) -> Result<Bytes, FsError> {
-        let node = self.inodes.get(ino)?;
-        let content = node.content.get_or_try_init(|| self.tree.open(&node)).await?;
-        let range = node.range(offset, len);
+        let inode = self.inode(ino)?;
+        let (content, base) = match &inode {
+            Inode::Node(node) => (node.content.get_or_try_init(|| self.layout.open(node)).await?, node.base()),
+            Inode::Branch(branch) => branch.open(|id| self.layout.open_blob(id)).await?,
+        };
+        let range = inode.range(offset, len);
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let bytes = self.swarm.read(content, range).await?;
+        let bytes = self.swarm.read(content, ByteRange::at(base + range.start, range.len())).await?;
         if bytes.len() as u64 != range.len() {
             return Err(FsError::Short { wanted: range.len(), got: bytes.len() });
         }
         // What was fetched is in the page cache, because it was written to the store.
-        self.pages.note(content, offset, bytes.len());
+        self.pages.note(content, base + offset, bytes.len());
         Ok(bytes)
     }
 
     /// Where a link leads to.
     pub fn readlink(&self, ino: u64) -> Result<PathBuf, FsError> {
-        match &self.inodes.get(ino)?.place {
-            Place::Link { target, .. } => Ok(target.clone()),
-            _ => Err(FsError::NotALink),
+        match self.inode(ino)? {
+            Inode::Branch(branch) => branch.target(),
+            Inode::Node(node) => match &node.place {
+                Place::Link { target, .. } => Ok(target.clone()),
+                _ => Err(FsError::NotALink),
+            },
         }
     }
 
@@ -162,33 +195,73 @@ impl HerringFs {
         self.listings.close(handle);
     }
 
-    /// The listing that a reader of `handle` goes on with at `offset`; at the beginning, a new one.
-    pub async fn listing(&self, ino: u64, handle: u64, offset: u64) -> Result<Arc<Listing>, FsError> {
-        if offset > 0
-            && let Some(listing) = self.listings.get(handle)
-        {
-            return Ok(listing);
-        }
-        let directory = self.inodes.get(ino)?;
-        directory.seen.touch();
-        let place = directory.place.clone();
-        let since = self.taken_back();
-        self.listings.put(handle, self.tree.list(&place).await?, since)
+    /// What is in a directory of a tree, from `offset` on.
+    pub fn listing_now(&self, ino: u64, offset: u64) -> Option<Part> {
+        let branch = self.trees.get(ino).filter(|branch| branch.entry().is_directory())?;
+        Some(Part::Branch(branch, offset))
     }
 
-    /// Gives what is in `listing`, which is one of the directory `parent`, from `offset` on to `add`, which takes the next offset, the name and
-    /// what it is, and returns whether there was no room. What was taken counts as looked up.
-    pub fn enter_all(&self, parent: u64, listing: &Listing, offset: u64, mut add: impl FnMut(u64, &str, &Entry) -> bool) {
-        for (next, item) in listing.from(offset) {
-            let node = Node::new(item.place.clone(), item.size, item.modified);
-            if item.is_dot() {
-                if add(next, &item.name, &self.entry(&node, listing.since())) {
+    /// What is in a directory, from `offset` on, where a reader of `handle` goes on; at the beginning, as it is now. Some of it at least, unless that is the
+    /// end.
+    pub async fn listing(&self, ino: u64, handle: u64, offset: u64) -> Result<Part, FsError> {
+        if let Some(part) = self.listing_now(ino, offset) {
+            return Ok(part);
+        }
+        let Inode::Node(directory) = self.inode(ino)? else { return Err(FsError::NotADirectory) };
+        let listing = match self.listings.get(handle).filter(|_| offset > 0) {
+            Some(listing) => listing,
+            None => self.begin(&directory).await?,
+        };
+        // Nothing is kept of what cannot be listed.
+        let part = self.part(&directory, &listing, offset).await?;
+        self.listings.put(handle, listing);
+        Ok(part)
+    }
+
+    async fn begin(&self, directory: &Node) -> Result<Listing, FsError> {
+        directory.seen.touch();
+        let since = self.taken_back();
+        Ok(match self.layout.list(&directory.place).await? {
+            Contents::Items(items) => Listing::Whole(self.listings.whole(items, since)?),
+            Contents::Names(segments) => Listing::Names(self.listings.whole(segments, since)?),
+            Contents::Pages { origin, prefix } => Listing::Paged(Arc::new(Paged::new(origin, prefix, self.mounted))),
+        })
+    }
+
+    async fn part(&self, directory: &Node, listing: &Listing, offset: u64) -> Result<Part, FsError> {
+        match listing {
+            Listing::Whole(whole) => Ok(Part::Whole(Arc::clone(whole), offset)),
+            Listing::Names(whole) => Ok(self.part_of_names(directory, whole, offset).await),
+            Listing::Paged(paged) => {
+                let ask = async |token: Option<String>| {
+                    let since = self.taken_back();
+                    Ok((self.layout.page(&paged.origin, &paged.prefix, token.as_deref(), since).await?, since))
+                };
+                paged.part(offset, ask).await.map(Part::Page)
+            }
+        }
+    }
+
+    async fn part_of_names(&self, directory: &Node, whole: &Whole<Segment>, offset: u64) -> Part {
+        let items = match &directory.place {
+            Place::Names { prefix } => self.layout.look_into(prefix, whole, offset).await,
+            _ => Vec::new(),
+        };
+        Part::Names(items, whole.since)
+    }
+
+    /// Gives what is in `part`, which is of the directory `parent`, to `add`, which takes the offset of what follows, the name and what it is, and returns
+    /// whether there was no room. What was taken counts as looked up.
+    pub fn enter_all(&self, parent: u64, part: &Part, mut add: impl FnMut(u64, &str, &Entry) -> bool) {
+        for (next, name, found) in part.items() {
+            if is_dot(name) {
+                if add(next, name, &self.dot(found)) {
                     return;
                 }
                 continue;
             }
-            let entry = self.enter(parent, node, listing.since());
-            if add(next, &item.name, &entry) {
+            let entry = self.enter(parent, found, part.since());
+            if add(next, name, &entry) {
                 return self.forget(entry.attr.ino.0, 1);
             }
         }
@@ -201,7 +274,7 @@ impl HerringFs {
 
     /// Blobs that can be read natively are links from now on.
     pub fn set_native(&self) {
-        self.tree.set_native();
+        self.layout.set_native();
     }
 
     /// The directories of `origin` in which the kernel knows something.
@@ -222,7 +295,7 @@ impl HerringFs {
         if known.is_empty() {
             return known;
         }
-        self.tree.stale(origin, prefix, known).await
+        self.layout.stale(origin, prefix, known).await
     }
 
     /// How long what an origin said is believed.
@@ -230,9 +303,9 @@ impl HerringFs {
         self.swarm.origin_ttl(origin)
     }
 
-    /// A node that the kernel knows.
+    /// A node that the kernel knows, and whose name can be taken back.
     pub fn node(&self, ino: u64) -> Option<Arc<Node>> {
-        self.inodes.get(ino).ok()
+        self.inodes.get(ino).ok().filter(|node| node.place.can_change())
     }
 
     /// What the kernel knows in `blobs/`.
@@ -261,49 +334,72 @@ impl HerringFs {
         &self.pages
     }
 
-    fn enter(&self, parent: u64, node: Node, since: u64) -> Entry {
-        self.entry(&self.inodes.adopt(parent, node), since)
+    fn inode(&self, ino: u64) -> Result<Inode, FsError> {
+        match self.trees.get(ino) {
+            Some(branch) => Ok(Inode::Branch(branch)),
+            None => self.inodes.get(ino).map(Inode::Node),
+        }
     }
 
-    /// `since` is how often names had been taken back before the node was looked for. With more of that now, it may be one that the
-    /// kernel was told of before it knew the name: then the name is good for this once.
-    fn entry(&self, node: &Node, since: u64) -> Entry {
-        let name_ttl = match node.place {
-            _ if self.taken_back() != since => Duration::ZERO,
-            Place::Blob(_) if self.tree.is_native() => NOT_NATIVE_TTL,
+    /// `since` is how often names had been taken back before it was looked for; nothing for what never is.
+    fn enter(&self, parent: u64, found: Found, since: Option<u64>) -> Entry {
+        match found {
+            Found::Node(node) => {
+                let node = self.inodes.adopt(parent, node);
+                Entry { attr: self.owner.of_node(&node), name_ttl: self.name_ttl(&node, since), attr_ttl: FOR_EVER }
+            }
+            Found::Branch(branch) => {
+                branch.tree().count();
+                self.entry(&branch, FOR_EVER)
+            }
+            Found::Root(root) => self.entry(&self.trees.plant(&root), NAME_TTL),
+        }
+    }
+
+    fn entry(&self, branch: &Branch, name_ttl: Duration) -> Entry {
+        Entry { attr: self.owner.of_branch(branch), name_ttl, attr_ttl: FOR_EVER }
+    }
+
+    /// Of all that is said of `.` and `..` the kernel takes the number and the type.
+    fn dot(&self, found: Found) -> Entry {
+        match found {
+            Found::Branch(branch) => self.entry(&branch, Duration::ZERO),
+            found => {
+                let node = Node::new(Place::Root, 0, self.mounted);
+                Entry {
+                    attr: self.owner.of_node(&Node { ino: found.ino(), ..node }),
+                    name_ttl: Duration::ZERO,
+                    attr_ttl: Duration::ZERO,
+                }
+            }
+        }
+    }
+
+    /// Where names were taken back since a node was looked for, it may be one that the kernel was told of before it knew the name: then the name is
+    /// good for this once.
+    fn name_ttl(&self, node: &Node, since: Option<u64>) -> Duration {
+        match &node.place {
+            Place::Slice(_) if since.is_none() => FOR_EVER,
+            Place::Slice(_) => NAME_TTL,
+            Place::Names { prefix } if !prefix.is_empty() => ABOVE_NAMES_TTL,
+            _ if since.is_some_and(|since| since != self.taken_back()) => Duration::ZERO,
+            Place::Blob(_) if self.layout.is_native() => NOT_NATIVE_TTL,
             _ => FOR_EVER,
-        };
-        Entry { attr: self.attr(node), name_ttl, attr_ttl: FOR_EVER }
+        }
     }
 
     fn taken_back(&self) -> u64 {
         self.taken_back.load(Ordering::Acquire)
     }
+}
 
-    fn attr(&self, node: &Node) -> FileAttr {
-        let kind = node.place.kind();
-        let (perm, nlink) = match kind {
-            FileType::Directory => (0o555, 2),
-            FileType::Symlink => (0o777, 1),
-            _ => (0o444, 1),
-        };
-        FileAttr {
-            ino: INodeNo(node.ino),
-            size: node.size,
-            blocks: node.size.div_ceil(512),
-            atime: node.modified,
-            mtime: node.modified,
-            ctime: node.modified,
-            crtime: node.modified,
-            kind,
-            perm,
-            nlink,
-            uid: self.owner.0,
-            gid: self.owner.1,
-            rdev: 0,
-            blksize: BLOCK_SIZE,
-            flags: 0,
-        }
+/// Ids are ASCII, keys and names are UTF-8, so nothing else can be here. What is no name at all the kernel does not ask for.
+fn spelled(name: &OsStr) -> Result<&str, FsError> {
+    match name.to_str() {
+        _ if name.len() > NAME_MAX => Err(FsError::NameTooLong),
+        None | Some("" | "." | "..") => Err(FsError::NoEntry),
+        Some(name) if name.contains('/') => Err(FsError::NoEntry),
+        Some(name) => Ok(name),
     }
 }
 

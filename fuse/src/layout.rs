@@ -15,9 +15,11 @@ use crate::found::Found;
 use crate::listing::Item;
 use crate::node::{LOCAL_NAME, Node, Place};
 use crate::trees::Trees;
+use recent::Recent;
 
 mod names;
 mod origins;
+mod recent;
 
 pub(crate) use names::Segment;
 pub(crate) use origins::listed;
@@ -34,6 +36,7 @@ pub(crate) struct Layout {
     native: AtomicBool,
     /// The origins of which it was said that they cannot be listed.
     unlisted: Mutex<HashSet<String>>,
+    recent: Recent,
 }
 
 /// What a directory has.
@@ -42,12 +45,15 @@ pub(crate) enum Contents {
     /// Of the directory among names that names with this prefix are in.
     Names(Vec<Segment>),
     /// Page by page of an origin.
-    Pages { origin: String, prefix: String },
+    Pages {
+        origin: String,
+        prefix: String,
+    },
 }
 
 impl Layout {
     pub fn new(swarm: Swarm, trees: Arc<Trees>, mounted: SystemTime) -> Self {
-        Self { swarm, trees, mounted, native: AtomicBool::new(false), unlisted: Mutex::default() }
+        Self { swarm, trees, mounted, native: AtomicBool::new(false), unlisted: Mutex::default(), recent: Recent::default() }
     }
 
     pub fn set_native(&self) {

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use crate::adapter::{Adapter, THREADS};
 use crate::fs::HerringFs;
 use crate::mountpoint::{self, detach, mount_id};
-use crate::recall::Recall;
 use crate::native::Bind;
 use crate::readers::Readers;
+use crate::recall::Recall;
 use crate::waiting::Waiting;
 use crate::{freshness, pages};
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuser::FileType;
-use herring_blob::{BlobId, ByteRange, ContentId, ObjectRef};
+use herring_blob::{BlobId, ContentId, ObjectRef};
 use herring_swarm::{Content, Listed, Source};
 use tokio::sync::OnceCell;
 
@@ -115,7 +115,9 @@ impl Place {
 
     pub fn kind(&self) -> FileType {
         match self {
-            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Names { .. } | Self::Local => FileType::Directory,
+            Self::Root | Self::Blobs | Self::Origins | Self::Prefix { .. } | Self::Names { .. } | Self::Local => {
+                FileType::Directory
+            }
             Self::Blob(_) | Self::Object(_) | Self::Slice(_) => FileType::RegularFile,
             Self::Link { .. } => FileType::Symlink,
         }
@@ -195,7 +197,7 @@ pub(crate) fn next_number(ino: u64) -> u64 {
 pub(crate) const LOCAL_NAME: &str = ".local";
 
 /// A file or directory. Immutable, but that a file is opened in the swarm when its first byte is wanted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub ino: u64,
     pub place: Place,
@@ -226,6 +228,12 @@ impl Seen {
 
     pub fn elapsed(&self) -> Duration {
         self.begin.elapsed().saturating_sub(Duration::from_secs(self.last.load(Relaxed)))
+    }
+}
+
+impl Clone for Seen {
+    fn clone(&self) -> Self {
+        Self { begin: self.begin, last: AtomicU64::new(self.last.load(Relaxed)) }
     }
 }
 

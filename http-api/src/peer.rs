@@ -147,5 +147,7 @@ pub enum MetaReply {
         /// Milliseconds since the origin said so.
         age_ms: u64,
     },
+    /// The peer waits for the origin and is well: ask again, for an answer that is no older than the first question.
+    Asking,
     Held,
 }

@@ -177,10 +177,10 @@ mod tests {
     #[test]
     fn a_wrong_line_is_told_in_one_sentence() {
         assert!(complaint("herring put").contains("<PATH>..."));
-        assert!(complaint("herring stat abc").contains("64 hexadecimal digits"));
+        assert!(complaint("herring explain abc").contains("64 hexadecimal digits"));
         assert!(complaint("herring node --listen here").contains("invalid socket address"));
         assert!(complaint("herring up --nods 3").contains("--nodes"));
-        for line in ["herring put", "herring stat abc", "herring up --nods 3", "herring node --listen here"] {
+        for line in ["herring put", "herring explain abc", "herring up --nods 3", "herring node --listen here"] {
             assert!(!complaint(line).contains('\n'), "{}", complaint(line));
         }
     }

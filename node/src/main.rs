@@ -14,6 +14,7 @@ mod output;
 mod parent;
 mod progress;
 mod signals;
+mod tree;
 mod up;
 
 use std::process::ExitCode;

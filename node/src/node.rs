@@ -75,6 +75,7 @@ impl Node {
         let engine = SwarmConfig { replicas: config.replicas, ..SwarmConfig::default() };
         let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        swarm.resume_jobs();
         let started = Arc::new(AtomicBool::new(false));
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone() });
         tasks.spawn(server.serve(Backends::of(api), stop.clone()));

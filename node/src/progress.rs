@@ -29,6 +29,17 @@ impl Progress {
 
     pub fn add(&self, bytes: usize) {
         self.bar.inc(bytes as u64);
+        self.appear();
+    }
+
+    /// Where somebody else counts, and learns of more as it goes on.
+    pub fn set(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.appear();
+    }
+
+    fn appear(&self) {
         if self.since.elapsed() > PATIENCE && !self.shown.swap(true, Ordering::Relaxed) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }

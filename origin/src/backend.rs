@@ -9,6 +9,7 @@ use herring_blob::ByteRange;
 use crate::directory::Directory;
 use crate::error::Fault;
 use crate::https::Site;
+use crate::hub::Hub;
 use crate::{ConfigError, OriginSpec, Page, azure, gcs, s3};
 
 /// What a backend says of a key.
@@ -71,6 +72,7 @@ const KINDS: &[(&str, Open)] = &[
     ("az", |spec| Ok(Arc::new(azure::open(spec)?))),
     ("https", |spec| Ok(Arc::new(Site::open(spec)?))),
     ("http", |spec| Ok(Arc::new(Site::open(spec)?))),
+    ("hf", |spec| Ok(Arc::new(Hub::open(spec)?))),
 ];
 
 /// The backend that the URL's scheme asks for.

@@ -50,17 +50,12 @@ impl<S: ObjectStore + PaginatedListStore> Bucket<S> {
     }
 
     fn fault(&self, error: Error) -> Fault {
-        match Fault::from(error) {
-            Fault::Unavailable(detail) if detail.contains(METADATA) => {
-                Fault::Denied(format!("no credentials were found: {}, or add ?anonymous=true to the URL of a public bucket ({detail})", self.hint))
-            }
-            fault => fault,
-        }
+        fault(error, self.hint)
     }
 
     /// What the store could not explain may be that the object is shorter now (416 from a server that ignores If-Match).
     async fn explain(&self, key: &str, version: &str, size: u64, error: Error) -> Fault {
-        let unexplained = matches!(error, Error::Generic { .. }) && !is_transport(&error);
+        let unexplained = matches!(error, Error::Generic { .. }) && !is_transport(&error) && !has_status(&error, "code: 5");
         if unexplained && self.head(key).await.is_ok_and(|now| now.version != version || now.size != size) {
             return Fault::Changed;
         }
@@ -151,6 +146,16 @@ fn name_below(below: &str, path: &Path) -> Option<String> {
     path.as_ref().strip_prefix(below).filter(|name| is_name(name)).map(str::to_owned)
 }
 
+fn fault(error: Error, hint: &str) -> Fault {
+    match Fault::from(error) {
+        Fault::Unavailable(detail) if detail.contains(METADATA) => {
+            let public = "or add ?anonymous=true to the URL of a public bucket";
+            Fault::Denied(format!("no credentials were found: {hint}, {public} ({detail})"))
+        }
+        fault => fault,
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         if let Some(Throttled(retry_after)) = causes(&error).find_map(|cause| cause.downcast_ref()) {
@@ -196,9 +201,8 @@ mod tests {
 
     #[test]
     fn missing_credentials_say_what_to_set() {
-        let bucket = Bucket::new(NoStore, String::new(), "set AWS_ACCESS_KEY_ID");
         let source = "Error performing PUT http://169.254.169.254/latest/api/token".into();
-        let fault = bucket.fault(Error::Generic { store: "S3", source });
+        let fault = fault(Error::Generic { store: "S3", source }, "set AWS_ACCESS_KEY_ID");
         assert!(matches!(fault, Fault::Denied(detail) if detail.contains("AWS_ACCESS_KEY_ID")));
     }
 

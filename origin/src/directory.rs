@@ -216,7 +216,9 @@ fn list_entry(real_root: &Path, directory: &Path, name: &str) -> Option<Listed> 
     let (path, name) = (directory.join(name), name.to_owned());
     let mut meta = fs::symlink_metadata(&path).ok()?;
     if meta.is_symlink() {
-        meta = Some(path.canonicalize().ok()?).filter(|real| real.starts_with(real_root)).and_then(|real| fs::metadata(real).ok())?;
+        meta = Some(path.canonicalize().ok()?)
+            .filter(|real| real.starts_with(real_root))
+            .and_then(|real| fs::metadata(real).ok())?;
     }
     if meta.is_dir() {
         return Some(Listed::Directory { name });

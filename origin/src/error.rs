@@ -24,7 +24,9 @@ pub enum ConfigError {
     Directory { name: String, path: String, why: String },
     #[error("origin {name:?} has no bucket: write {scheme}://BUCKET/PREFIX")]
     NoBucket { name: String, scheme: String },
-    #[error("origin {0:?} has a user or password in its URL: remove it and use the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN")]
+    #[error(
+        "origin {0:?} has a user or password in its URL: remove it and use the environment, such as AWS_ACCESS_KEY_ID or HF_TOKEN"
+    )]
     Credentials(String),
     #[error("origin {name:?} has an unknown or malformed option {option:?} in its URL: use {known}")]
     Option { name: String, option: String, known: String },

@@ -1,5 +1,5 @@
-use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::ClientConfigKey;
+use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 
 use crate::bucket::Bucket;
 use crate::cloud::{CLIENT, NO_RETRIES, allows_http, bad_option, bucket_of, prefix_of, rejected};

@@ -69,17 +69,14 @@ impl Site {
         self.client.request(method, url).header(header::ACCEPT_ENCODING, "identity")
     }
 
-    async fn head_url(&self, url: Url) -> Result<Response, Fault> {
-        let response = self.request(Method::HEAD, url).send().await?;
-        web::check(response.status(), response.headers()).map(|()| response)
-    }
-
     async fn head_object(&self, key: &str) -> Result<Found, Fault> {
-        let response = self.head_url(self.url(key, false)).await?;
+        let response = self.request(Method::HEAD, self.url(key, false)).send().await?;
         if is_directory(response.url()) {
             return Err(Fault::NotFound);
         }
-        let size = content_length(response.headers()).ok_or_else(|| Fault::Unusable("it does not say how long it is".to_owned()))?;
+        web::check(response.status(), response.headers())?;
+        let size =
+            content_length(response.headers()).ok_or_else(|| Fault::Unusable("it does not say how long it is".to_owned()))?;
         Ok(found(response.headers(), size))
     }
 
@@ -157,7 +154,8 @@ impl Backend for Site {
             return Err(Fault::Changed);
         }
         web::check(response.status(), response.headers())?;
-        let (given, whole) = given(&response).ok_or_else(|| Fault::Unusable("its answer does not say which bytes it has".to_owned()))?;
+        let (given, whole) =
+            given(&response).ok_or_else(|| Fault::Unusable("its answer does not say which bytes it has".to_owned()))?;
         if is_directory(response.url()) || whole != size || found(response.headers(), whole).version != version {
             return Err(Fault::Changed);
         }

@@ -23,7 +23,8 @@ pub(crate) struct Entry {
 impl Index {
     /// `None` where the answer is something else than an index: what it does not say is not made up.
     pub(crate) fn parse(directory: &Url, content_type: &str, body: &[u8]) -> Option<Self> {
-        let mut entries = if content_type.starts_with("application/json") { from_json(body) } else { from_html(directory, body) }?;
+        let mut entries =
+            if content_type.starts_with("application/json") { from_json(body) } else { from_html(directory, body) }?;
         entries.retain(|entry| is_name(&entry.name));
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         entries.dedup_by(|a, b| a.name == b.name);
@@ -103,10 +104,13 @@ fn links(page: &str) -> impl Iterator<Item = String> {
         let value = tag.split_once("href=")?.1;
         let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
         let link = value[1..].split_once(quote)?.0;
-        let link = ["&quot;=\"", "&#34;=\"", "&#39;='", "&#x27;='", "&lt;=<", "&gt;=>", "&amp;=&"].iter().fold(link.to_owned(), |link, pair| {
-            let (escaped, plain) = pair.split_once('=').expect("each has one");
-            link.replace(escaped, plain)
-        });
+        let link = ["&quot;=\"", "&#34;=\"", "&#39;='", "&#x27;='", "&lt;=<", "&gt;=>", "&amp;=&"].iter().fold(
+            link.to_owned(),
+            |link, pair| {
+                let (escaped, plain) = pair.split_once('=').expect("each has one");
+                link.replace(escaped, plain)
+            },
+        );
         Some(link)
     })
 }

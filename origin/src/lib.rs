@@ -14,6 +14,7 @@ mod error;
 mod gcs;
 mod hold;
 mod https;
+mod hub;
 mod index;
 mod key;
 mod metrics;

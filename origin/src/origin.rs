@@ -57,7 +57,13 @@ pub struct Origin {
 impl Origin {
     pub(crate) fn new(spec: &OriginSpec) -> Result<Self, ConfigError> {
         let backend = backend::open(spec)?;
-        Ok(Self { name: spec.name().into(), url: spec.plain_url().into(), ttl: spec.ttl(), backend, throttle: Arc::new(Throttle::new()) })
+        Ok(Self {
+            name: spec.name().into(),
+            url: spec.plain_url().into(),
+            ttl: spec.ttl(),
+            backend,
+            throttle: Arc::new(Throttle::new()),
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -204,86 +210,4 @@ impl fmt::Debug for Origin {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use futures_util::TryStreamExt;
-
-    use super::*;
-
-    /// An origin that answers no question but a read, and that with these parts; `None`: with silence from then on.
-    struct Quiet(&'static [Option<&'static str>]);
-
-    #[async_trait]
-    impl Backend for Quiet {
-        async fn head(&self, _: &str) -> Result<Found, Fault> {
-            std::future::pending().await
-        }
-
-        async fn read(&self, _: &str, _: &str, _: u64, _: ByteRange) -> Result<Body, Fault> {
-            if self.0.is_empty() {
-                return std::future::pending().await;
-            }
-            let part = |part: Option<&'static str>| async move {
-                match part {
-                    Some(part) => Ok(Bytes::from(part)),
-                    None => std::future::pending().await,
-                }
-            };
-            Ok(stream::iter(self.0.iter().copied()).then(part).boxed())
-        }
-
-        async fn list(&self, _: &str) -> Result<Vec<Listed>, Fault> {
-            std::future::pending().await
-        }
-    }
-
-    fn origin(parts: &'static [Option<&'static str>]) -> Origin {
-        Origin { name: "quiet".into(), url: "silent://".into(), ttl: Duration::ZERO, backend: Arc::new(Quiet(parts)) }
-    }
-
-    fn object() -> ObjectRef {
-        ObjectRef { origin: "quiet".into(), key: "k".into(), version: "v".into(), size: 3 }
-    }
-
-    fn timed_out(op: &'static str) -> OriginError {
-        OriginError::TimedOut { origin: "quiet".into(), key: "k".into(), op, seconds: 60 }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_ends_at_the_deadline() {
-        let (origin, object) = (origin(&[]), object());
-        assert_eq!(origin.head("k").await, Err(timed_out("head")));
-        assert_eq!(origin.read(&object, ByteRange::new(0, 1)).await.err(), Some(timed_out("read")));
-        assert_eq!(origin.read(&object, ByteRange::new(0, 0)).await.err(), Some(timed_out("read")));
-        assert_eq!(origin.list("k").await, Err(timed_out("list")));
-    }
-
-    /// The clock is paused, so it tells exactly how long was waited.
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_falls_silent_ends_at_the_same_deadline() {
-        let started = tokio::time::Instant::now();
-        let mut parts = origin(&[Some("he"), None]).read(&object(), ByteRange::new(0, 3)).await.unwrap();
-        assert_eq!(parts.try_next().await, Ok(Some("he".into())));
-        tokio::time::sleep(DEADLINE / 2).await;
-        assert_eq!(parts.try_next().await, Err(timed_out("read")));
-        assert_eq!(started.elapsed(), DEADLINE);
-        assert_eq!(parts.try_next().await, Ok(None), "an error is the end");
-    }
-
-    #[tokio::test]
-    async fn a_body_of_another_length_is_an_error() {
-        let read = async |parts| {
-            let mut body = origin(parts).read(&object(), ByteRange::new(0, 3)).await.unwrap();
-            let mut shown = String::new();
-            while let Some(part) = body.try_next().await.map_err(|error| error.kind())? {
-                shown.push_str(std::str::from_utf8(&part).unwrap());
-                assert!("her".starts_with(&shown), "{shown}");
-            }
-            Ok(shown)
-        };
-        assert_eq!(read(&[Some("he"), Some(""), Some("r")]).await, Ok("her".to_owned()));
-        for parts in [&[Some("he")][..], &[Some("herr")], &[Some("he"), Some("rr")], &[Some("her"), Some("r")], &[Some("")]] {
-            assert_eq!(read(parts).await, Err("unavailable"), "{parts:?}");
-        }
-    }
-}
+mod tests;

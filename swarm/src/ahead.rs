@@ -117,7 +117,7 @@ impl Swarm {
     }
 
     /// Whether the chunk landed on the disk. Of the readers' memory only half is for what nobody waits for yet.
-    async fn fetch_ahead(&self, content: &Content, chunk: u32, until: u32) -> bool {
+    pub(crate) async fn fetch_ahead(&self, content: &Content, chunk: u32, until: u32) -> bool {
         let length = content.geometry().chunk_range(chunk).len();
         let Ok(_share) = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await else { return false };
         let landed = self.launch(content, chunk, Want { first: 0, until }, Role::Reader).landed().await;

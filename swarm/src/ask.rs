@@ -1,6 +1,6 @@
 //! One question for a chunk. Its pieces land as they come.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,7 +113,7 @@ impl Flight {
     }
 
     async fn land_all(&self, body: &mut ChunkStream, share: &Arc<Share>) -> Result<Chunk, Useless> {
-        let digests = body.digests().cloned();
+        let (pieces, digests) = (self.content.geometry().pieces(self.chunk), body.digests().cloned());
         while let Some(piece) = body.next().await? {
             let word = match (&digests, piece.digest) {
                 (Some(digests), _) if !self.pilot.expects(digests) => {
@@ -123,8 +123,10 @@ impl Flight {
                 (None, Some(digest)) => Word::Told(digest),
                 (None, None) => return Err(Useless::Lied("a piece without its digest".into())),
             };
-            let landed =
-                self.pilot.land(piece.index, piece.bytes, word, share).map_err(|wrong| Useless::Lied(wrong.to_string()))?;
+            let landed = self
+                .pilot
+                .land(pieces, piece.index, piece.bytes, word, share)
+                .map_err(|wrong| Useless::Lied(wrong.to_string()))?;
             if let Some(chunk) = landed {
                 return Ok(chunk);
             }
@@ -166,8 +168,9 @@ impl Flight {
     /// Asks the origin for this chunk and those of its run, which are handed round by a task of their own.
     async fn question(&self, origin: &Origin, object: &ObjectRef) -> Result<Feed, OriginError> {
         let (whole, pieces) = (self.content.geometry().chunk_range(self.chunk), self.content.geometry().pieces(self.chunk));
-        let first = self.pilot.expect_origin(pieces);
-        let (run, feed) = self.claim_run();
+        let first = self.pilot.first_of_origin(pieces);
+        let claimed = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (run, feed) = claimed.unwrap_or_else(|| self.claim_run());
         let range = ByteRange::new(whole.start + u64::from(pieces.range(first).start), run.end());
         let body: Parts = origin.read(object, range).await?;
         let (tasks, stop) = (&self.swarm.0.tasks, self.swarm.0.stop.clone());
@@ -178,18 +181,18 @@ impl Flight {
     /// What another flight asked the origin for.
     async fn ask_run(&self, feed: Feed, share: &Arc<Share>) -> Answer {
         let Source::Object(object) = self.content.source() else { return self.not_from_origin("gives no blobs") };
-        self.pilot.expect_origin(self.content.geometry().pieces(self.chunk));
         self.land_fed(object, feed, share).await
     }
 
     async fn land_fed(&self, object: &ObjectRef, mut feed: Feed, share: &Arc<Share>) -> Answer {
+        let pieces = self.content.geometry().pieces(self.chunk);
         while let Some(fed) = feed.recv().await {
             let (index, bytes): (u32, Bytes) = match fed {
                 Ok(piece) => piece,
                 Err(error) => return self.origin_error(object, error),
             };
             fetched_bytes("origin", bytes.len() as u64);
-            if let Ok(Some(chunk)) = self.pilot.land(index, bytes, Word::Origin, share) {
+            if let Ok(Some(chunk)) = self.pilot.land(pieces, index, bytes, Word::Origin, share) {
                 self.fetched_from_origin(object, &chunk);
                 return Answer::Chunk(chunk);
             }

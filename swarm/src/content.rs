@@ -1,9 +1,10 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-use herring_blob::{ChunkDigest, ContentId, Geometry, Manifest, ObjectRef};
+use herring_blob::{BlobId, ChunkDigest, ContentId, Geometry, Manifest, ObjectRef};
 
 use crate::ahead::Ahead;
+use crate::profile::Trace;
 use crate::streams::Streams;
 
 /// Something opened: all that is needed to read any range of it. Cheap to clone; immutable, so it never goes stale.
@@ -18,6 +19,10 @@ struct Inner {
     modified: SystemTime,
     /// Who reads it where.
     streams: Mutex<Streams<Ahead>>,
+    /// The tree that it was opened as a part of.
+    tree: OnceLock<BlobId>,
+    /// Where reads of it are noted, as a part of something larger.
+    trace: OnceLock<Arc<Trace>>,
 }
 
 /// Where a content's truth is.
@@ -37,7 +42,15 @@ impl Content {
     }
 
     fn new(id: ContentId, geometry: Geometry, source: Source, modified: SystemTime) -> Self {
-        Self(Arc::new(Inner { id, geometry, source, modified, streams: Mutex::default() }))
+        Self(Arc::new(Inner {
+            id,
+            geometry,
+            source,
+            modified,
+            streams: Mutex::default(),
+            tree: OnceLock::new(),
+            trace: OnceLock::new(),
+        }))
     }
 
     pub fn id(&self) -> ContentId {
@@ -68,6 +81,21 @@ impl Content {
             Source::Blob(manifest) => manifest.digest(chunk),
             Source::Object(_) => None,
         }
+    }
+
+    /// The same as a part of a tree, whose boot profile its reads follow. The first tree that it was opened for stays.
+    pub fn of_tree(self, tree: BlobId) -> Self {
+        let _ = self.0.tree.set(tree);
+        self
+    }
+
+    pub(crate) fn tree(&self) -> Option<BlobId> {
+        self.0.tree.get().copied()
+    }
+
+    /// Where reads of it are noted; `begin` says where when it is read first.
+    pub(crate) fn trace(&self, begin: impl FnOnce() -> Arc<Trace>) -> &Trace {
+        self.0.trace.get_or_init(begin)
     }
 
     /// The readers of this content. The closure must not wait: every read of it passes here.

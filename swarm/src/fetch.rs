@@ -11,7 +11,7 @@ use crate::config::{AGAIN, FETCH_DEADLINE, MEMORY_DEADLINE};
 use crate::flight::Listed;
 use crate::landing::{Held, Landing, Pilot};
 use crate::memory::Share;
-use crate::run::Feed;
+use crate::run::{Feed, Run};
 use crate::{Content, ReadError, Source, Swarm, Tried};
 
 /// For whom a chunk is fetched.
@@ -33,6 +33,8 @@ pub(crate) struct Flight {
     pub pilot: Pilot,
     /// What another flight brings of it.
     pub feed: Mutex<Option<Feed>>,
+    /// What this one is to ask the origin for.
+    pub run: Mutex<Option<(Run, Feed)>>,
 }
 
 /// What the first asker of a chunk wants of it, and behind it.
@@ -92,8 +94,8 @@ impl Swarm {
     ) -> (Arc<Landing>, impl Future<Output = ()> + use<>) {
         let landing = Landing::new(want.first);
         let pilot = Pilot::new(Arc::clone(&landing), listed, interrupted(content, chunk));
-        let (swarm, content, feed) = (self.clone(), content.clone(), Mutex::new(feed));
-        (landing, Flight { swarm, content, chunk, want, role, pilot, feed }.fly())
+        let (swarm, content, feed, run) = (self.clone(), content.clone(), Mutex::new(feed), Mutex::default());
+        (landing, Flight { swarm, content, chunk, want, role, pilot, feed, run }.fly())
     }
 
     /// Whether a chunk is on this node's disk.

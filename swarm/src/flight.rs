@@ -64,7 +64,15 @@ impl<K: Eq + Hash + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Fl
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let answer = self.launch(key, |listed| {
+        self.begin(key, start).await.ok()
+    }
+
+    /// The same without waiting: the flight goes on whether or not anybody waits for its answer.
+    pub fn begin<F>(self: &Arc<Self>, key: K, start: impl FnOnce() -> F) -> Answer<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.launch(key, |listed| {
             let (sender, receiver) = oneshot::channel();
             let work = start();
             let flight = async move {
@@ -73,8 +81,7 @@ impl<K: Eq + Hash + Clone + Send + 'static, T: Clone + Send + Sync + 'static> Fl
                 let _ = sender.send(answer);
             };
             (receiver.shared(), flight)
-        });
-        answer.await.ok()
+        })
     }
 }
 

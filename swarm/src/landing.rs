@@ -266,21 +266,28 @@ impl Pilot {
         }
     }
 
-    /// From now on pieces are taken as they come from the origin, in order. Which is the first that is missing. What a peer said in front
-    /// of all of them is forgotten, with what came on its word.
-    pub fn expect_origin(&self, pieces: Pieces) -> u32 {
-        let mut coming = self.coming();
-        let kept = coming.take().map(|coming| coming.arrival).filter(|arrival| arrival.expected().is_none());
-        let arrival = kept.unwrap_or_else(|| Arrival::hashing(pieces));
-        let first = (0..pieces.count()).find(|index| !arrival.has(*index)).unwrap_or(0);
-        *coming = Some(Coming { arrival, from_origin: true });
-        first
+    /// The piece from which on the origin is to be asked, up to the end: the first that is missing. What comes on the word of a peer who said
+    /// in front what all of them are does not count.
+    pub fn first_of_origin(&self, pieces: Pieces) -> u32 {
+        let coming = self.coming();
+        let kept = coming.as_ref().map(|coming| &coming.arrival).filter(|arrival| arrival.expected().is_none());
+        kept.and_then(|arrival| (0..pieces.count()).find(|index| !arrival.has(*index))).unwrap_or(0)
     }
 
     /// Takes a piece and shows it. The chunk, once all have landed. A piece on a word that another's has replaced since is refused: it
     /// would be judged by the wrong digests.
-    pub fn land(&self, index: u32, bytes: Bytes, word: Word<'_>, share: &Arc<Share>) -> Result<Option<Chunk>, WrongPiece> {
+    pub fn land(
+        &self,
+        pieces: Pieces,
+        index: u32,
+        bytes: Bytes,
+        word: Word<'_>,
+        share: &Arc<Share>,
+    ) -> Result<Option<Chunk>, WrongPiece> {
         let mut coming = self.coming();
+        if word == Word::Origin {
+            begin_of_origin(&mut coming, pieces);
+        }
         let arrival = coming.as_mut().map(|coming| &mut coming.arrival).ok_or(WrongPiece(index))?;
         if arrival.expected() != word.digests() {
             return Err(WrongPiece(index));
@@ -308,6 +315,12 @@ impl Pilot {
         // A piece has landed or not, whatever panicked.
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The origin gives pieces itself: what a peer said in front of all of them is forgotten, with what came on its word.
+fn begin_of_origin(coming: &mut Option<Coming>, pieces: Pieces) {
+    let kept = coming.take().map(|coming| coming.arrival).filter(|arrival| arrival.expected().is_none());
+    *coming = Some(Coming { arrival: kept.unwrap_or_else(|| Arrival::hashing(pieces)), from_origin: true });
 }
 
 impl Drop for Pilot {

@@ -1,19 +1,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use herring_blob::{BlobId, Geometry, Manifest};
+use herring_blob::{BlobId, Manifest};
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
-use herring_origin::{Listed, ObjectInfo, Origin, OriginError};
 use herring_ring::Point;
 use herring_store::{Description, WriteError};
 
 use crate::candidates::Candidate;
 use crate::config::SMALL_DEADLINE;
-use crate::{Content, OpenError, Source, Swarm, Tried};
+use crate::{Content, OpenError, Swarm, Tried};
 
 impl Swarm {
     /// Opens a blob: its manifest from this node's disk, else from its owners, else from whoever may have it.
@@ -91,82 +90,5 @@ impl Swarm {
         let not_kept = |error| tracing::debug!(id = %manifest.id(), %error, "a manifest was not kept");
         let modified = created.map_err(not_kept).unwrap_or_else(|()| SystemTime::now());
         Content::blob(manifest, modified)
-    }
-
-    /// Opens the present version of an origin's object.
-    pub async fn open_object(&self, origin: &str, key: &str) -> Result<Content, OpenError> {
-        let name = (origin.to_owned(), key.to_owned());
-        let from = self.origin(origin)?;
-        if let Some((at, content)) = self.0.objects.get(&name)
-            && at.elapsed() < from.ttl()
-        {
-            return Ok(content);
-        }
-        let info = from.head(key).await.map_err(|error| open_error(origin, key, error))?;
-        let content = self.object_content(info)?;
-        self.0.objects.insert(name, (Instant::now(), content.clone()));
-        Ok(content)
-    }
-
-    /// After it changed: the next open asks the origin.
-    pub fn forget_object(&self, origin: &str, key: &str) {
-        self.0.objects.remove(&(origin.to_owned(), key.to_owned()));
-    }
-
-    pub(crate) fn forget_content(&self, content: &Content) {
-        if let Source::Object(object) = content.source() {
-            self.forget_object(&object.origin, &object.key);
-        }
-    }
-
-    /// How long what an origin says of an object or a directory is believed; of one that is not configured, nothing.
-    pub fn origin_ttl(&self, origin: &str) -> Duration {
-        self.0.origins.get(origin).map_or(Duration::ZERO, Origin::ttl)
-    }
-
-    fn object_content(&self, info: ObjectInfo) -> Result<Content, OpenError> {
-        let (origin, key, size) = (&info.object.origin, &info.object.key, info.object.size);
-        let too_large =
-            || OpenError::InvalidKey { detail: format!("{origin}/{key} has {size} bytes, more than can be cut into chunks") };
-        let geometry = Geometry::new(info.object.size, self.0.config.chunk_size).ok_or_else(too_large)?;
-        Ok(Content::object(info.object, geometry, info.modified))
-    }
-
-    /// One level of an origin's keys below `prefix`.
-    pub async fn list_origin(&self, origin: &str, prefix: &str) -> Result<Vec<Listed>, OpenError> {
-        let (from, mut listed, mut token) = (self.origin(origin)?, Vec::new(), None);
-        loop {
-            let page = from.list(prefix, token.as_deref()).await.map_err(|error| open_error(origin, prefix, error))?;
-            listed.extend(page.entries);
-            token = page.next;
-            if token.is_none() {
-                return Ok(listed);
-            }
-        }
-    }
-
-    pub(crate) fn origin(&self, name: &str) -> Result<&Origin, OpenError> {
-        let known = || self.0.origins.names().collect::<Vec<_>>().join(", ");
-        let unknown = || OpenError::NoOrigin { origin: name.to_owned(), known: known() };
-        self.0.origins.get(name).ok_or_else(unknown)
-    }
-}
-
-fn open_error(origin: &str, key: &str, error: OriginError) -> OpenError {
-    let what = format!("{origin}/{key}");
-    let detail = error.to_string();
-    let mut tried = Tried::default();
-    let origin = format!("origin {origin}");
-    tried.note(&origin, detail.strip_prefix(&origin).unwrap_or(&detail).trim_start());
-    match error {
-        OriginError::NotFound { .. } => OpenError::NotFound { what, tried },
-        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::Unlisted { .. } => {
-            OpenError::InvalidKey { detail }
-        }
-        OriginError::Denied { .. } => OpenError::Denied { detail },
-        OriginError::Changed { .. }
-        | OriginError::Unavailable { .. }
-        | OriginError::Throttled { .. }
-        | OriginError::TimedOut { .. } => OpenError::Unavailable { what, tried },
     }
 }

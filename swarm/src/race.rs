@@ -1,7 +1,7 @@
 //! Who is asked for a chunk, in which order, and when the next is asked as well.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -69,7 +69,12 @@ impl Flight {
         let holders = swarm.candidates(view, point).by_nearness(view, &swarm.0.health).into_iter();
         let holders: Vec<_> = holders.filter(|one| !owners.contains(one) && !lately.contains(one)).map(Giver::Holder).collect();
         let origin = [Giver::Origin(object.clone())];
-        let fed = self.feed.lock().ok().and_then(|mut feed| feed.take()).map(Giver::Run);
+        let fed = self.feed.lock().unwrap_or_else(PoisonError::into_inner).take().map(Giver::Run);
+        if owners.is_empty() && fed.is_none() {
+            // Before anyone asks for the others one by one.
+            let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+            run.get_or_insert_with(|| self.claim_run());
+        }
         let asked = fed.into_iter().chain(owners.into_iter().map(Giver::Peer));
         let asked = asked.chain(lately.into_iter().map(Giver::Holder));
         match swarm.0.health.origin_failed_lately(&object.origin) {
@@ -95,13 +100,14 @@ impl Flight {
         view.get(id).is_some() && !view.suspect(id) && !self.swarm.0.health.failed_lately(id)
     }
 
-    /// Those who owned the chunk before the last change of members, for a while after it: they may have it, and the origin need not give
-    /// it a second time.
+    /// For a while after a change of members: those who owned the chunk before it, which are the other owners and the next on the walk. They may
+    /// have it, and the origin need not give it a second time.
     fn lately_owners(&self, view: &View, point: Point) -> Vec<Candidate> {
-        let Some(before) = self.swarm.view_before() else { return Vec::new() };
-        let owners = self.swarm.candidates(&before, point).owners.into_iter();
-        let others = owners.filter(|one| !self.swarm.is_me(view, one) && self.is_well(view, &one.id));
-        others.take(LATELY_OWNERS).collect()
+        if !self.swarm.ring_changed_lately() {
+            return Vec::new();
+        }
+        let (owners, others) = self.swarm.candidates(view, point).peers(view.me());
+        owners.into_iter().chain(others).filter(|one| self.is_well(view, &one.id)).take(LATELY_OWNERS).collect()
     }
 
     /// Whether, as far as this node knows, it is the one who asks the origin for this chunk on behalf of all.

@@ -35,6 +35,7 @@ impl Swarm {
 
     /// The entry of something that is being read. Of something complete nothing need be sent for.
     fn noted(&self, content: &Content, range: ByteRange) -> Option<Entry> {
+        self.trace(content, range);
         let entry = self.0.store.get(&content.id());
         if !entry.as_ref().is_some_and(Entry::is_complete) {
             self.note(content, range);
@@ -97,6 +98,7 @@ impl Swarm {
             cursor.ahead.aim(self, content, rest.intersect(ByteRange::at(whole.end, self.0.config.read_ahead)));
         }
         let until = content.geometry().chunks_in(cursor.left).end;
+        self.trace(content, piece);
         let bytes = self.read_part(content, chunk, piece, until).await?;
         cursor.left.start = piece.end;
         Ok(Some(bytes))

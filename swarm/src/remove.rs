@@ -37,6 +37,7 @@ impl Swarm {
         self.0.removals.fetch_add(1, Ordering::Relaxed);
         self.0.store.remove(&id.into()).await?;
         self.0.unkept.retain(|(content, _), _| *content != id.into());
+        self.0.trees.forget(&id);
         let _ = self.0.deletions.send(id);
         Ok(())
     }

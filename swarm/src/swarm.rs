@@ -6,7 +6,7 @@ use herring_blob::{BlobId, ContentId};
 use herring_gossip::View;
 use herring_http_api::client::{Ask, PeerClient};
 use herring_origin::Origins;
-use herring_ring::Point;
+use herring_ring::{Epoch, Point};
 use herring_store::{Store, Usage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -19,8 +19,14 @@ use crate::candidates::{Candidate, Candidates};
 use crate::config::LATELY;
 use crate::flight::{Answer, Flights};
 use crate::health::Health;
+use crate::jobs::Jobs;
 use crate::landing::{Held, Landing};
 use crate::memory::Memory;
+use crate::meta::Meta;
+use crate::names::Names;
+use crate::pins::Pins;
+use crate::profile::Traces;
+use crate::trees::Trees;
 use crate::{Content, OpenError, SwarmConfig};
 
 /// The engine of one node. Cheap to clone.
@@ -32,7 +38,8 @@ pub(crate) struct Inner {
     pub store: Store,
     pub peers: PeerClient,
     pub view: watch::Receiver<Arc<View>>,
-    pub views: Mutex<Views>,
+    /// The ring's epoch as this node was told it last, and when it changed.
+    pub ring: Mutex<(Epoch, Instant)>,
     pub origins: Origins,
     pub health: Health,
     pub memory: Memory,
@@ -47,20 +54,20 @@ pub(crate) struct Inner {
     pub verifications: Arc<Flights<BlobId, ()>>,
     /// Held by the verification whose turn it is.
     pub verifying: tokio::sync::Mutex<()>,
-    pub objects: Cache<(String, String), (Instant, Content)>,
+    pub meta: Meta,
+    pub names: Names,
+    pub trees: Trees,
     pub deletions: broadcast::Sender<BlobId>,
     /// How many blobs were removed here: who asked for a manifest before a removal must not keep it after.
     pub removals: AtomicU64,
+    pub jobs: Jobs,
+    pub pins: Pins,
+    /// What is being written down of first reads.
+    pub traces: Traces,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
     /// For what a mount's threads begin, which belong to no runtime.
     pub runtime: Handle,
-}
-
-/// The views that this node has had: the present one, as far as it was told, and the one before the last change of the ring.
-pub(crate) struct Views {
-    now: Arc<View>,
-    before: Option<(Instant, Arc<View>)>,
 }
 
 /// A blob of which this node knows the manifest.
@@ -86,8 +93,6 @@ impl Weighter<(ContentId, u32), Held> for Bytes {
 const UNKEPT_CHUNKS: usize = 64;
 /// Which part of the readers' memory they may take: a quarter, 64 MiB.
 const UNKEPT_SHARE: u64 = 4;
-/// Objects whose metadata is remembered for its short time to live.
-const OBJECTS_REMEMBERED: usize = 10_000;
 /// Deletions that a slow listener may be behind before it is told that it missed some.
 const DELETIONS_BEHIND: usize = 1024;
 
@@ -96,7 +101,7 @@ impl Swarm {
     /// the runtime that will run it.
     pub fn new(config: SwarmConfig, store: Store, peers: PeerClient, view: watch::Receiver<Arc<View>>, origins: Origins) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let now = view.borrow().clone();
+        let epoch = view.borrow().epoch();
         Self(Arc::new(Inner {
             memory: Memory::new(config.memory),
             put_memory: Memory::new(config.put_memory),
@@ -107,11 +112,16 @@ impl Swarm {
             manifests: Flights::new(tasks.clone(), stop.clone()),
             verifications: Flights::new(tasks.clone(), stop.clone()),
             verifying: tokio::sync::Mutex::new(()),
-            objects: Cache::new(OBJECTS_REMEMBERED),
+            meta: Meta::new(&tasks, &stop),
+            names: Names::new(&tasks, &stop),
+            trees: Trees::new(&tasks, &stop),
             deletions: broadcast::channel(DELETIONS_BEHIND).0,
             removals: AtomicU64::new(0),
-            views: Mutex::new(Views { now, before: None }),
+            ring: Mutex::new((epoch, Instant::now())),
+            traces: Traces::default(),
             health: Health::default(),
+            jobs: Jobs::default(),
+            pins: Pins::load(store.records()),
             config,
             store,
             peers,
@@ -157,31 +167,35 @@ impl Swarm {
     /// Forgets what is only about members that left: their connections and how they behaved. Called when the view changed.
     pub fn view_changed(&self) {
         let view = self.view();
-        let mut views = self.views();
-        if views.now.epoch() != view.epoch() {
-            let before = std::mem::replace(&mut views.now, Arc::clone(&view));
-            views.before = Some((Instant::now(), before));
+        let mut ring = self.ring();
+        if ring.0 != view.epoch() {
+            *ring = (view.epoch(), Instant::now());
         }
-        drop(views);
+        drop(ring);
         self.0.health.retain(|id| view.get(id).is_some());
+        self.0.meta.health.retain(|id| view.get(id).is_some());
         self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
+        self.repair_names_soon();
     }
 
-    /// The view before the last change of the ring, for a while after it.
-    pub(crate) fn view_before(&self) -> Option<Arc<View>> {
-        let views = self.views();
-        views.before.as_ref().filter(|(at, _)| at.elapsed() < LATELY).map(|(_, view)| Arc::clone(view))
+    /// Whether owners may not have yet what former owners have.
+    pub(crate) fn ring_changed_lately(&self) -> bool {
+        self.ring().1.elapsed() < LATELY
     }
 
-    fn views(&self) -> MutexGuard<'_, Views> {
-        // Both are replaced whole.
-        self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ring(&self) -> MutexGuard<'_, (Epoch, Instant)> {
+        // Replaced whole.
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops puts that nobody has continued for `idle`, and what is in memory for want of room. Called from time to time.
+    /// Drops puts that nobody has continued for `idle`, what is in memory for want of room, leases that ended and jobs that ended long
+    /// ago. Called from time to time.
     pub async fn sweep(&self, idle: std::time::Duration) {
         self.0.unkept.clear();
         self.0.store.sweep_uploads(idle).await;
+        self.sweep_pins().await;
+        self.sweep_jobs().await;
+        self.repair_names_soon();
     }
 
     /// Ends what is under way. Readers that still wait get an error.

@@ -4,11 +4,16 @@ use fuser::Errno;
 use herring_blob::ObjectRef;
 
 use super::*;
-use crate::node::{LOCAL_NAME, ORIGINS};
+use crate::node::{LOCAL_NAME, NAMES, ORIGINS};
+use fuser::FileType;
 use rig::{CHUNK, ORIGIN, REFUSING, Rig, pattern};
 
+#[path = "../../tests/mount/plant.rs"]
+mod plant;
 #[path = "../../tests/mount/rig.rs"]
 mod rig;
+
+mod names;
 
 fn rig() -> (Rig, HerringFs) {
     let rig = Rig::new();
@@ -26,11 +31,23 @@ async fn walk(fs: &HerringFs, path: &str) -> Result<Entry, Errno> {
     Ok(found.unwrap())
 }
 
-async fn names(fs: &HerringFs, ino: u64) -> Vec<String> {
-    let handle = fs.open_directory();
-    let listing = fs.listing(ino, handle, 0).await.unwrap();
+/// All of a directory, as a reader gets it part by part: by name, the offset of what follows and what it is.
+async fn items(fs: &HerringFs, ino: u64) -> Vec<(String, u64, Found)> {
+    let (handle, mut items) = (fs.open_directory(), Vec::new());
+    let mut offset = 0;
+    loop {
+        let part = fs.listing(ino, handle, offset).await.unwrap();
+        let before = items.len();
+        items.extend(part.items().map(|(next, name, found)| (name.to_owned(), next, found)));
+        let Some((_, next, _)) = items[before..].last() else { break };
+        offset = *next;
+    }
     fs.close_directory(handle);
-    listing.from(0).map(|(_, item)| item.name.clone()).collect()
+    items
+}
+
+async fn names(fs: &HerringFs, ino: u64) -> Vec<String> {
+    items(fs, ino).await.into_iter().map(|(name, ..)| name).collect()
 }
 
 /// All that a reader with a buffer of `len` gets.
@@ -48,7 +65,7 @@ async fn read_all(fs: &HerringFs, ino: u64, len: u32) -> Vec<u8> {
 #[tokio::test]
 async fn the_tree_has_its_fixed_directories() {
     let (_rig, fs) = rig();
-    assert_eq!(names(&fs, ROOT).await, [".", "..", "blobs", "origins"]);
+    assert_eq!(names(&fs, ROOT).await, [".", "..", "blobs", "names", "origins"]);
     assert_eq!(names(&fs, ORIGINS).await, [".", "..", ORIGIN, REFUSING]);
     assert_eq!(names(&fs, BLOBS).await, [".", ".."]);
     let (attr, _) = fs.getattr(BLOBS).unwrap();
@@ -147,13 +164,20 @@ async fn every_name_is_believed_for_ever() {
 
 /// What `readdirplus` tells of a directory: by name, size and inode.
 async fn entered(fs: &HerringFs, ino: u64) -> BTreeMap<String, FileAttr> {
-    let listing = fs.listing(ino, fs.open_directory(), 0).await.unwrap();
-    let mut all = BTreeMap::new();
-    fs.enter_all(ino, &listing, 0, |_, name, entry| {
-        all.insert(name.to_owned(), entry.attr);
-        false
-    });
-    all
+    let (handle, mut all) = (fs.open_directory(), BTreeMap::new());
+    let mut offset = 0;
+    loop {
+        let part = fs.listing(ino, handle, offset).await.unwrap();
+        let before = all.len();
+        fs.enter_all(ino, &part, |next, name, entry| {
+            all.insert(name.to_owned(), entry.attr);
+            offset = next;
+            false
+        });
+        if all.len() == before {
+            return all;
+        }
+    }
 }
 
 #[tokio::test]
@@ -181,9 +205,9 @@ async fn an_entry_without_room_is_not_counted() {
         rig.write(key, b"x");
     }
     let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
-    let listing = fs.listing(root, fs.open_directory(), 0).await.unwrap();
+    let part = fs.listing(root, fs.open_directory(), 2).await.unwrap();
     let mut seen = Vec::new();
-    fs.enter_all(root, &listing, 2, |next, name, entry| {
+    fs.enter_all(root, &part, |next, name, entry| {
         seen.push((next, name.to_owned(), entry.attr.ino.0));
         name == "b"
     });
@@ -199,10 +223,10 @@ async fn a_listing_stays_as_it_was_until_it_begins_again() {
     rig.write("a", b"x");
     let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
     let handle = fs.open_directory();
-    let count = async |offset| fs.listing(root, handle, offset).await.unwrap().from(0).count();
+    let count = async |offset| fs.listing(root, handle, offset).await.unwrap().items().count();
     assert_eq!(count(0).await, 3);
     rig.write("b", b"x");
-    assert_eq!(count(3).await, 3);
+    assert_eq!(count(1).await, 2);
     assert_eq!(count(0).await, 4);
 }
 
@@ -222,10 +246,12 @@ async fn a_deleted_blob_is_gone() {
 async fn what_was_listed_before_a_name_was_taken_back_is_not_believed_for_long() {
     let (rig, fs) = rig();
     rig.put(b"listed").await;
-    let listing = fs.listing(BLOBS, fs.open_directory(), 0).await.unwrap();
+    let handle = fs.open_directory();
+    fs.listing(BLOBS, handle, 0).await.unwrap();
+    let part = fs.listing(BLOBS, handle, 2).await.unwrap();
     let ttl = || {
         let mut ttl = None;
-        fs.enter_all(BLOBS, &listing, 2, |_, _, entry| ttl.replace(entry.name_ttl).is_some());
+        fs.enter_all(BLOBS, &part, |_, _, entry| ttl.replace(entry.name_ttl).is_some());
         ttl.unwrap()
     };
     assert_eq!(ttl(), FOR_EVER);
@@ -329,7 +355,7 @@ async fn an_origin_that_does_not_answer_changes_nothing() {
     let (rig, fs) = rig();
     let root = walk(&fs, &format!("origins/{REFUSING}")).await.unwrap().attr.ino.0;
     let object = ObjectRef { origin: REFUSING.into(), key: "f".into(), version: "1".into(), size: 1 };
-    fs.enter(root, Node::new(Place::Object(object), 1, SystemTime::UNIX_EPOCH), 0);
+    fs.enter(root, Found::Node(Node::new(Place::Object(object), 1, SystemTime::UNIX_EPOCH)), Some(0));
     let [directory] = &fs.known_directories(REFUSING)[..] else { panic!("it is known") };
     assert_eq!(fs.stale(directory).await.len(), 0);
     drop(rig);
@@ -363,6 +389,6 @@ async fn natively_read_blobs_are_links_to_files_of_the_store() {
     assert_eq!(entered(&fs, BLOBS).await[&id.to_string()], link.attr);
     assert!(read_all(&fs, file.ino.0, CHUNK).await == bytes, "who had it open before goes on");
     assert_eq!(fs.readlink(file.ino.0).unwrap_err().errno(), Errno::EINVAL);
-    assert_eq!(names(&fs, ROOT).await, [".", "..", "blobs", "origins"]);
+    assert_eq!(names(&fs, ROOT).await, [".", "..", "blobs", "names", "origins"]);
     assert_eq!(walk(&fs, LOCAL_NAME).await.unwrap().attr.kind, FileType::Directory);
 }

@@ -36,7 +36,7 @@ pub(crate) struct Segment {
 impl Layout {
     /// There can be both `a` and `a/b`: then `a` is what it points at, and the mount does not show the other.
     pub(super) async fn find_name(&self, prefix: &str, segment: &str) -> Result<Found, FsError> {
-        if is_hidden(prefix, segment) || segment.is_empty() || segment.contains('/') {
+        if is_hidden(prefix, segment) {
             return Err(FsError::NoEntry);
         }
         let name = Place::key(prefix, segment);
@@ -99,9 +99,10 @@ impl Layout {
 
     /// What some of the names are, from `offset` on: trees are opened for that.
     pub async fn look_into(&self, prefix: &str, whole: &Whole<Segment>, offset: u64) -> Vec<(u64, String, Found)> {
-        let some: Vec<_> = whole.from(offset).take(LOOKED_INTO).collect();
+        let some: Vec<_> = whole.from(offset).take(LOOKED_INTO).map(|(next, segment)| (next, segment.clone())).collect();
         let found = some.into_iter().map(|(next, segment)| async move {
-            (next, segment.name.clone(), self.segment(prefix, segment).await)
+            let found = self.segment(prefix, &segment).await;
+            (next, segment.name, found)
         });
         stream::iter(found).buffered(AT_ONCE).collect().await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
 
 use futures_util::{StreamExt, stream};
 use herring_swarm::{Found as InOrigin, Listed, OpenError, Page};
@@ -51,13 +52,22 @@ impl Layout {
         }
     }
 
-    /// A page of a directory.
-    pub async fn page(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<Arc<Page>, FsError> {
+    /// A page of a directory. `since` is how often names had been taken back before.
+    pub async fn page(&self, origin: &str, prefix: &str, token: Option<&str>, since: u64) -> Result<Arc<Page>, FsError> {
         let page = self.swarm.list_page(origin, prefix, token).await;
-        if let Err(OpenError::Unlisted { detail }) = &page {
-            self.note_unlisted(origin, detail);
+        match &page {
+            Ok(page) => self.recent.note(origin, prefix, page, since),
+            Err(OpenError::Unlisted { detail }) => self.note_unlisted(origin, detail),
+            Err(_) => {}
         }
         Ok(page?)
+    }
+
+    /// What `name` was when a directory of an origin was listed a moment ago.
+    pub fn find_listed(&self, parent: &Place, name: &str, since: u64) -> Option<Node> {
+        let Place::Prefix { origin, prefix } = parent else { return None };
+        let one = self.recent.find(origin, prefix, name, since, self.swarm.origin_ttl(origin))?;
+        listed(origin, prefix, &one, self.mounted)
     }
 
     /// Once for each origin.
@@ -85,10 +95,10 @@ impl Layout {
                 Err(OpenError::Unavailable { .. }) if !self.answers(&doubts).await => return doubts.refuted(),
                 Err(_) => break,
             }
-            if token.is_none() || doubts.open().is_empty() {
+            if token.is_none() || doubts.left == 0 {
                 break;
             }
-            if number >= FEW_PAGES && doubts.open().len() <= FEW_NAMES {
+            if number >= FEW_PAGES && doubts.left <= FEW_NAMES {
                 return self.ask_each(doubts).await;
             }
         }
@@ -118,7 +128,7 @@ impl Layout {
 
     /// Whether the origin says anything about the first object of these.
     async fn answers(&self, doubts: &Doubts) -> bool {
-        let objects = doubts.0.values().flatten().filter_map(|(node, _)| match &node.place {
+        let objects = doubts.by_name.values().flatten().filter_map(|(node, _)| match &node.place {
             Place::Object(object) => Some(object),
             _ => None,
         });
@@ -129,31 +139,37 @@ impl Layout {
 }
 
 /// Nodes that the kernel knows by their names, and what was heard of them.
-struct Doubts(HashMap<String, Vec<(Arc<Node>, Doubt)>>);
+struct Doubts {
+    by_name: HashMap<String, Vec<(Arc<Node>, Doubt)>>,
+    /// Of how many nothing was heard.
+    left: usize,
+}
 
 impl Doubts {
     fn new(known: Vec<Arc<Node>>) -> Self {
-        let mut doubts: HashMap<_, Vec<_>> = HashMap::new();
+        let (mut by_name, left): (HashMap<_, Vec<_>>, _) = (HashMap::new(), known.len());
         for node in known {
-            doubts.entry(node.place.name()).or_default().push((node, Doubt::Open));
+            by_name.entry(node.place.name()).or_default().push((node, Doubt::Open));
         }
-        Self(doubts)
+        Self { by_name, left }
     }
 
     /// Of an object and a directory of one name the object is what a lookup finds; they need not be in one page.
     fn hear(&mut self, listed: &Listed) {
-        for (node, doubt) in self.0.get_mut(listed.name()).into_iter().flatten() {
+        for (node, doubt) in self.by_name.get_mut(listed.name()).into_iter().flatten() {
+            let before = *doubt;
             *doubt = match (listed, &node.place) {
                 (Listed::Object { .. }, _) if node.is_listed(listed) => Doubt::Confirmed,
                 (Listed::Object { .. }, _) => Doubt::Refuted,
-                (Listed::Directory { .. }, Place::Prefix { .. }) if *doubt == Doubt::Open => Doubt::Confirmed,
-                (Listed::Directory { .. }, _) => *doubt,
+                (Listed::Directory { .. }, Place::Prefix { .. }) if before == Doubt::Open => Doubt::Confirmed,
+                (Listed::Directory { .. }, _) => before,
             };
+            self.left -= usize::from(before == Doubt::Open && *doubt != Doubt::Open);
         }
     }
 
     fn of(&self, is: impl Fn(Doubt) -> bool) -> Vec<Arc<Node>> {
-        let nodes = self.0.values().flatten().filter(|(_, doubt)| is(*doubt));
+        let nodes = self.by_name.values().flatten().filter(|(_, doubt)| is(*doubt));
         nodes.map(|(node, _)| Arc::clone(node)).collect()
     }
 
@@ -170,15 +186,14 @@ impl Doubts {
     }
 }
 
-/// An entry of a directory as its listing has it. Nothing for a name that no program could ask for.
-pub(crate) fn listed(origin: &str, prefix: &str, one: &Listed) -> Option<Node> {
+/// An entry of a directory as its listing has it; `mounted` is the time of directories. Nothing for a name that no program could ask for.
+pub(crate) fn listed(origin: &str, prefix: &str, one: &Listed, mounted: SystemTime) -> Option<Node> {
     if one.name().len() > NAME_MAX {
         return None;
     }
     let (origin, key) = (origin.to_owned(), Place::key(prefix, one.name()));
     Some(match one {
-        // Nobody knows its time.
-        Listed::Directory { .. } => Node::new(Place::Prefix { origin, prefix: key }, 0, std::time::UNIX_EPOCH),
+        Listed::Directory { .. } => Node::new(Place::Prefix { origin, prefix: key }, 0, mounted),
         Listed::Object { size, modified, version, .. } => {
             Node::new(Place::listed(origin, key, version.clone(), *size, *modified), *size, *modified)
         }

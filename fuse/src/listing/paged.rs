@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use herring_swarm::{Listed, Page};
 use tokio::sync::Mutex;
@@ -20,6 +21,8 @@ const PAGE_BITS: u32 = 20;
 pub(crate) struct Paged {
     pub origin: String,
     pub prefix: String,
+    /// The time of directories.
+    mounted: SystemTime,
     /// One page is asked for at a time: its token is in the page before.
     state: Mutex<State>,
 }
@@ -51,8 +54,8 @@ pub(crate) struct PageOf {
 }
 
 impl Paged {
-    pub fn new(origin: String, prefix: String) -> Self {
-        Self { origin, prefix, state: Mutex::default() }
+    pub fn new(origin: String, prefix: String, mounted: SystemTime) -> Self {
+        Self { origin, prefix, mounted, state: Mutex::default() }
     }
 
     /// What there is from `offset` on: of the page in which that is, or of the next one that shows anything. `ask` gets a token and gives the page and how
@@ -75,6 +78,12 @@ impl Paged {
             }
             (number, index) = (part.held.number + 1, 0);
         }
+    }
+
+    fn dots(&self) -> [(u64, &'static str, Found); 2] {
+        let here = Place::Prefix { origin: self.origin.clone(), prefix: self.prefix.clone() };
+        let directory = |place| Found::Node(Node::new(place, 0, self.mounted));
+        [(1, ".", directory(here.clone())), (2, "..", directory(here.parent()))]
     }
 }
 
@@ -128,15 +137,14 @@ impl State {
 impl PageOf {
     /// What is from the offset on, each with the offset of what follows it.
     pub fn items(&self) -> impl Iterator<Item = (u64, &str, Found)> {
-        let here = Place::Prefix { origin: self.of.origin.clone(), prefix: self.of.prefix.clone() };
-        let dots = (self.offset < 2).then(|| [(1, ".", directory(here.clone())), (2, "..", directory(here.parent()))]);
+        let dots = (self.offset < 2).then(|| self.of.dots());
         let entries = self.held.page.entries.iter().enumerate().skip(self.index);
         let items = entries.filter_map(|(index, one)| Some((self.after(index), one.name(), self.found(one)?)));
         dots.into_iter().flatten().filter(move |(next, ..)| *next > self.offset).chain(items)
     }
 
     fn found(&self, one: &Listed) -> Option<Found> {
-        listed(&self.of.origin, &self.of.prefix, one).map(Found::Node)
+        listed(&self.of.origin, &self.of.prefix, one, self.of.mounted).map(Found::Node)
     }
 
     fn after(&self, index: usize) -> u64 {
@@ -146,11 +154,6 @@ impl PageOf {
         };
         2 + ((page << PAGE_BITS) | index)
     }
-}
-
-/// Nobody looks at the time of these.
-fn directory(place: Place) -> Found {
-    Found::Node(Node::new(place, 0, std::time::UNIX_EPOCH))
 }
 
 /// The page with what is at `offset`, and where in it that is.

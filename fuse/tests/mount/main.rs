@@ -2,8 +2,11 @@
 
 mod calls;
 mod killed;
+mod measure;
 mod mounted;
+mod named;
 mod native;
+mod plant;
 mod rig;
 mod silent;
 
@@ -92,7 +95,7 @@ fn what_is_not_there_is_enoent_and_nothing_can_be_written() {
     let Some(mounted) = Mounted::new() else { return };
     let (_, path) = mounted.put(b"herring");
     let absent = mounted.at.join("blobs").join(BlobId::of(b"absent").to_string());
-    for missing in [&absent, &mounted.at.join("names"), &mounted.at.join("origins/none"), &path.with_file_name("x")] {
+    for missing in [&absent, &mounted.at.join("names/none"), &mounted.at.join("origins/none"), &path.with_file_name("x")] {
         assert_eq!(fs::metadata(missing).unwrap_err().kind(), ErrorKind::NotFound, "{missing:?}");
     }
     let long = mounted.at.join("blobs").join("n".repeat(256));

@@ -57,6 +57,11 @@ impl Mounted {
         (id, self.at.join("blobs").join(id.to_string()))
     }
 
+    /// Puts a directory, and gives it a name.
+    pub fn plant(&self, directory: &Path, name: &str) {
+        self.runtime.block_on(self.rig.plant(directory, name));
+    }
+
     pub fn unmount(&mut self) -> Unmounted {
         self.mount.take().unwrap().unmount().unwrap()
     }

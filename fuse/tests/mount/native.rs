@@ -32,7 +32,7 @@ fn whole_blobs_are_read_from_the_store() {
     let [bind] = &mounts(&mounted.at.join(".local"))[..] else { panic!("not bound once") };
     assert!(bind.contains(" ro,nosuid,nodev"), "{bind}");
     let listed: Vec<_> = fs::read_dir(&mounted.at).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(listed, ["blobs", "origins"]);
+    assert_eq!(listed, ["blobs", "names", "origins"]);
     mounted.rig.write("f", &bytes);
     let of_origin = mounted.at.join("origins").join(ORIGIN).join("f");
     assert!(fs::symlink_metadata(&of_origin).unwrap().is_file() && fs::read(&of_origin).unwrap() == bytes);

@@ -42,7 +42,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let origin = dir.path().join("origin");
         std::fs::create_dir(&origin).unwrap();
-        let spec = OriginSpec::new(ORIGIN, &format!("file://{}", origin.display())).unwrap();
+        let spec = OriginSpec::new(ORIGIN, &format!("file://{}?ttl=0", origin.display())).unwrap();
         let bucket = format!("s3://bucket/?endpoint=http://{server}&region=r&anonymous=true&path_style=true");
         let refusing = OriginSpec::new(REFUSING, &bucket).unwrap();
         let store = Store::open(StoreConfig { dir: dir.path().join("store"), capacity }).unwrap();

@@ -130,19 +130,18 @@ impl PeerClient {
         self.post(peer, "names", call, ask).await
     }
 
-    /// A question about an origin.
-    pub async fn meta(&self, peer: SocketAddr, call: &MetaCall, ask: &Ask) -> Result<MetaReply, PeerError> {
-        self.post(peer, "meta", call, ask).await
+    /// A question about an origin, which may take the peer a while: it goes beside the commits. A peer that does not even begin to answer
+    /// within `patience` is [`PeerError::TimedOut`].
+    pub async fn meta(&self, peer: SocketAddr, call: &MetaCall, patience: Duration, ask: &Ask) -> Result<MetaReply, PeerError> {
+        let call = Call { patience, turn: Turn::Commit, ..Call::post("meta", call) };
+        self.ask(peer, call, ask, async |answer| answer.json(MANIFEST_LIMIT).await).await
     }
 
     async fn post<Q: Serialize, A>(&self, peer: SocketAddr, path: &str, question: &Q, ask: &Ask) -> Result<A, PeerError>
     where
         A: DeserializeOwned + Send + 'static,
     {
-        let body =
-            serde_json::to_vec(question).expect("what peers say has string keys only, and writing to memory does not fail");
-        let call = Call { body: vec![body.into()], ..Call::new(Method::POST, path.to_owned()) };
-        self.ask(peer, call, ask, async |answer| answer.json(MANIFEST_LIMIT).await).await
+        self.ask(peer, Call::post(path, question), ask, async |answer| answer.json(MANIFEST_LIMIT).await).await
     }
 
     /// Keeps the connections of those peers only. Requests under way to others go on to their end.
@@ -216,6 +215,11 @@ struct Call {
 impl Call {
     fn new(method: Method, path: String) -> Self {
         Self { method, path, digest: None, body: Vec::new(), turn: Turn::Control, patience: NO_LIMIT }
+    }
+
+    fn post(path: &str, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("what peers say has string keys only, and writing to memory does not fail");
+        Self { body: vec![body.into()], ..Self::new(Method::POST, path.to_owned()) }
     }
 
     fn bulk(self) -> Self {

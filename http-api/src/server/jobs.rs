@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -30,11 +32,13 @@ const MAX_FOLLOWERS: usize = 256;
 pub(super) struct Jobs {
     backend: Arc<dyn JobsBackend>,
     followers: Arc<Semaphore>,
+    /// The server goes down: a job may take hours longer than those who follow it can be waited for.
+    closing: CancellationToken,
 }
 
 impl Jobs {
-    pub(super) fn new(backend: Arc<dyn JobsBackend>) -> Self {
-        Self { backend, followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)) }
+    pub(super) fn new(backend: Arc<dyn JobsBackend>, closing: CancellationToken) -> Self {
+        Self { backend, followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)), closing }
     }
 
     fn follow(&self, job: Uuid) -> Result<Response, ApiError> {
@@ -42,7 +46,7 @@ impl Jobs {
         let slot = Arc::clone(&self.followers).try_acquire_owned();
         let slot = slot.map_err(|_| ApiError::new(ErrorKind::Unavailable, full()))?;
         let states = self.backend.follow(job).ok_or_else(|| no_job(job))?;
-        Ok(events(states, slot))
+        Ok(events(states.take_until(self.closing.clone().cancelled_owned()).boxed(), slot))
     }
 }
 

@@ -144,7 +144,7 @@ impl Server {
     /// Serves until `shutdown`. Then takes no more connections, lets requests in flight end within
     /// [`ServerConfig::drain`], and closes what is left.
     pub async fn serve(self, backends: Backends, shutdown: CancellationToken) {
-        let connections = Connections::new(&self.config, router(backends));
+        let connections = Connections::new(&self.config, router(backends, shutdown.clone()));
         // `run_until_cancelled` drops the listener's wait, never a connection: those are tasks.
         shutdown.run_until_cancelled(connections.accept_from(&self.listener)).await;
         drop(self.listener);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,7 +27,8 @@ const MAX_TARGET: u64 = 4 << 10;
 type Names = State<Arc<dyn NamesBackend>>;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<dyn NamesBackend>> {
-    OpenApiRouter::new().routes(routes!(list_names)).routes(routes!(get_name, put_name, delete_name))
+    let routes = OpenApiRouter::new().routes(routes!(list_names)).routes(routes!(get_name, put_name, delete_name));
+    routes.route("/v1/names/", any(async || check(check_name(""), "")))
 }
 
 /// What a name points at

@@ -23,7 +23,7 @@ use crate::types::OriginPage;
 const REVALIDATE: &str = "no-cache";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<dyn Backend>> {
-    OpenApiRouter::new().routes(routes!(get_object)).routes(routes!(list_origin)).route("/v1/origins/{origin}", get(list_origin))
+    OpenApiRouter::new().routes(routes!(get_object)).routes(routes!(get_origin)).route("/v1/origins/{origin}", get(get_origin))
 }
 
 /// Whether a directory is asked for, and which page of it.
@@ -51,7 +51,7 @@ struct ListQuery {
         (status = 503, description = "The origin cannot be reached, or is overloaded: try again"),
     ),
 )]
-async fn list_origin(
+async fn get_origin(
     State(backend): State<Arc<dyn Backend>>,
     Path(origin): Path<String>,
     Query(ListQuery { token, .. }): Query<ListQuery>,

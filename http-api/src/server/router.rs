@@ -5,6 +5,7 @@ use axum::Router;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use http::{Method, Uri};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -29,8 +30,9 @@ impl Backends {
     }
 }
 
-/// Every route of a node: the public API, its description, the doors, and the peers' side.
-pub fn router(backends: Backends) -> Router {
+/// Every route of a node: the public API, its description, the doors, and the peers' side. Answers that would never end do so with
+/// `closing`.
+pub fn router(backends: Backends, closing: CancellationToken) -> Router {
     let (public, api) = OpenApiRouter::with_openapi(docs::empty())
         .merge(blobs::routes())
         .merge(origins::routes())
@@ -38,7 +40,7 @@ pub fn router(backends: Backends) -> Router {
         .merge(node::routes())
         .with_state(backends.public)
         .merge(names::routes().with_state(backends.names))
-        .merge(jobs::routes().with_state(jobs::Jobs::new(backends.jobs.clone())))
+        .merge(jobs::routes().with_state(jobs::Jobs::new(backends.jobs.clone(), closing)))
         .merge(pins::routes().with_state(backends.jobs))
         .split_for_parts();
     let public = backends.doors.into_iter().fold(public, |router, door| door.hang(router));

@@ -1,6 +1,6 @@
 //! A node that keeps everything in memory, and fails where it is told to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,8 +13,12 @@ use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Geometry, 
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
 use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
-use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome, router};
-use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, Owners, Presence, Stored};
+use herring_http_api::server::{ApiError, Backend, Backends, ErrorKind, PeerBackend, PutOutcome, router};
+use herring_http_api::types::{
+    BlobInfo, Cluster, Explain, Job, NodeUsage, ObjectMeta, OriginEntry, OriginPage, Owners, PinInfo, Presence, Stored,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const CHUNK: usize = 1 << 20;
@@ -69,6 +73,10 @@ pub struct Inner {
     /// Reads end after so many bytes, as if that were all.
     pub ends_at: Mutex<Option<usize>>,
     pub waits_for: Mutex<Option<String>>,
+    /// Each with its version; without a target once it is deleted.
+    pub names: Mutex<BTreeMap<String, (u64, Option<BlobId>)>>,
+    pub jobs: Mutex<HashMap<Uuid, watch::Sender<Job>>>,
+    pub pins: Mutex<BTreeMap<String, PinInfo>>,
 }
 
 impl std::ops::Deref for Fake {
@@ -93,15 +101,11 @@ impl Fake {
     }
 
     pub fn router(&self) -> axum::Router {
-        router(self.backend(), self.peers())
+        router(self.backends(), CancellationToken::new())
     }
 
-    pub fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(self.clone())
-    }
-
-    pub fn peers(&self) -> Arc<dyn PeerBackend> {
-        Arc::new(self.clone())
+    pub fn backends(&self) -> Backends {
+        Backends::of(Arc::new(self.clone()))
     }
 
     fn find(&self, id: BlobId) -> Result<Bytes, ApiError> {
@@ -137,8 +141,20 @@ async fn read_all(body: ByteStream) -> Result<Bytes, ApiError> {
     all.await.map(BytesMut::freeze).map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))
 }
 
-fn not_found(what: &str) -> ApiError {
+pub fn not_found(what: &str) -> ApiError {
     ApiError::new(ErrorKind::NotFound, format!("no {what}"))
+}
+
+/// What a directory shows of a key below it.
+fn entry<'a>(rest: &'a str, object: &Object) -> Option<(&'a str, OriginEntry)> {
+    let entry = match rest.split_once('/') {
+        Some((name, _)) => (name, OriginEntry::Directory { name: name.into() }),
+        None => {
+            let (size, version) = (object.bytes.len() as u64, object.version.into());
+            (rest, OriginEntry::Object { name: rest.into(), size, version, modified_ms: object.modified_ms })
+        }
+    };
+    Some(entry)
 }
 
 #[async_trait]
@@ -212,6 +228,22 @@ impl Backend for Fake {
         let object = objects.get(&format!("{origin}/{key}")).ok_or_else(|| not_found("such key"))?;
         assert_eq!(object.version, version);
         Ok(self.stream(&object.bytes, range))
+    }
+
+    /// Pages of two entries; the token is the last entry's name.
+    async fn list(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<OriginPage, ApiError> {
+        if origin == "unlisted" {
+            return Err(ApiError::new(ErrorKind::Unlisted, "this server has no listing"));
+        }
+        let directory = if prefix.is_empty() { format!("{origin}/") } else { format!("{origin}/{prefix}/") };
+        let objects = self.objects.lock().unwrap();
+        let below: BTreeMap<_, _> =
+            objects.iter().filter_map(|(key, object)| entry(key.strip_prefix(&directory)?, object)).collect();
+        let first = *below.keys().next().ok_or_else(|| not_found("such directory"))?;
+        let mut rest = below.range(token.unwrap_or(first)..).skip(usize::from(token.is_some())).peekable();
+        let entries: Vec<_> = rest.by_ref().take(2).collect();
+        let next = rest.peek().and(entries.last()).map(|(name, _)| (**name).to_owned());
+        Ok(OriginPage { entries: entries.into_iter().map(|(_, entry)| entry.clone()).collect(), next })
     }
 
     async fn cluster(&self) -> Result<Cluster, ApiError> {

@@ -2,7 +2,11 @@
 #![cfg(feature = "server")]
 
 mod clients;
+mod doors;
 mod fake;
+mod jobs;
+mod listing;
+mod names;
 mod peers;
 mod reading;
 mod routes;

@@ -112,3 +112,12 @@ async fn a_commit_brings_a_manifest() {
     let announced = [("content-length", "67108865")];
     assert_eq!(peer(&fake, "POST", &commit, &announced, "").await.kind(), "too-large");
 }
+
+#[tokio::test]
+async fn calls_that_cannot_be_read_are_problems() {
+    for path in ["/peer/v1/names", "/peer/v1/meta"] {
+        let call = async |body: String| ask(&Fake::default(), "POST", path, &[(HOP, "1")], body).await;
+        assert_eq!(call("{}".into()).await.kind(), "bad-request");
+        assert_eq!(call(" ".repeat((4 << 20) + 1)).await.kind(), "too-large");
+    }
+}

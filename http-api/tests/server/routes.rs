@@ -98,7 +98,15 @@ async fn the_description_is_ours_and_lists_every_route() {
         ("/v1/blobs/{id}/explain", "get"),
         ("/v1/blobs/{id}/manifest", "get"),
         ("/v1/cluster", "get"),
+        ("/v1/jobs", "get"),
+        ("/v1/jobs/{job}", "get"),
+        ("/v1/names", "get"),
+        ("/v1/names/{name}", "delete get head put"),
+        ("/v1/origins/{origin}/", "get head"),
         ("/v1/origins/{origin}/{key}", "get head"),
+        ("/v1/pins", "get"),
+        ("/v1/pins/{target}", "delete put"),
+        ("/v1/prefetch", "post"),
         ("/v1/ring/owners/{id}", "get"),
     ];
     let expected: Vec<_> =

@@ -5,7 +5,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use herring_blob::BlobId;
 use herring_http_api::peer::HOP;
-use herring_http_api::server::{BindError, Server, ServerConfig};
+use herring_http_api::server::{Backends, BindError, Server, ServerConfig};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -30,9 +30,13 @@ pub struct Running {
 
 impl Running {
     async fn with(fake: &Fake, config: ServerConfig) -> Self {
+        Self::start(fake.backends(), config).await
+    }
+
+    pub async fn start(backends: Backends, config: ServerConfig) -> Self {
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
         let (addr, stop) = (server.local_addr(), CancellationToken::new());
-        let serving = tokio::spawn(server.serve(fake.backend(), fake.peers(), stop.clone()));
+        let serving = tokio::spawn(server.serve(backends, stop.clone()));
         Self { addr, stop, serving }
     }
 
@@ -40,7 +44,7 @@ impl Running {
         Self::with(fake, ServerConfig::default()).await
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         within(self.serving).await.unwrap();
     }
@@ -59,7 +63,7 @@ impl Running {
         (within(send.send_request(request)).await.unwrap(), send)
     }
 
-    async fn h2(&self, request: Request<Body>) -> (Response<Incoming>, http2::SendRequest<Body>) {
+    pub async fn h2(&self, request: Request<Body>) -> (Response<Incoming>, http2::SendRequest<Body>) {
         let mut send = self.h2_connection().await;
         (within(send.send_request(request)).await.unwrap(), send)
     }

@@ -20,11 +20,7 @@ fn deadline(size: u64) -> Duration {
 pub async fn put(node: &Node, materials: &[Material], report: &mut Report) -> Result<(), Failure> {
     let start = Instant::now();
     for material in materials {
-        let (done, failure) = put::all(&node.client, std::slice::from_ref(&material.path)).await;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let id = done[0].id;
+        let id = put::one(&node.client, &material.path).await?.id;
         if id != material.id {
             report.differs(format!("{} named {} {id}, but its bytes are {}", node.place.id, material.name(), material.id));
         }

@@ -3,51 +3,112 @@ use std::io::{IsTerminal, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use herring_blob::BlobId;
+use herring_blob::{BlobId, ByteRange, TreeEntry, TreeKind};
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
 use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::digest::Digester;
 use crate::error::{Failure, OrFail};
 use crate::output::write_failure;
 use crate::progress::Progress;
 use crate::signals::Stop;
+use crate::tree;
 
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// 64 hexadecimal digits, with or without sha256: in front
-    id: BlobId,
+    /// An id (64 hexadecimal digits, with or without sha256: in front) or a name; of a directory also a path in it: NAME/PATH
+    #[arg(value_name = "ID|NAME")]
+    what: String,
 
-    /// Where to write it: a file, which appears only once it is whole and verified, or - for stdout
+    /// Where to write it: a file, which appears only once it is whole and verified, or - for stdout; a directory becomes a new one, or fills
+    /// an empty one
     #[arg(short, value_name = "PATH")]
     output: Option<PathBuf>,
 }
 
+/// A file to be got: bytes of a blob.
+struct Part {
+    id: BlobId,
+    /// `None`: all of them.
+    range: Option<ByteRange>,
+    /// Of the tree that it is in.
+    entry: Option<TreeEntry>,
+}
+
 pub async fn run(client: &ApiClient, args: GetArgs) -> Result<(), Failure> {
-    let target = Target::choose(args.output)?;
     let mut stop = Stop::listen()?;
+    let cancel = CancellationToken::new();
+    let mut work = pin!(get(client, args, &cancel));
+    tokio::select! {
+        done = &mut work => done,
+        // It takes away what it began to write.
+        () = stop.asked() => {
+            cancel.cancel();
+            work.await
+        }
+    }
+}
+
+async fn get(client: &ApiClient, args: GetArgs, stop: &CancellationToken) -> Result<(), Failure> {
+    let found = tree::find(client, &args.what).await?;
+    // To stdout, an id's bytes are what is asked for, whatever they mean.
+    let raw = found.path.is_empty() && found.name.is_none() && !args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
+    let tree = if raw { None } else { tree::load(client, found.id).await? };
+    let Some(tree) = tree else {
+        if !found.path.is_empty() {
+            return Err(Failure::failed(format_args!("{} is a file: there is no {:?} in it", found.id, found.path)));
+        }
+        return file(client, Part { id: found.id, range: None, entry: None }, args.output, stop).await;
+    };
+    let missing = || Failure::failed(format_args!("there is no {:?} in {}", found.path, found.id));
+    let at = tree.find(&found.path).ok_or_else(missing)?;
+    let entry = &tree.entries()[at];
+    match entry.kind {
+        TreeKind::Directory { .. } => match args.output.filter(|path| path.as_os_str() != "-") {
+            Some(output) => tree::bring(client, tree, at, &output, stop).await,
+            None => Err(Failure::usage(format_args!("{} is a directory: give -o DIR", args.what))),
+        },
+        TreeKind::Link { ref target } => Err(Failure::failed(format_args!("{} is a link to {target}", args.what))),
+        TreeKind::File { blob, offset, size } => {
+            // An empty file is in no blob; any will do for a range of nothing.
+            let id = tree.blobs().get(blob as usize).copied().unwrap_or(found.id);
+            let whole = offset == 0 && size > 0 && client.blob_info(id).await?.size == size;
+            let range = (!whole).then(|| ByteRange::at(offset, size));
+            file(client, Part { id, range, entry: Some(entry.clone()) }, args.output, stop).await
+        }
+    }
+}
+
+async fn file(client: &ApiClient, part: Part, output: Option<PathBuf>, stop: &CancellationToken) -> Result<(), Failure> {
+    let target = Target::choose(output)?;
     let work = async {
-        let (length, body) = client.get(args.id, None).await?;
-        fetch(args.id, length, body, &target).await
+        let (length, body) = client.get(part.id, part.range).await?;
+        fetch(&part, length, body, &target).await
     };
     // Dropped, the work takes its temporary file away.
     tokio::select! {
         done = work => done,
-        () = stop.asked() => Err(Failure::failed(format_args!("interrupted; {}", target.left()))),
+        () = stop.cancelled() => Err(Failure::failed(format_args!("interrupted; {}", target.left()))),
     }
 }
 
-/// Brings a body to its target, if it is the `length` bytes of `id`.
-async fn fetch(id: BlobId, length: u64, body: ByteStream, target: &Target) -> Result<(), Failure> {
+/// Brings a body to its target, if it is the `length` bytes that were asked for.
+async fn fetch(part: &Part, length: u64, body: ByteStream, target: &Target) -> Result<(), Failure> {
     let mut sink = Sink::open(target)?;
-    let got = copy(body, &mut sink.file, Progress::new(short(id), Some(length))).await;
-    verify(id, length, got.map_err(|error| target.explain(id, length, error))?)?;
+    let got = copy(body, &mut sink.file, Progress::new(short(part.id), Some(length))).await;
+    verify(part, length, got.map_err(|error| target.explain(part.id, length, error))?)?;
+    if let (Some(entry), Target::File(_)) = (&part.entry, target) {
+        let file = sink.file.try_clone().await.or_fail(|| "cannot write".to_owned())?.into_std().await;
+        tree::finish(&file, entry.mode, entry.modified_ns).or_fail(|| "cannot set the file's mode and time".to_owned())?;
+    }
     sink.keep(target)
 }
 
@@ -155,13 +216,14 @@ async fn copy(mut body: ByteStream, file: &mut File, progress: Progress) -> Resu
     Ok(digester)
 }
 
-fn verify(id: BlobId, length: u64, got: Digester) -> Result<(), Failure> {
-    let size = got.size();
+fn verify(part: &Part, length: u64, got: Digester) -> Result<(), Failure> {
+    let (id, size) = (part.id, got.size());
     if size != length {
         return Err(Failure::failed(format_args!("the node promised {length} bytes of {id} and sent {size}; try again")));
     }
     let found = got.id();
-    if found != id {
+    // A part of a blob the node has verified.
+    if part.range.is_none() && found != id {
         return Err(Failure::failed(format_args!("the node sent other bytes than {id}: they hash to {found}; do not use them")));
     }
     Ok(())
@@ -184,8 +246,12 @@ mod tests {
         let path = dir.path().join("blob");
         std::fs::write(&path, "before").unwrap();
         let target = Target::choose(Some(path.clone())).unwrap_or_else(|failure| panic!("{failure}"));
-        let done = fetch(BlobId::of(b"herring"), 7, Box::pin(stream::iter(pieces)), &target).await;
+        let done = fetch(&herring(), 7, Box::pin(stream::iter(pieces)), &target).await;
         (done, std::fs::read(path).ok(), std::fs::read_dir(dir.path()).unwrap().count())
+    }
+
+    fn herring() -> Part {
+        Part { id: BlobId::of(b"herring"), range: None, entry: None }
     }
 
     fn piece(text: &'static str) -> std::io::Result<Bytes> {
@@ -203,8 +269,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = || std::fs::read_dir(dir.path()).unwrap().count();
         let target = Target::choose(Some(dir.path().join("blob"))).unwrap_or_else(|failure| panic!("{failure}"));
-        let body = stream::iter([piece("herr")]).chain(stream::pending());
-        let mut work = Box::pin(fetch(BlobId::of(b"herring"), 7, Box::pin(body), &target));
+        let (part, body) = (herring(), stream::iter([piece("herr")]).chain(stream::pending()));
+        let mut work = Box::pin(fetch(&part, 7, Box::pin(body), &target));
         // The write is done elsewhere, so it is the file's appearance that counts.
         while files() == 0 {
             assert!(futures_util::poll!(work.as_mut()).is_pending());

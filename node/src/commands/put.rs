@@ -7,6 +7,8 @@ use futures_util::StreamExt;
 use herring_blob::BlobId;
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
+use herring_http_api::name::check_name;
+use herring_http_api::types::{Condition, NameInfo};
 use serde::Serialize;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
@@ -15,41 +17,89 @@ use crate::digest::READ_SIZE;
 use crate::error::{Failure, OrFail};
 use crate::output::{Output, Table, size};
 use crate::progress::Progress;
+use crate::tree::{self, Walk};
 
 #[derive(Debug, Args)]
 pub struct PutArgs {
-    /// Files; - is stdin
+    /// Files, or directories with all that is in them; - is stdin
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+
+    /// Points this name at what the one PATH becomes
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
 }
 
-/// One file that was put.
+/// Something that is to be put, and the name that it is to have.
+#[derive(Debug)]
+pub struct Wanted {
+    pub path: PathBuf,
+    pub name: Option<String>,
+}
+
+/// The same, looked at.
+#[derive(Debug)]
+pub struct Ready {
+    wanted: Wanted,
+    /// Of a directory.
+    walk: Option<Walk>,
+}
+
+/// One path that was put.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Put {
     pub id: BlobId,
-    /// Bytes.
+    /// Bytes; of a directory all its files together.
     pub size: u64,
     pub path: PathBuf,
-    /// Owners that have it on disk.
+    /// Owners that have it on disk; of a directory those of the part that has fewest.
     pub replicas: usize,
     /// Whether it was new to the swarm.
     pub created: bool,
+    /// Of a directory: how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<NameInfo>,
 }
 
 pub async fn run(client: &ApiClient, output: Output, args: PutArgs) -> Result<(), Failure> {
-    check_all(&args.paths)?;
-    let (done, failure) = all(client, &args.paths).await;
+    if args.name.is_some() && args.paths.len() > 1 {
+        return Err(Failure::usage("a name points at one thing: give --name with one PATH"));
+    }
+    let wanted = args.paths.into_iter().map(|path| Wanted { path, name: args.name.clone() });
+    let (done, failure) = all(client, prepare(wanted.collect())?).await;
     if !done.is_empty() {
         output.show(&done, || table(&done))?;
     }
     failure.map_or(Ok(()), Err)
 }
 
-/// Puts one file after another, up to the first that fails.
-pub async fn all(client: &ApiClient, paths: &[PathBuf]) -> (Vec<Put>, Option<Failure>) {
+/// Looks at everything: nothing is sent before all of it can be.
+pub fn prepare(wanted: Vec<Wanted>) -> Result<Vec<Ready>, Failure> {
+    if wanted.iter().filter(|one| is_stdin(&one.path)).count() > 1 {
+        return Err(Failure::usage("stdin can be read only once: give - once"));
+    }
+    wanted.into_iter().map(look).collect()
+}
+
+fn look(wanted: Wanted) -> Result<Ready, Failure> {
+    if let Some(name) = &wanted.name {
+        check_name(name).map_err(|fault| Failure::usage(format_args!("{name:?} cannot be a name: it {fault}")))?;
+    }
+    if is_stdin(&wanted.path) {
+        return Ok(Ready { wanted, walk: None });
+    }
+    let meta = std::fs::metadata(&wanted.path).map_err(|error| cannot_read(&wanted.path, &error))?;
+    let walk = if meta.is_dir() { Some(Walk::of(&wanted.path)?) } else { None };
+    Ok(Ready { wanted, walk })
+}
+
+/// Puts one after another, up to the first that fails.
+pub async fn all(client: &ApiClient, ready: Vec<Ready>) -> (Vec<Put>, Option<Failure>) {
     let mut done = Vec::new();
-    for path in paths {
-        match one(client, path).await {
+    for one in ready {
+        match put(client, one).await {
             Ok(put) => done.push(put),
             Err(failure) => return (done, Some(failure)),
         }
@@ -60,35 +110,37 @@ pub async fn all(client: &ApiClient, paths: &[PathBuf]) -> (Vec<Put>, Option<Fai
 pub fn table(done: &[Put]) -> String {
     let mut table = Table::new(&["ID", "SIZE", "REPLICAS", "PATH"], &[1, 2]);
     for put in done {
-        table.row([put.id.to_string(), size(put.size), put.replicas.to_string(), put.path.display().to_string()]);
+        let slash = if put.files.is_some() { "/" } else { "" };
+        let path = put.path.display().to_string();
+        let path = format!("{}{slash}", path.trim_end_matches('/'));
+        table.row([put.id.to_string(), size(put.size), put.replicas.to_string(), path]);
     }
-    table.render()
+    let named = |info: &NameInfo| format!("names/{} is {} (version {})\n", info.name, info.target, info.version);
+    let names: String = done.iter().filter_map(|put| put.name.as_ref()).map(named).collect();
+    table.render() + &names
 }
 
-/// Nothing is sent before all paths were looked at.
-fn check_all(paths: &[PathBuf]) -> Result<(), Failure> {
-    if paths.iter().filter(|path| is_stdin(path)).count() > 1 {
-        return Err(Failure::usage("stdin can be read only once: give - once"));
+async fn put(client: &ApiClient, Ready { wanted, walk }: Ready) -> Result<Put, Failure> {
+    let mut put = match walk {
+        Some(walk) => {
+            let tree::Sent { id, size, files, replicas, created } = tree::send(client, walk).await?;
+            Put { id, size, path: wanted.path, replicas, created, files: Some(files), name: None }
+        }
+        None => one(client, &wanted.path).await?,
+    };
+    if let Some(name) = wanted.name {
+        let named = client.put_name(&name, put.id, Condition::Always).await;
+        put.name = Some(named.or_fail(|| format!("{} was put, but not named {name}", put.id))?);
     }
-    paths.iter().try_for_each(|path| check(path))
+    Ok(put)
 }
 
-fn check(path: &Path) -> Result<(), Failure> {
-    if is_stdin(path) {
-        return Ok(());
-    }
-    let meta = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
-    if meta.is_dir() {
-        let path = path.display();
-        return Err(Failure::usage(format_args!("{path} is a directory: trees come in a later version, put the files in it")));
-    }
-    Ok(())
-}
-
-async fn one(client: &ApiClient, path: &Path) -> Result<Put, Failure> {
+/// Puts a file.
+pub async fn one(client: &ApiClient, path: &Path) -> Result<Put, Failure> {
     let (body, length) = open(path).await?;
     let (stored, created) = client.put(None, length, body).await.or_fail(|| format!("cannot put {}", path.display()))?;
-    Ok(Put { id: stored.id, size: stored.size, path: path.to_owned(), replicas: stored.replicas, created })
+    let (id, size, replicas) = (stored.id, stored.size, stored.replicas);
+    Ok(Put { id, size, path: path.to_owned(), replicas, created, files: None, name: None })
 }
 
 /// The bytes at `path` and how many they are, where that is known.
@@ -125,18 +177,23 @@ mod tests {
 
     #[test]
     fn stdin_is_put_once() {
-        check_all(&["-".into()]).unwrap();
-        let refused = check_all(&["-".into(), "/dev/null".into(), "-".into()]).unwrap_err();
+        let wanted = |paths: &[&str]| paths.iter().map(|path| Wanted { path: path.into(), name: None }).collect();
+        prepare(wanted(&["-"])).unwrap();
+        let refused = prepare(wanted(&["-", "/dev/null", "-"])).unwrap_err();
         assert_eq!(refused, Failure::usage("stdin can be read only once: give - once"));
     }
 
     #[test]
     fn the_table_tells_how_many_have_it() {
-        let put = Put { id: BlobId::of(b""), size: 0, path: "empty".into(), replicas: 2, created: true };
-        let table = table(&[put]);
+        let name = NameInfo { name: "n".into(), target: BlobId::of(b""), version: 7, modified_ms: 0 };
+        let file = Put { id: name.target, size: 0, path: "empty".into(), replicas: 2, created: true, files: None, name: None };
+        let tree = Put { path: "dir/".into(), files: Some(3), name: Some(name), ..file.clone() };
+        let table = table(&[file, tree]);
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let rows: Vec<Vec<String>> = table.lines().map(words).collect();
         assert_eq!(rows[0], ["ID", "SIZE", "REPLICAS", "PATH"]);
         assert_eq!(rows[1][1..], ["0", "B", "2", "empty"]);
+        assert_eq!(rows[2][1..], ["0", "B", "2", "dir/"]);
+        assert_eq!(rows[3], ["names/n", "is", &BlobId::of(b"").to_string(), "(version", "7)"]);
     }
 }

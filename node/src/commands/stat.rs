@@ -1,9 +1,12 @@
-use herring_blob::BlobId;
+use herring_blob::{BlobId, TreeKind};
 use herring_http_api::client::ApiClient;
+use herring_http_api::types::NameInfo;
 use serde::Serialize;
 
+use crate::commands::ls;
 use crate::error::Failure;
-use crate::output::{Output, Table, size};
+use crate::output::{Output, Table, count, size};
+use crate::tree;
 
 #[derive(Debug, Serialize)]
 struct Stat {
@@ -14,18 +17,61 @@ struct Stat {
     chunk_size: u32,
     /// How many.
     chunks: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<NameInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<Tree>,
 }
 
-pub async fn run(client: &ApiClient, output: Output, id: BlobId) -> Result<(), Failure> {
+/// What is in a directory.
+#[derive(Debug, Serialize)]
+struct Tree {
+    files: usize,
+    links: usize,
+    directories: usize,
+    /// Of all files together.
+    size: u64,
+    /// How many they are in.
+    blobs: usize,
+}
+
+pub async fn run(client: &ApiClient, output: Output, what: &str) -> Result<(), Failure> {
+    let (id, name) = match what.parse() {
+        Ok(id) => (id, None),
+        Err(_) => client.name(what).await.map(|info| (info.target, Some(info)))?,
+    };
     let manifest = client.manifest(id).await?;
     let geometry = manifest.geometry();
-    let stat = Stat { id, size: geometry.size(), chunk_size: geometry.chunk_size(), chunks: geometry.chunk_count() };
+    let tree = tree::load(client, id).await?.map(|tree| summary(&tree));
+    let (size, chunk_size, chunks) = (geometry.size(), geometry.chunk_size(), geometry.chunk_count());
+    let stat = Stat { id, size, chunk_size, chunks, name, tree };
     output.show(&stat, || table(&stat))
+}
+
+fn summary(tree: &herring_blob::Tree) -> Tree {
+    let of = |kind: fn(&TreeKind) -> bool| tree.entries().iter().filter(|entry| kind(&entry.kind)).count();
+    Tree {
+        files: of(|kind| matches!(kind, TreeKind::File { .. })),
+        links: of(|kind| matches!(kind, TreeKind::Link { .. })),
+        directories: of(|kind| matches!(kind, TreeKind::Directory { .. })),
+        size: tree.size(),
+        blobs: tree.blobs().len(),
+    }
 }
 
 fn table(stat: &Stat) -> String {
     let mut table = Table::new(&["ID", "SIZE", "BYTES", "CHUNKS", "CHUNK SIZE"], &[1, 2, 3, 4]);
     let (bytes, chunks) = (stat.size.to_string(), stat.chunks.to_string());
     table.row([stat.id.to_string(), size(stat.size), bytes, chunks, size(stat.chunk_size.into())]);
-    table.render()
+    let tree = stat.tree.as_ref().map(|tree| {
+        let (links, blobs) = (count(tree.links, "link"), count(tree.blobs, "blob"));
+        let directories =
+            if tree.directories == 1 { "1 directory".to_owned() } else { format!("{} directories", tree.directories) };
+        format!("a directory: {} of {} in {blobs}, {links}, {directories}\n", count(tree.files, "file"), size(tree.size))
+    });
+    let name = stat
+        .name
+        .as_ref()
+        .map(|info| format!("named {} since {} (version {})\n", info.name, ls::time(info.modified_ms), info.version));
+    table.render() + &tree.unwrap_or_default() + &name.unwrap_or_default()
 }

@@ -1,7 +1,11 @@
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use herring_http_api::name::check_name;
+
+use crate::commands::put::Wanted;
 use crate::error::{Failure, OrFail};
 
 /// How much a walk may find.
@@ -23,6 +27,29 @@ impl Bounds {
         }
         fits
     }
+}
+
+/// What the paths of a command line are put in as: files as they are, directories as trees under their own names.
+pub fn wanted(paths: &[PathBuf]) -> Result<Vec<Wanted>, Failure> {
+    let mut names = BTreeSet::new();
+    let one = |path: &PathBuf| {
+        let meta = fs::metadata(path).or_fail(|| format!("cannot read {}", path.display()))?;
+        let name = if meta.is_dir() { Some(base_name(path)?) } else { None };
+        if let Some(name) = name.as_ref().filter(|name| !names.insert((*name).clone())) {
+            return Err(Failure::usage(format_args!("two directories would be names/{name}: put one in by herring put --name")));
+        }
+        Ok(Wanted { path: path.clone(), name })
+    };
+    paths.iter().map(one).collect()
+}
+
+/// Of `.` too.
+fn base_name(path: &Path) -> Result<String, Failure> {
+    let whole = fs::canonicalize(path).or_fail(|| format!("cannot read {}", path.display()))?;
+    let name = whole.file_name().and_then(OsStr::to_str).filter(|name| check_name(name).is_ok());
+    let unfit =
+        || Failure::usage(format_args!("{} has no name that a tree could have: herring put --name gives it one", path.display()));
+    name.map(str::to_owned).ok_or_else(unfit)
 }
 
 /// The files that the paths of a command line mean: a directory stands for all files in it.
@@ -101,7 +128,20 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_before_anything_starts() {
-        let sentence = to_put(&["/no/such/file".into()]).unwrap_err().to_string();
-        assert!(sentence.starts_with("cannot read /no/such/file"), "{sentence}");
+        let told = [to_put(&["/no/such/file".into()]).unwrap_err(), wanted(&["/no/such/file".into()]).unwrap_err()];
+        for sentence in told.map(|failure| failure.to_string()) {
+            assert!(sentence.starts_with("cannot read /no/such/file"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn directories_have_their_own_names_and_only_one_each() {
+        let dir = tree();
+        let at = |path: &str| dir.path().join(path);
+        let names = |paths: &[PathBuf]| wanted(paths).map(|all| all.into_iter().map(|one| one.name).collect::<Vec<_>>());
+        assert_eq!(names(&[at("b"), at("a"), at("b/../target/.")]).unwrap(), [Some("b".into()), None, Some("target".into())]);
+        let twice = names(&[at("b"), at("target/../b")]).unwrap_err();
+        assert!(twice.to_string().contains("names/b"), "{twice}");
+        assert!(names(&["/".into()]).is_err());
     }
 }

@@ -20,7 +20,7 @@ pub use local::Local;
 pub use mounts::obstacle as mount_obstacle;
 pub use ports::{check as check_ports, free_base};
 
-use crate::commands::put::{self, Put};
+use crate::commands::put::{self, Put, Ready};
 use crate::config::{REPLICAS, absolute, default_data_dir, parse_origins};
 use crate::error::{Failure, tell};
 use crate::output::{Output, Table};
@@ -32,7 +32,7 @@ const FIRST_ROWS: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// Files to put in; of a directory all files in it
+    /// Files to put in; directories with all that is in them, each as a tree under its own name
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
@@ -83,7 +83,7 @@ fn check_replicas(replicas: Option<usize>, nodes: u16) -> Result<(), Failure> {
 }
 
 async fn serve(args: UpArgs, output: Output) -> Result<(), Failure> {
-    let files = files::to_put(&args.paths)?;
+    let ready = put::prepare(files::wanted(&args.paths)?)?;
     let layout = layout(&args)?;
     homes::check(&layout.dir, layout.nodes)?;
     ports::check(&layout)?;
@@ -91,7 +91,7 @@ async fn serve(args: UpArgs, output: Output) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let mut local = Local::spawn(layout)?;
     let done = tokio::select! {
-        done = stay(&mut local, &files, output) => done,
+        done = stay(&mut local, ready, output) => done,
         () = stop.asked() => Ok(()),
     };
     local.stop(&mut stop).await;
@@ -111,10 +111,10 @@ fn layout(args: &UpArgs) -> Result<Layout, Failure> {
 }
 
 /// Puts the files in, tells what there is, and stays for as long as a node does.
-async fn stay(local: &mut Local, files: &[PathBuf], output: Output) -> Result<(), Failure> {
+async fn stay(local: &mut Local, ready: Vec<Ready>, output: Output) -> Result<(), Failure> {
     local.ready().await?;
     let client = local.client(0)?;
-    let (done, failure) = put::all(&client, files).await;
+    let (done, failure) = put::all(&client, ready).await;
     let nodes: Vec<_> = local.places().map(|(place, pid)| json!({ "node": place, "pid": pid })).collect();
     output
         .show(&json!({ "nodes": nodes, "blobs": done }), || format!("{}\n{}", introduce(local, &done), suggest(local, &done)))?;
@@ -168,6 +168,11 @@ fn suggest(local: &Local, done: &[Put]) -> String {
 
 fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
     let id = put.id;
+    if let Some(name) = put.name.as_ref().map(|info| &info.name) {
+        let mount = place.mount.as_deref().map(|mount| format!("  ls -l {}", mount.join("names").join(name).display()));
+        let known = [format!("  herring stat{node} {name}"), format!("  herring get{node} {name} -o DIR")];
+        return mount.into_iter().chain(known).collect();
+    }
     let mount = place.mount.as_deref().map(|mount| format!("  sha256sum {}", blob_path(mount, &id.to_string()).display()));
     let fetch = format!("  curl -s {}/v1/blobs/{id} | sha256sum", place.url());
     mount.into_iter().chain([fetch, format!("  herring explain{node} {id}")]).collect()
@@ -186,7 +191,7 @@ mod tests {
 
     fn put(n: usize) -> Put {
         let path = PathBuf::from(format!("file{n}"));
-        Put { id: BlobId::of(path.as_os_str().as_encoded_bytes()), size: 1, path, replicas: 2, created: true }
+        Put { id: BlobId::of(path.as_os_str().as_encoded_bytes()), size: 1, path, replicas: 2, created: true, files: None, name: None }
     }
 
     #[test]

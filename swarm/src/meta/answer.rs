@@ -9,7 +9,7 @@ use herring_origin::{Origin, OriginError};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
-use super::known::Known;
+use super::known::{Known, Said, millis};
 use super::question::origin_of;
 use super::word::{Refusal, Told, Word, word_of};
 use crate::{ServeError, Swarm};
@@ -29,7 +29,7 @@ impl Swarm {
             MetaCall::Remembered { question } => {
                 let origin = self.0.origins.get(origin_of(&question)).ok_or(ServeError::NotHere)?;
                 let known = self.recall(origin, &question).ok_or(ServeError::NotHere)?;
-                tell(origin, Ok(known)).await
+                self.tell(origin, &question, Ok(known))
             }
             MetaCall::Hold { origin, ms } => {
                 self.hold_origin(&origin, Duration::from_millis(ms));
@@ -41,23 +41,23 @@ impl Swarm {
     async fn answer_question(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<MetaReply, ServeError> {
         let origin = self.0.origins.get(origin_of(question)).ok_or(ServeError::NotHere)?;
         if let Some(known) = self.acceptable(origin, question, newest) {
-            return tell(origin, Ok(known)).await;
+            return self.tell(origin, question, Ok(known));
         }
         if let Some((at, refusal)) = self.0.meta.refusals.get(question)
             && at.elapsed() <= newest.unwrap_or(REFUSED)
         {
-            return tell(origin, Err(refusal)).await;
+            return self.tell(origin, question, Err(refusal));
         }
         match timeout(LIFE, self.ask_origin(question, newest)).await {
-            Ok(said) => tell(origin, said).await,
+            Ok(said) => self.tell(origin, question, said),
             Err(_) => Ok(MetaReply::Asking),
         }
     }
 
     /// Asks the origin, once however many wait. Who is not waited for any longer has done no harm: the answer is kept.
-    pub(super) async fn ask_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<Arc<Known>, Refusal> {
+    pub(super) async fn ask_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Said {
         if !matches!(question, MetaQuestion::Pin { .. }) {
-            self.ready_origin(origin_of(question)).await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+            self.ready_origin(origin_of(question)).await.map_err(Refusal::from)?;
         }
         let (swarm, asked, began) = (self.clone(), question.clone(), Instant::now());
         let flight = || async move {
@@ -68,7 +68,7 @@ impl Swarm {
         said.unwrap_or_else(|| Err(Refusal::Unavailable("this node is shutting down".to_owned())))
     }
 
-    async fn question_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<Arc<Known>, Refusal> {
+    async fn question_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Said {
         let origin = self.0.origins.get(origin_of(question)).ok_or_else(|| Refusal::Invalid("no such origin".to_owned()))?;
         // Another may have landed between the last look and this flight's start.
         if let Some(known) = self.acceptable(origin, question, newest) {
@@ -88,8 +88,16 @@ impl Swarm {
         }
     }
 
+    fn tell(&self, origin: &Origin, question: &MetaQuestion, said: Said) -> Result<MetaReply, ServeError> {
+        let age = said.as_ref().map_or(Duration::ZERO, |known| known.age());
+        let told = Told { origin: self.identity(origin, question), said: said.map(|known| known.word.clone()) };
+        let answer = serde_json::to_string(&told).map_err(|error| ServeError::Invalid(error.to_string()))?;
+        Ok(MetaReply::Answer { answer, age_ms: millis(age) })
+    }
+
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        let busy = || Refusal::Unavailable(format!("this node asks origins so much that no turn came within {} s", TURN.as_secs()));
+        let busy =
+            || Refusal::Unavailable(format!("this node asks origins so much that no turn came within {} s", TURN.as_secs()));
         match timeout(TURN, self.0.meta.turns.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(busy()),
@@ -113,11 +121,4 @@ async fn ask_key(origin: &Origin, key: &str) -> Result<Word, OriginError> {
         Err(OriginError::NotFound { .. }) if origin.is_directory(key).await? => Ok(Word::Directory),
         Err(error) => Err(error),
     }
-}
-
-async fn tell(origin: &Origin, said: Result<Arc<Known>, Refusal>) -> Result<MetaReply, ServeError> {
-    let age = said.as_ref().map_or(Duration::ZERO, |known| known.age());
-    let told = Told { url: origin.url().to_owned(), said: said.map(|known| known.word.clone()) };
-    let answer = serde_json::to_string(&told).map_err(|error| ServeError::Invalid(error.to_string()))?;
-    Ok(MetaReply::Answer { answer, age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) })
 }

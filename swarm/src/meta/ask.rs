@@ -14,11 +14,11 @@ use herring_origin::Origin;
 use metrics::counter;
 use tokio::time::timeout;
 
-use super::known::{Known, lifetime};
+use super::known::{Known, lifetime, millis};
 use super::question::{kind, origin_of, point_of, what};
 use super::word::{Refusal, Told, Word};
 use crate::candidates::Candidate;
-use crate::config::{FETCH_DEADLINE, OBJECT_DEADLINE};
+use crate::config::OBJECT_DEADLINE;
 use crate::flight::Answer;
 use crate::{OpenError, Swarm, Tried, metrics as m};
 
@@ -48,7 +48,7 @@ const ANSWER_BODY: Duration = Duration::from_secs(10);
 
 impl Swarm {
     /// What an origin says to a question, or said as lately as its lifetime allows; longer ago where it does not answer.
-    pub(super) async fn learn(&self, question: &MetaQuestion) -> Result<Arc<Known>, OpenError> {
+    pub(super) async fn enquire(&self, question: &MetaQuestion) -> Result<Arc<Known>, OpenError> {
         let origin = self.ready_origin(origin_of(question)).await?;
         let learnt = self.find_out(origin, question).await;
         let (known, from) = learnt.map_err(|failed| failed.of(question))?;
@@ -90,7 +90,7 @@ impl Swarm {
             self.renew_now(question, None);
             return Ok((old, "stale"));
         }
-        let failed = match self.ask_within(question, if old.is_some() { SLOW_ORIGIN } else { FETCH_DEADLINE }).await {
+        let failed = match self.ask_within(question, if old.is_some() { SLOW_ORIGIN } else { OBJECT_DEADLINE }).await {
             Ok(known) => return Ok((Arc::clone(&known), known.from())),
             Err(failed) if failed.refusal.is_passing() => failed,
             Err(failed) => return Err(failed),
@@ -110,16 +110,17 @@ impl Swarm {
         })
     }
 
-    /// Joins whoever asks already. That one may have begun before something changed that this reader knows of: then once more, and a third
-    /// time as an owner may have joined an older question too.
+    /// Joins whoever asks already. That one may have begun before something changed that this reader knows of: then only what is said from now
+    /// on will do; and a third time, as an older question may have been joined once more.
     async fn ask_around(&self, question: &MetaQuestion) -> Learnt {
+        let mut newest = None;
         for _ in 0..2 {
-            match self.begin_asking(question, None).await {
-                Ok(Ok(known)) if self.0.meta.is_doubtful(question, &known) => {}
+            match self.begin_asking(question, newest).await {
+                Ok(Ok(known)) if self.0.meta.is_doubtful(question, &known) => newest = Some(Duration::ZERO),
                 learnt => return learnt.unwrap_or_else(|_| Err(Failed::interrupted())),
             }
         }
-        self.begin_asking(question, None).await.unwrap_or_else(|_| Err(Failed::interrupted()))
+        self.begin_asking(question, newest).await.unwrap_or_else(|_| Err(Failed::interrupted()))
     }
 
     /// One flight for all of this node's readers of a question. `newest`: only what the origin said within that time is news.
@@ -139,7 +140,8 @@ impl Swarm {
     fn renew_now(&self, question: &MetaQuestion, newest: Option<Duration>) {
         let Ok(permit) = Arc::clone(&self.0.meta.renewals).try_acquire_owned() else { return };
         let (swarm, asked) = (self.clone(), question.clone());
-        self.0.meta.asking.begin(question.clone(), move || async move {
+        // It needs nobody who waits for it.
+        let _answer = self.0.meta.asking.begin(question.clone(), move || async move {
             let _renewal = permit;
             swarm.ask_owners(&asked, newest).await
         });
@@ -149,7 +151,8 @@ impl Swarm {
     /// hangs or has hung is passed over; then, or where this node's own turn as an owner comes, the origin is asked from here.
     async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>) -> Learnt {
         let mut tried = Tried::default();
-        let origin = self.origin(origin_of(question)).map_err(|error| Failed::new(Refusal::Invalid(error.to_string()), tried.clone()))?;
+        let origin =
+            self.origin(origin_of(question)).map_err(|error| Failed::new(Refusal::Invalid(error.to_string()), tried.clone()))?;
         let newest = newest.or_else(|| self.0.meta.doubted(question));
         if let Some(known) = self.acceptable(origin, question, newest) {
             return Ok(known);
@@ -233,16 +236,10 @@ impl Swarm {
         }
     }
 
-    async fn hear(
-        &self,
-        origin: &Origin,
-        question: &MetaQuestion,
-        answer: String,
-        age_ms: u64,
-    ) -> Result<Arc<Known>, Useless> {
+    async fn hear(&self, origin: &Origin, question: &MetaQuestion, answer: String, age_ms: u64) -> Result<Arc<Known>, Useless> {
         let age = Duration::from_millis(age_ms);
         let told: Told = read(answer).await.map_err(|error| Useless::Silent(format!("answered what cannot be: {error}")))?;
-        if told.url != origin.url() {
+        if told.origin != self.identity(origin, question) {
             return Err(Useless::Stranger);
         }
         match told.said {
@@ -257,7 +254,7 @@ impl Swarm {
         let view = self.view();
         let call = MetaCall::Remembered { question: question.clone() };
         let (owners, others) = self.candidates(&view, point_of(question)).peers(view.me());
-        let (asked, call) = (owners.into_iter().chain(others), &call);
+        let (asked, call, identity) = (owners.into_iter().chain(others), &call, self.identity(origin, question));
         let ask = |peer: Candidate| {
             let view = &view;
             async move {
@@ -268,9 +265,9 @@ impl Swarm {
         let mut answers: FuturesUnordered<_> = asked.map(ask).collect();
         let mut youngest: Option<(u64, Word)> = None;
         while let Some(answer) = answers.next().await {
-            let Some((Told { url, said: Ok(word) }, age_ms)) = answer else { continue };
+            let Some((Told { origin: from, said: Ok(word) }, age_ms)) = answer else { continue };
             let better = youngest.as_ref().is_none_or(|(youngest, _)| age_ms < *youngest);
-            if url == origin.url() && word.answers(question) && better {
+            if from == identity && word.answers(question) && better {
                 youngest = Some((age_ms, word));
             }
         }
@@ -314,8 +311,4 @@ async fn read(answer: String) -> Result<Told, String> {
     let is_long = answer.len() > READ_INLINE;
     let parse = move || serde_json::from_str(&answer).map_err(|error| error.to_string());
     if is_long { tokio::task::spawn_blocking(parse).await.map_err(|error| error.to_string())? } else { parse() }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ use herring_http_api::peer::MetaCall;
 use herring_origin::{Hold, Origin};
 use tokio::sync::watch;
 
+use super::known::millis;
 use crate::config::STATUS_DEADLINE;
 use crate::{OpenError, Swarm};
 
@@ -22,7 +23,10 @@ impl Swarm {
         let origin = self.origin(name)?;
         self.pass_on_holds(origin);
         if !origin.pinned() {
-            origin.pin(&self.learn_commit(origin).await?);
+            let commit = self.learn_commit(origin).await?;
+            // In this order: who finds it pinned finds its commit.
+            self.0.meta.set_commit(name, commit.clone());
+            origin.pin(&commit);
         }
         Ok(origin)
     }
@@ -41,7 +45,7 @@ impl Swarm {
         }
         let (swarm, name, held) = (self.clone(), origin.name().to_owned(), origin.held());
         let following = async move { swarm.follow_holds(&name, held).await };
-        self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(following));
+        self.0.tasks.spawn_on(self.0.stop.clone().run_until_cancelled_owned(following), &self.0.runtime);
     }
 
     async fn follow_holds(&self, origin: &str, mut held: watch::Receiver<Hold>) {
@@ -57,8 +61,7 @@ impl Swarm {
     /// Once to each: who does not hear it will be told by the origin.
     async fn tell_hold(&self, origin: &str, left: Duration) {
         let view = self.view();
-        let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let (call, ask) = (&MetaCall::Hold { origin: origin.to_owned(), ms }, &self.ask(&view, STATUS_DEADLINE));
+        let (call, ask) = (&MetaCall::Hold { origin: origin.to_owned(), ms: millis(left) }, &self.ask(&view, STATUS_DEADLINE));
         let others = view.members().iter().filter(|node| node.id != *view.me());
         let tell = async |http| {
             if let Err(error) = self.0.peers.meta(http, call, STATUS_DEADLINE, ask).await {

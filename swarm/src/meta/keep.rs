@@ -7,7 +7,7 @@ use herring_http_api::peer::MetaQuestion;
 use herring_origin::Origin;
 use herring_store::Table;
 
-use super::known::{Known, lifetime};
+use super::known::{Known, NOTHING, lifetime, millis};
 use super::word::{Kept, Word};
 use crate::Swarm;
 
@@ -27,7 +27,10 @@ impl Swarm {
     pub(super) fn acceptable(&self, origin: &Origin, question: &MetaQuestion, newest: Option<Duration>) -> Option<Arc<Known>> {
         match newest {
             None => self.believed(origin, question),
-            Some(newest) => self.0.meta.answers.get(question).filter(|known| known.is_within(newest)),
+            Some(newest) => {
+                let is_new = |known: &Arc<Known>| known.is_within(newest) && !self.0.meta.is_doubtful(question, known);
+                self.0.meta.answers.get(question).filter(is_new)
+            }
         }
     }
 
@@ -37,17 +40,22 @@ impl Swarm {
             return Some(known);
         }
         let kept = self.0.store.records().get(Table::Metadata, &record_key(question)).ok()??;
-        let Kept { url, said_ms, word } = serde_json::from_slice(&kept).ok()?;
-        if url != origin.url() || !word.answers(question) {
+        let Kept { origin: of, said_ms, word } = serde_json::from_slice(&kept).ok()?;
+        if of != self.identity(origin, question) || !word.answers(question) {
             return None;
         }
-        let age = now_ms().saturating_sub(said_ms);
-        Some(self.keep_old(origin, question, word, Duration::from_millis(age)))
+        let age = Duration::from_millis(now_ms().saturating_sub(said_ms));
+        let known = self.keep_old(origin, question, word, age);
+        if matches!(question, MetaQuestion::Pin { .. }) {
+            // What was written longest ago is dropped first, and this shall last.
+            self.write_down(origin, question, &known);
+        }
+        Some(known)
     }
 
     /// Keeps an answer whose age was measured by clocks that may be wrong: it is not taken for young.
     pub(super) fn keep_old(&self, origin: &Origin, question: &MetaQuestion, word: Word, age: Duration) -> Arc<Known> {
-        let known = Arc::new(Known::new(word, age.max(origin.ttl()), false));
+        let known = Arc::new(Known::new(word, age.max(origin.ttl()).max(NOTHING), false));
         self.0.meta.answers.insert(question.clone(), Arc::clone(&known));
         known
     }
@@ -72,10 +80,20 @@ impl Swarm {
         known
     }
 
+    /// What must be the same for an answer to be about this origin. While a configuration is rolled out, two nodes may mean two origins by one
+    /// name; and a repository at another commit is another one.
+    pub(super) fn identity(&self, origin: &Origin, question: &MetaQuestion) -> String {
+        let commit = self.0.meta.commit(origin.name()).filter(|_| !matches!(question, MetaQuestion::Pin { .. }));
+        commit.map_or_else(|| origin.url().to_owned(), |commit| format!("{}#{commit}", origin.url()))
+    }
+
     /// For times when the origin does not answer, and of commits for ever. May be lost: then it is asked again.
     fn write_down(&self, origin: &Origin, question: &MetaQuestion, known: &Known) {
-        let age = u64::try_from(known.age().as_millis()).unwrap_or(u64::MAX);
-        let kept = Kept { url: origin.url().to_owned(), said_ms: now_ms().saturating_sub(age), word: known.word.clone() };
+        let kept = Kept {
+            origin: self.identity(origin, question),
+            said_ms: now_ms().saturating_sub(millis(known.age())),
+            word: known.word.clone(),
+        };
         match serde_json::to_vec(&kept) {
             Ok(value) => self.0.store.records().note(Table::Metadata, record_key(question), value),
             Err(error) => tracing::debug!(%error, "an answer cannot be written down"),
@@ -89,5 +107,5 @@ fn record_key(question: &MetaQuestion) -> String {
 
 fn now_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    millis(since_1970)
 }

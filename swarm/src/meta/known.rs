@@ -20,13 +20,13 @@ use crate::flight::{Answer, Flights};
 use crate::health::Health;
 
 /// Bytes of answers that are remembered in memory.
-const MEMORY: u64 = 64 << 20;
+pub(super) const MEMORY: u64 = 64 << 20;
 /// What a remembered answer takes besides its texts.
 const OVERHEAD: usize = 200;
 /// Refusals and doubts that are remembered; each is of use for seconds.
 const FEW: usize = 10_000;
 /// That there is nothing is believed for this long at most: what is made there meanwhile shall be found.
-const NOTHING: Duration = Duration::from_secs(2);
+pub(super) const NOTHING: Duration = Duration::from_secs(2);
 /// How long an origin is taken for ill after it last failed to answer. One answer ends it earlier.
 const ILL: Duration = Duration::from_secs(30);
 /// Questions that are with origins at a time; more wait for their turn.
@@ -68,6 +68,14 @@ impl Known {
     }
 }
 
+/// Whole milliseconds, as ages are told.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What an origin said.
+pub(crate) type Said = Result<Arc<Known>, Refusal>;
+
 /// How long such an answer is believed.
 pub(super) fn lifetime(origin: &Origin, question: &MetaQuestion, word: &Word) -> Duration {
     let lifetime = match question {
@@ -93,12 +101,14 @@ pub(crate) struct Meta {
     /// Questions of this node's own readers.
     pub asking: Arc<Flights<MetaQuestion, Answer<Learnt>>>,
     /// Questions that are with origins, whoever asked.
-    pub questions: Arc<Flights<MetaQuestion, Answer<Result<Arc<Known>, Refusal>>>>,
+    pub questions: Arc<Flights<MetaQuestion, Answer<Said>>>,
     /// Who was silent when asked about origins. Apart from what is known of givers of chunks: an owner that answers 300 ms late, as on a
     /// machine without an idle processor, must not be passed over for chunks, or origins would be asked for them twice.
     pub health: Health,
     /// Origins that failed to answer, and when last.
     ill: Mutex<HashMap<String, Instant>>,
+    /// The commits of the hubs' repositories, by the origins' names.
+    commits: Mutex<HashMap<String, String>>,
     /// Origins whose holds are passed on.
     pub followed: Mutex<HashSet<String>>,
     pub turns: Semaphore,
@@ -125,10 +135,19 @@ impl Meta {
             questions: Flights::new(tasks.clone(), stop.clone()),
             health: Health::default(),
             ill: Mutex::default(),
+            commits: Mutex::default(),
             followed: Mutex::default(),
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
         }
+    }
+
+    pub fn commit(&self, origin: &str) -> Option<String> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
+    }
+
+    pub fn set_commit(&self, origin: &str, commit: String) {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(origin.to_owned(), commit);
     }
 
     pub fn doubt(&self, question: MetaQuestion) {

@@ -7,6 +7,8 @@ use herring_http_api::peer::MetaQuestion;
 use herring_origin::{ObjectInfo, OriginError, Page};
 use serde::{Deserialize, Serialize};
 
+use crate::OpenError;
+
 /// An origin's answer. It was true when it was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,15 +40,16 @@ pub(crate) enum Refusal {
 /// What a node tells another.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Told {
-    /// The URL of the origin that it knows by this name: while a configuration is rolled out, two nodes may mean two origins.
-    pub url: String,
+    /// Of which origin: see `identity`.
+    pub origin: String,
     pub said: Result<Word, Refusal>,
 }
 
 /// What is kept in the records.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Kept {
-    pub url: String,
+    /// Of which origin: see `identity`.
+    pub origin: String,
     /// Milliseconds since 1970, by this node's clock.
     pub said_ms: u64,
     pub word: Word,
@@ -68,10 +71,10 @@ impl Word {
         }
     }
 
-    /// Bytes in memory, nearly: an entry of a page is some 100 bytes without its texts.
+    /// Bytes in memory, nearly: an opened object is some 600 without its texts, an entry of a page 150.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Object(info) => 100 + info.object.key.len() + info.object.version.len(),
+            Self::Object(info) => 600 + info.object.key.len() + info.object.version.len(),
             Self::Page(page) => page.entries.iter().map(|entry| 150 + entry.name().len()).sum(),
             Self::Document(bytes) => bytes.len(),
             Self::Commit(text) | Self::Unlisted(text) => text.len(),
@@ -89,6 +92,18 @@ impl Refusal {
     pub fn detail(&self) -> &str {
         let (Self::Denied(detail) | Self::Invalid(detail) | Self::Busy(detail) | Self::Unavailable(detail)) = self;
         detail
+    }
+}
+
+/// The commit of an origin could not be had, without which it cannot be asked.
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OpenError::Denied { .. } => Self::Denied(detail),
+            OpenError::NoOrigin { .. } | OpenError::InvalidKey { .. } => Self::Invalid(detail),
+            OpenError::NotFound { .. } | OpenError::Unlisted { .. } | OpenError::Unavailable { .. } => Self::Unavailable(detail),
+        }
     }
 }
 

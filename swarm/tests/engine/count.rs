@@ -38,6 +38,21 @@ pub fn install() -> &'static Counters {
 
 /// Bytes that the origin of this name gave so far.
 pub fn origin_bytes(origin: &str) -> u64 {
-    let key = Key::from_parts("herring_origin_bytes_total", vec![metrics::Label::new("origin", origin.to_owned())]);
-    install().0.lock().unwrap().get(&key).map_or(0, |bytes| bytes.load(Ordering::SeqCst))
+    count("herring_origin_bytes_total", &[("origin", origin)])
+}
+
+/// Those of them that it gave to whoever asks it on behalf of all.
+pub fn unique_bytes(origin: &str) -> u64 {
+    count("herring_swarm_origin_unique_bytes_total", &[("origin", origin)])
+}
+
+/// Questions for bytes that it was asked.
+pub fn origin_reads(origin: &str) -> u64 {
+    count("herring_origin_requests_total", &[("origin", origin), ("op", "read")])
+}
+
+fn count(name: &'static str, labels: &[(&'static str, &str)]) -> u64 {
+    let labels: Vec<_> = labels.iter().map(|(name, value)| metrics::Label::new(*name, (*value).to_owned())).collect();
+    let key = Key::from_parts(name, labels);
+    install().0.lock().unwrap().get(&key).map_or(0, |count| count.load(Ordering::SeqCst))
 }

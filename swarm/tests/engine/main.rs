@@ -2,6 +2,7 @@
 //! which each test sets, and the faults of the peers.
 
 mod ahead;
+mod bucket;
 mod count;
 mod door;
 mod net;
@@ -12,9 +13,15 @@ mod explain;
 mod faults;
 mod flights;
 mod full;
+mod holders;
+mod jobs;
 mod memory;
+mod metadata;
+mod names;
 mod origins;
+mod profiles;
 mod puts;
 mod reads;
 mod removal;
+mod trees;
 mod views;

@@ -63,6 +63,7 @@ impl Setup {
         let config = SwarmConfig {
             replicas,
             chunk_size: CHUNK,
+            profile_idle: Duration::ZERO,
             read_ahead: 0,
             read_ahead_after: 128 << 10,
             hedge: never,
@@ -78,8 +79,12 @@ impl Setup {
         self
     }
 
-    pub fn origin(mut self, name: &str, dir: &TempDir) -> Self {
-        self.origins.push(format!("{name}=file://{}", dir.path().display()).parse().unwrap());
+    pub fn origin(self, name: &str, dir: &TempDir) -> Self {
+        self.origin_url(&format!("{name}=file://{}", dir.path().display()))
+    }
+
+    pub fn origin_url(mut self, spec: &str) -> Self {
+        self.origins.push(spec.parse().unwrap());
         self
     }
 
@@ -101,10 +106,25 @@ impl Net {
 
     /// One more node, which nobody knows of before a view with it is published.
     pub async fn add(&mut self) {
-        let index = self.nodes.len();
+        let node = self.start_node(self.nodes.len()).await;
+        self.nodes.push(node);
+    }
+
+    async fn start_node(&self, index: usize) -> Node {
         let (home, capacity) = (self.homes.path().join(index.to_string()), (self.setup.capacity)(index));
         let origins = Origins::new(self.setup.origins.iter().cloned()).unwrap();
-        self.nodes.push(Node::start(index, home, capacity, self.setup.config.clone(), origins).await);
+        Node::start(index, home, capacity, self.setup.config.clone(), origins).await
+    }
+
+    /// A node ends in order, and another process begins over its data, at another address.
+    pub async fn restart(&mut self, index: usize) {
+        let mut node = self.nodes.remove(index);
+        node.crash().await;
+        node.swarm.shutdown().await;
+        drop(node);
+        let node = self.start_node(index).await;
+        self.nodes.insert(index, node);
+        self.publish(&self.members());
     }
 
     pub fn members(&self) -> Vec<NodeInfo> {
@@ -119,7 +139,12 @@ impl Net {
 
     /// Lets every node see these members.
     pub fn publish(&self, members: &[NodeInfo]) {
-        for node in &self.nodes {
+        self.publish_to(|_| true, members);
+    }
+
+    /// Lets these nodes see these members.
+    pub fn publish_to(&self, sees: impl Fn(usize) -> bool, members: &[NodeInfo]) {
+        for (_, node) in self.nodes.iter().enumerate().filter(|(index, _)| sees(*index)) {
             node.view.send_replace(Arc::new(View::fixed(node.info.id.clone(), members.to_vec())));
             node.swarm.view_changed();
         }

@@ -30,6 +30,9 @@ pub struct Asked {
     pub objects: Vec<u32>,
     pub uploads: usize,
     pub commits: usize,
+    pub names: Vec<NamesCall>,
+    /// Questions about origins.
+    pub metas: Vec<MetaCall>,
 }
 
 /// How a peer answers questions for chunks, and takes them.
@@ -202,12 +205,19 @@ impl PeerBackend for Peer {
         Ok(())
     }
 
-    async fn names(&self, _: NamesCall) -> Result<NamesReply, ApiError> {
-        Err(ApiError::new(ErrorKind::Internal, "names are on their way"))
+    async fn names(&self, call: NamesCall) -> Result<NamesReply, ApiError> {
+        self.asked.send_modify(|asked| asked.names.push(call.clone()));
+        self.take().await?;
+        self.swarm.answer_names(call).await.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))
     }
 
-    async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {
-        Err(ApiError::new(ErrorKind::Internal, "metadata is on its way"))
+    async fn meta(&self, call: MetaCall) -> Result<MetaReply, ApiError> {
+        self.asked.send_modify(|asked| asked.metas.push(call.clone()));
+        match self.fault() {
+            Fault::Hang => std::future::pending().await,
+            Fault::Refuse => Err(ApiError::new(ErrorKind::Unavailable, "not now")),
+            _ => self.swarm.answer_meta(call).await.map_err(answer),
+        }
     }
 
     fn usage(&self) -> NodeUsage {

@@ -1,0 +1,38 @@
+"""What a user of huggingface_hub does; HF_ENDPOINT and HF_HOME come from the test."""
+
+import sys
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+
+def snapshot(repo, revision="main", **more):
+    print(snapshot_download(repo, revision=revision, **more))
+
+
+def file(repo, name, kind="model", revision="main", subfolder=None):
+    print(hf_hub_download(repo, name, repo_type=kind, revision=revision, subfolder=subfolder or None))
+
+
+def files(repo):
+    print("\n".join(HfApi().list_repo_files(repo)))
+
+
+def refused(expected, repo, name, revision="main"):
+    errors = (GatedRepoError, RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError)
+    try:
+        hf_hub_download(repo, name, revision=revision)
+    except errors as error:
+        assert type(error).__name__ == expected, repr(error)
+        print(error)
+    else:
+        raise AssertionError("it was downloaded")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,128 @@
+"""What a user of boto3 does, and what S3 would answer by a plain model of it."""
+
+import os
+import sys
+import urllib.request
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+ENDPOINT, ROOT, WORK = sys.argv[1:4]
+CONFIG = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
+S3 = boto3.client(
+    "s3", endpoint_url=ENDPOINT, aws_access_key_id="any", aws_secret_access_key="thing", region_name="us-east-1", config=CONFIG
+)
+
+FILES = {}
+for at, _, names in os.walk(ROOT):
+    for name in names:
+        path = os.path.join(at, name)
+        with open(path, "rb") as file:
+            FILES[os.path.relpath(path, ROOT)] = file.read()
+
+
+def refused(code, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] in code, error.response
+    else:
+        raise AssertionError(f"{arguments} was answered")
+
+
+def model(prefix, delimiter, after):
+    """Keys and common prefixes in the order of their bytes."""
+    told = set()
+    for key in FILES:
+        if not key.startswith(prefix) or key <= after and not delimiter:
+            continue
+        rest = key[len(prefix):]
+        told.add(prefix + rest[:rest.index("/") + 1] if delimiter and "/" in rest else key)
+    return sorted((key for key in told if key > after or key.endswith("/") and after.startswith(key)), key=str.encode)
+
+
+def listed(most, **arguments):
+    told, token = [], None
+    while True:
+        more = {"ContinuationToken": token} if token else {}
+        page = S3.list_objects_v2(Bucket="data", MaxKeys=most, **arguments, **more)
+        entries = [entry["Key"] for entry in page.get("Contents", [])] + [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+        assert len(entries) == page["KeyCount"] <= most, page
+        for entry in page.get("Contents", []):
+            assert entry["Size"] == len(FILES[entry["Key"]]), entry
+        told += sorted(entries, key=str.encode)
+        if not page["IsTruncated"]:
+            return told
+        token = page["NextContinuationToken"]
+
+
+def listings():
+    prefixes = ["", "a", "a/", "a/b", "a/b/", "list/", "list/0", "none", "none/", "a//", "odd/", "odd/w", "/"]
+    for prefix in prefixes:
+        for delimiter in ("", "/"):
+            for after in ("", "a/b", "a/b/c/d", "list/05", "zzz"):
+                for most in (1, 3, 7, 1000):
+                    arguments = {"Prefix": prefix, "Delimiter": delimiter, "StartAfter": after}
+                    arguments = {name: value for name, value in arguments.items() if value}
+                    found, expected = listed(most, **arguments), model(prefix, delimiter, after)
+                    assert found == expected, (most, arguments, found, expected)
+    keys = [entry["Key"] for page in S3.get_paginator("list_objects_v2").paginate(Bucket="data") for entry in page["Contents"]]
+    assert keys == sorted(FILES, key=str.encode)
+    assert S3.list_objects_v2(Bucket="data", MaxKeys=0)["KeyCount"] == 0
+    refused(["NotImplemented"], S3.list_objects_v2, Bucket="data", Delimiter="-")
+    refused(["InvalidArgument"], S3.list_objects_v2, Bucket="data", ContinuationToken="made up")
+    refused(["NoSuchBucket"], S3.list_objects_v2, Bucket="none")
+
+
+def objects():
+    for key, data in FILES.items():
+        answer = S3.get_object(Bucket="data", Key=key)
+        assert answer["Body"].read() == data and answer["ContentLength"] == len(data), key
+        told = S3.head_object(Bucket="data", Key=key)
+        assert told["ContentLength"] == len(data) and told["ETag"] == answer["ETag"] and told["LastModified"], told
+    large = FILES["large.bin"]
+    for given, start, end in [("0-9", 0, 10), ("1048570-1048590", 1048570, 1048591), ("-7", len(large) - 7, len(large))]:
+        answer = S3.get_object(Bucket="data", Key="large.bin", Range=f"bytes={given}")
+        assert answer["Body"].read() == large[start:end] and answer["ResponseMetadata"]["HTTPStatusCode"] == 206
+        assert answer["ContentRange"] == f"bytes {start}-{end - 1}/{len(large)}", answer
+    S3.download_file("data", "large.bin", os.path.join(WORK, "copy"))
+    with open(os.path.join(WORK, "copy"), "rb") as copy:
+        assert copy.read() == large
+    etag = S3.head_object(Bucket="data", Key="large.bin")["ETag"]
+    assert S3.get_object(Bucket="data", Key="large.bin", IfMatch=etag)["ContentLength"] == len(large)
+    refused(["304"], S3.get_object, Bucket="data", Key="large.bin", IfNoneMatch=etag)
+    refused(["304"], S3.head_object, Bucket="data", Key="large.bin", IfNoneMatch=etag)
+    refused(["PreconditionFailed"], S3.get_object, Bucket="data", Key="large.bin", IfMatch='"other"')
+    refused(["InvalidRange"], S3.get_object, Bucket="data", Key="large.bin", Range=f"bytes={len(large)}-")
+    for key in ("none", "a", "a/", "a//b", "../secret", "a/b/c/d/e"):
+        refused(["NoSuchKey"], S3.get_object, Bucket="data", Key=key)
+        refused(["404"], S3.head_object, Bucket="data", Key=key)
+    refused(["NoSuchBucket"], S3.get_object, Bucket="none", Key="large.bin")
+    url = S3.generate_presigned_url("get_object", Params={"Bucket": "data", "Key": "odd/with space"})
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == FILES["odd/with space"]
+
+
+def buckets():
+    assert [bucket["Name"] for bucket in S3.list_buckets()["Buckets"]] == ["data", "m_1"]
+    S3.head_bucket(Bucket="data")
+    S3.get_bucket_location(Bucket="data")
+    refused(["404"], S3.head_bucket, Bucket="none")
+    anonymous = boto3.client("s3", endpoint_url=ENDPOINT, region_name="x", config=CONFIG.merge(Config(signature_version="unsigned")))
+    assert anonymous.get_object(Bucket="data", Key="a/b/c/d")["Body"].read() == FILES["a/b/c/d"]
+
+
+def writes():
+    no = ["NotImplemented", "AccessDenied", "MethodNotAllowed"]
+    refused(no, S3.put_object, Bucket="data", Key="new", Body=b"x")
+    refused(no, S3.delete_object, Bucket="data", Key="large.bin")
+    refused(no, S3.create_bucket, Bucket="new")
+    refused(no, S3.delete_bucket, Bucket="data")
+    refused(no, S3.create_multipart_upload, Bucket="data", Key="new")
+    refused(no, S3.delete_objects, Bucket="data", Delete={"Objects": [{"Key": "large.bin"}]})
+    assert os.path.exists(os.path.join(ROOT, "large.bin")) and not os.path.exists(os.path.join(ROOT, "new"))
+
+
+for test in (listings, objects, buckets, writes):
+    test()

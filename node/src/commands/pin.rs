@@ -1,0 +1,88 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use herring_http_api::client::ApiClient;
+use herring_http_api::ttl::Ttl;
+use herring_http_api::types::{PinInfo, PinList};
+use serde_json::json;
+
+use crate::error::Failure;
+use crate::output::{Output, Table};
+
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// An id or a name; a tree with all that is in it. A name is pinned as it is now, wherever it points later
+    #[arg(value_name = "ID|NAME")]
+    target: String,
+
+    /// For how long from now: 7d, 36h, 90m, 30s, 2w
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    ttl: Ttl,
+}
+
+pub async fn pin(client: &ApiClient, output: Output, args: PinArgs) -> Result<(), Failure> {
+    let pin = client.pin(plain(&args.target), args.ttl.0).await?;
+    output.show(&pin, || table(std::slice::from_ref(&pin), now()))
+}
+
+pub async fn unpin(client: &ApiClient, output: Output, target: &str) -> Result<(), Failure> {
+    client.unpin(plain(target)).await?;
+    output.show(&json!({ "target": target, "pinned": false }), || format!("unpinned {target}\n"))
+}
+
+pub async fn list(client: &ApiClient, output: Output) -> Result<(), Failure> {
+    let list = PinList { pins: client.pins().await? };
+    output.show(&list, || table(&list.pins, now()))
+}
+
+/// Without what the mount has in front.
+fn plain(target: &str) -> &str {
+    target.strip_prefix("names/").or_else(|| target.strip_prefix("blobs/")).unwrap_or(target)
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn table(pins: &[PinInfo], now: Duration) -> String {
+    let mut table = Table::new(&["TARGET", "ID", "ENDS IN"], &[2]);
+    for pin in pins {
+        let left = Duration::from_millis(pin.until_ms).saturating_sub(now);
+        table.row([pin.target.clone(), pin.id.to_string(), roughly(left)]);
+    }
+    table.render()
+}
+
+/// `6d 23h`, `59m 3s`: the two largest units.
+fn roughly(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let told: Vec<_> = units.iter().skip_while(|(count, _)| *count == 0).take(2).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if told.is_empty() { "0s".to_owned() } else { told.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_blob::BlobId;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_roughly() {
+        for (seconds, told) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7200, "2h 0m"), (604_799, "6d 23h")] {
+            assert_eq!(roughly(Duration::from_secs(seconds)), told);
+        }
+    }
+
+    #[test]
+    fn a_pin_that_ended_meanwhile_ends_in_nothing() {
+        let pin = PinInfo { target: "models/a".into(), id: BlobId::of(b""), until_ms: 5000 };
+        let row = table(&[pin], Duration::from_secs(6));
+        assert!(row.lines().nth(1).unwrap().ends_with("  0s"), "{row}");
+    }
+
+    #[test]
+    fn targets_may_be_written_as_in_the_mount() {
+        assert_eq!(["names/a/b", "a/b", "blobs/00"].map(plain), ["a/b", "a/b", "00"]);
+    }
+}

@@ -1,0 +1,155 @@
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use clap::Args;
+use futures_util::TryStreamExt;
+use herring_blob::BlobId;
+use herring_http_api::client::ApiClient;
+use herring_http_api::types::{Job, JobCreated, JobState, Prefetch, PrefetchPath};
+use uuid::Uuid;
+
+use crate::error::{Failure, OrFail};
+use crate::output::{Output, Table, size};
+use crate::progress::Progress;
+use crate::signals::Stop;
+
+#[derive(Debug, Args)]
+pub struct PrefetchArgs {
+    /// Ids, names, or origins' paths: ORIGIN:PATH or origins/ORIGIN/PATH; trees and directories with all that is in them
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<Target>,
+
+    /// Waits until all of it is on the node's disk; Ctrl-C ends only the waiting
+    #[arg(long)]
+    wait: bool,
+}
+
+/// What is to be brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Blob(BlobId),
+    Name(String),
+    Path(PrefetchPath),
+}
+
+impl FromStr for Target {
+    type Err = Infallible;
+
+    /// As the mount has it, too: below `blobs`, `names` and `origins`. What can be an id is one; a name with a colon in it is written
+    /// `names/NAME`.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let path = |(origin, path): (&str, &str)| Self::Path(PrefetchPath { origin: origin.into(), path: path.into() });
+        if let Ok(id) = text.strip_prefix("blobs/").unwrap_or(text).parse() {
+            return Ok(Self::Blob(id));
+        }
+        if let Some(below) = text.strip_prefix("origins/") {
+            return Ok(path(below.split_once('/').unwrap_or((below, ""))));
+        }
+        let name = || Self::Name(text.strip_prefix("names/").unwrap_or(text).to_owned());
+        let parted = text.split_once(':').filter(|_| !text.starts_with("names/"));
+        Ok(parted.map_or_else(name, path))
+    }
+}
+
+pub async fn run(client: &ApiClient, output: Output, args: PrefetchArgs) -> Result<(), Failure> {
+    // Before it is asked for: a Ctrl-C in between must not hide the job's id.
+    let mut stop = Stop::listen()?;
+    let wanted = wanted(args.targets);
+    let job = tokio::select! {
+        job = client.prefetch(&wanted) => job?,
+        () = stop.asked() => return Err(Failure::failed("interrupted before the node said that it begins")),
+    };
+    if !args.wait {
+        return output.show(&JobCreated { job }, || format!("job {job} has begun: see GET /v1/jobs/{job}\n"));
+    }
+    tokio::select! {
+        ended = follow(client, job) => tell(output, ended?),
+        () = stop.asked() => Err(Failure::failed(format_args!("not waited for; job {job} goes on: see GET /v1/jobs/{job}"))),
+    }
+}
+
+fn wanted(targets: Vec<Target>) -> Prefetch {
+    let mut wanted = Prefetch::default();
+    for target in targets {
+        match target {
+            Target::Blob(id) => wanted.blobs.push(id),
+            Target::Name(name) => wanted.names.push(name),
+            Target::Path(path) => wanted.origins.push(path),
+        }
+    }
+    wanted
+}
+
+/// The job's end, its progress shown until then.
+async fn follow(client: &ApiClient, job: Uuid) -> Result<Job, Failure> {
+    let lost = || format!("lost sight of job {job}, which goes on as soon as the node does: see GET /v1/jobs/{job}");
+    let progress = Progress::new("prefetch", Some(0));
+    let mut states = client.follow_job(job).await.or_fail(lost)?;
+    while let Some(job) = states.try_next().await.or_fail(lost)? {
+        progress.set(job.bytes_done, job.bytes_total);
+        if job.state.is_final() {
+            return Ok(job);
+        }
+    }
+    Err(Failure::failed(lost()))
+}
+
+fn tell(output: Output, job: Job) -> Result<(), Failure> {
+    if job.state == JobState::Done {
+        return output.show(&job, || table(&job));
+    }
+    let why = job.error.as_deref().unwrap_or("the node did not say why");
+    let (done, total) = (size(job.bytes_done), size(job.bytes_total));
+    Err(Failure::failed(format_args!("not all was brought, {done} of {total} are there: {why}")))
+}
+
+fn table(job: &Job) -> String {
+    let mut table = Table::new(&["JOB", "FILES", "SIZE"], &[1, 2]);
+    table.row([job.job.to_string(), job.contents.to_string(), size(job.bytes_done)]);
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(origin: &str, path: &str) -> Target {
+        Target::Path(PrefetchPath { origin: origin.into(), path: path.into() })
+    }
+
+    #[test]
+    fn targets_are_told_apart() {
+        let id = BlobId::of(b"");
+        for text in [id.to_string(), format!("sha256:{id}"), format!("blobs/{id}")] {
+            assert_eq!(text.parse(), Ok(Target::Blob(id)), "{text}");
+        }
+        for (text, expected) in [
+            ("models/llama", Target::Name("models/llama".into())),
+            ("names/models/llama", Target::Name("models/llama".into())),
+            ("names/a:b", Target::Name("a:b".into())),
+            ("s3:llama/config.json", path("s3", "llama/config.json")),
+            ("s3:", path("s3", "")),
+            ("origins/s3/llama/a:b", path("s3", "llama/a:b")),
+            ("origins/s3", path("s3", "")),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_failed_is_a_failure_with_its_reason() {
+        let job = Job {
+            job: Uuid::nil(),
+            state: JobState::Failed,
+            wanted: Prefetch::default(),
+            bytes_total: 2 << 20,
+            bytes_done: 1 << 20,
+            contents: 2,
+            error: Some("blob x is not here".into()),
+            created_ms: 0,
+            ended_ms: Some(1),
+        };
+        let told = tell(Output { json: true }, job).unwrap_err().to_string();
+        assert!(told.contains("1.0 MiB of 2.0 MiB") && told.ends_with("blob x is not here"), "{told}");
+    }
+}

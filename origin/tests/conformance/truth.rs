@@ -1,0 +1,66 @@
+use std::fs;
+use std::path::PathBuf;
+
+use futures_util::{StreamExt, stream};
+use herring_origin::Origin;
+use reqwest::Client;
+use url::Url;
+
+/// An origin, and a way to change what it shows that does not go through it.
+pub struct Shown {
+    pub origin: Origin,
+    pub truth: Truth,
+    pub index: Index,
+    /// The kind of error that [`Origin::head`] of a directory is: "not_found" everywhere but at s3s-fs, which answers 500.
+    pub head_of_directory: &'static str,
+}
+
+impl Shown {
+    pub fn new(origin: Origin, truth: Truth, index: Index) -> Self {
+        Self { origin, truth, index, head_of_directory: "not_found" }
+    }
+}
+
+/// What an origin tells of its directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    Whole,
+    /// nginx shows no names that begin with a dot.
+    WithoutDots,
+    None,
+}
+
+pub enum Truth {
+    Directory(PathBuf),
+    /// A bucket's URL, which can be written to without a signature.
+    Bucket(Url, Client),
+}
+
+/// A signature that is not looked at, but without any a writer would be nobody.
+const ANYBODY: &str = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+
+impl Truth {
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::Directory(path.into())
+    }
+
+    pub async fn write(&self, key: &str, bytes: &[u8]) {
+        match self {
+            Self::Directory(root) => {
+                let path = root.join(key);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            Self::Bucket(url, client) => {
+                let mut url = url.clone();
+                url.path_segments_mut().unwrap().extend(key.split('/'));
+                let request = client.put(url).header("x-amz-acl", "public-read").header("authorization", ANYBODY);
+                request.body(bytes.to_vec()).send().await.unwrap().error_for_status().unwrap();
+            }
+        }
+    }
+
+    pub async fn write_many(&self, keys: impl IntoIterator<Item = String>) {
+        stream::iter(keys).for_each_concurrent(8, |key| async move { self.write(&key, b"").await }).await;
+    }
+}

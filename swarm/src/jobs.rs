@@ -1,0 +1,227 @@
+//! Prefetches: jobs that bring blobs, trees and origins' objects to this node before somebody reads them. They outlive a restart.
+
+mod bring;
+mod find;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::join;
+use herring_http_api::types::{Job, JobState, Prefetch};
+use herring_store::{Change, RecordError, Table};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::Swarm;
+use bring::Faults;
+use find::Finder;
+
+/// Jobs that are not over, and as many that are.
+const MOST: usize = 1000;
+/// How long a job that is over can be asked about.
+const KEPT: Duration = Duration::from_secs(3600);
+/// Jobs that work at the same time; the others wait their turn.
+const AT_ONCE: usize = 16;
+/// Chunks in flight for all jobs of this node.
+const IN_FLIGHT: usize = 16;
+/// Contents that were found and wait to be brought: what was found of a directory of millions does not fill the memory.
+const FOUND: usize = 4096;
+/// How long a job that comes before this node has met its swarm waits for that.
+const MEETING: Duration = Duration::from_secs(60);
+
+/// Why a prefetch cannot begin.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JobError {
+    #[error("nothing to prefetch: give at least one blob, name or origin's path")]
+    Nothing,
+    #[error("{MOST} prefetches are under way on this node: try again when some are done")]
+    TooMany,
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// The jobs of this node that run, and those that ended lately.
+pub(crate) struct Jobs {
+    known: Mutex<HashMap<Uuid, watch::Sender<Job>>>,
+    turns: Semaphore,
+    lanes: Semaphore,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { known: Mutex::default(), turns: Semaphore::new(AT_ONCE), lanes: Semaphore::new(IN_FLIGHT) }
+    }
+}
+
+impl Jobs {
+    fn known(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Job>>> {
+        // Entries come and go whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.known().values().filter(|job| !job.borrow().state.is_final()).count() >= MOST
+    }
+
+    /// Takes out the jobs that ended long ago, and the oldest of those that are too many.
+    fn take_old(&self, now_ms: u64) -> Vec<Uuid> {
+        let mut known = self.known();
+        let ended = |(id, job): (&Uuid, &watch::Sender<Job>)| job.borrow().ended_ms.map(|ended| (ended, *id));
+        let mut ended: Vec<_> = known.iter().filter_map(ended).collect();
+        ended.sort_unstable();
+        let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
+        let many = ended.len().saturating_sub(MOST);
+        let old = ended.iter().enumerate().filter(|(at, (ended, _))| *at < many || ended.saturating_add(kept) <= now_ms);
+        let old: Vec<Uuid> = old.map(|(_, (_, id))| *id).collect();
+        known.retain(|id, _| !old.contains(id));
+        old
+    }
+}
+
+impl Swarm {
+    /// Begins to bring all of this to this node's disk, in the background. Returns once a restart cannot lose the job.
+    pub async fn prefetch(&self, wanted: Prefetch) -> Result<Uuid, JobError> {
+        if wanted.blobs.is_empty() && wanted.names.is_empty() && wanted.origins.is_empty() {
+            return Err(JobError::Nothing);
+        }
+        if self.0.jobs.is_full() {
+            return Err(JobError::TooMany);
+        }
+        let job = begun(Uuid::new_v4(), wanted, now_ms());
+        self.write_job(&job).await?;
+        let id = job.job;
+        self.start_job(job);
+        Ok(id)
+    }
+
+    /// A job of this node, as it is now.
+    pub fn job(&self, job: Uuid) -> Option<Job> {
+        self.0.jobs.known().get(&job).map(|job| job.borrow().clone())
+    }
+
+    /// A job's states as they come.
+    pub fn follow_job(&self, job: Uuid) -> Option<watch::Receiver<Job>> {
+        self.0.jobs.known().get(&job).map(watch::Sender::subscribe)
+    }
+
+    /// This node's jobs, the oldest first.
+    pub fn jobs(&self) -> Vec<Job> {
+        let mut jobs: Vec<_> = self.0.jobs.known().values().map(|job| job.borrow().clone()).collect();
+        jobs.sort_unstable_by_key(|job| (job.created_ms, job.job));
+        jobs
+    }
+
+    /// Goes on with what an earlier run of this node left unfinished. Called once, at the start. Begins each from the front: what is here
+    /// by now is skipped.
+    pub fn resume_jobs(&self) {
+        let records = self.0.store.records().scan(Table::Jobs, "", None, 2 * MOST);
+        let records = records.unwrap_or_else(|error| {
+            tracing::error!(%error, "prefetches that were under way are not continued");
+            Vec::new()
+        });
+        for (key, value) in records {
+            match serde_json::from_slice::<Job>(&value) {
+                Ok(job) if job.state.is_final() => drop(self.0.jobs.known().insert(job.job, watch::Sender::new(job))),
+                Ok(job) => self.start_job(begun(job.job, job.wanted, job.created_ms)),
+                Err(error) => tracing::warn!(job = key, %error, "the record of a prefetch cannot be read; it is not continued"),
+            }
+        }
+    }
+
+    fn start_job(&self, job: Job) {
+        let (id, state) = (job.job, watch::Sender::new(job));
+        self.0.jobs.known().insert(id, state.clone());
+        let (run, stop) = (self.clone().run_job(state), self.0.stop.clone());
+        self.0.tasks.spawn_on(stop.run_until_cancelled_owned(run), &self.0.runtime);
+    }
+
+    async fn run_job(self, job: watch::Sender<Job>) {
+        let faults = self.work(&job).await;
+        let mut ended = job.borrow().clone();
+        ended.error = faults.told();
+        ended.state = if ended.error.is_some() { JobState::Failed } else { JobState::Done };
+        ended.ended_ms = Some(now_ms());
+        tracing::info!(job = %ended.job, state = ?ended.state, bytes = ended.bytes_done, error = ended.error, "a prefetch ended");
+        if let Err(error) = self.write_job(&ended).await {
+            tracing::warn!(job = %ended.job, %error, "that a prefetch ended was not written down; it will run again after a restart");
+        }
+        job.send_replace(ended);
+    }
+
+    async fn work(&self, job: &watch::Sender<Job>) -> Faults {
+        // Never closed.
+        let _turn = self.0.jobs.turns.acquire().await;
+        // What cannot be found then either, says so itself.
+        let _ = timeout(MEETING, self.0.view.clone().wait_for(|view| view.settled())).await;
+        let (faults, wanted) = (Faults::default(), job.borrow().wanted.clone());
+        let (found, contents) = mpsc::channel(FOUND);
+        let find = async {
+            Finder::new(self, job, found, &faults).find(wanted).await;
+            job.send_modify(|job| job.state = JobState::Running);
+        };
+        join(find, self.bring_all(job, contents, &faults)).await;
+        faults
+    }
+
+    async fn write_job(&self, job: &Job) -> Result<(), RecordError> {
+        let value = serde_json::to_vec(job).expect("a job has only text and numbers");
+        self.0.store.records().update(Table::Jobs, job.job.to_string(), |_| Change::Put(value, ())).await
+    }
+
+    /// Forgets jobs that ended long ago.
+    pub(crate) async fn sweep_jobs(&self) {
+        for job in self.0.jobs.take_old(now_ms()) {
+            if let Err(error) = self.0.store.records().update(Table::Jobs, job.to_string(), |_| Change::Remove(())).await {
+                tracing::warn!(%job, %error, "an old prefetch was not forgotten");
+            }
+        }
+    }
+}
+
+fn begun(job: Uuid, wanted: Prefetch, created_ms: u64) -> Job {
+    let state = JobState::Looking;
+    Job { job, state, wanted, bytes_total: 0, bytes_done: 0, contents: 0, error: None, created_ms, ended_ms: None }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(ended_ms: u64) -> Job {
+        Job { state: JobState::Done, ended_ms: Some(ended_ms), ..begun(Uuid::new_v4(), Prefetch::default(), 0) }
+    }
+
+    fn with(jobs: impl IntoIterator<Item = Job>) -> Jobs {
+        let all = Jobs::default();
+        all.known().extend(jobs.into_iter().map(|job| (job.job, watch::Sender::new(job))));
+        all
+    }
+
+    #[test]
+    fn jobs_that_ended_an_hour_ago_are_forgotten_and_no_others() {
+        let (old, young, running) = (ended(1000), ended(1001), begun(Uuid::new_v4(), Prefetch::default(), 0));
+        let jobs = with([old.clone(), young.clone(), running.clone()]);
+        let hour = 3_600_000;
+        assert!(jobs.take_old(999 + hour).is_empty());
+        assert_eq!(jobs.take_old(1000 + hour), [old.job]);
+        assert_eq!(jobs.known().len(), 2);
+        assert_eq!(jobs.take_old(u64::MAX), [young.job]);
+        assert!(jobs.known().contains_key(&running.job));
+    }
+
+    #[test]
+    fn of_too_many_the_oldest_are_forgotten() {
+        let oldest = ended(1);
+        let jobs = with((2..=MOST as u64 + 1).map(ended).chain([oldest.clone()]));
+        assert_eq!(jobs.take_old(1), [oldest.job]);
+        assert_eq!(jobs.known().len(), MOST);
+    }
+}

@@ -1,0 +1,211 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use herring_blob::ContentId;
+use herring_http_api::types::Job;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::IN_FLIGHT;
+use crate::config::MEMORY_DEADLINE;
+use crate::fetch::{Role, Want};
+use crate::{Content, NameError, OpenError, ReadError, Source, Swarm};
+
+/// Pauses before something is tried once more that may only have failed for the moment.
+const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// After so many contents that could not be had a job gives up: then it is not they that are wrong.
+const MOST_FAULTS: usize = 16;
+
+/// Why a part of a job failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    why: String,
+    /// It may be different in a moment.
+    passing: bool,
+}
+
+impl Fault {
+    fn lasting(why: impl Into<String>) -> Self {
+        Self { why: why.into(), passing: false }
+    }
+}
+
+impl From<OpenError> for Fault {
+    fn from(error: OpenError) -> Self {
+        Self { passing: matches!(error, OpenError::Unavailable { .. }), why: error.to_string() }
+    }
+}
+
+impl From<NameError> for Fault {
+    fn from(error: NameError) -> Self {
+        Self { passing: matches!(error, NameError::Unavailable { .. }), why: error.to_string() }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self { passing: !matches!(error, ReadError::Changed { .. }), why: error.to_string() }
+    }
+}
+
+/// What a job could not have.
+#[derive(Default)]
+pub(super) struct Faults(Mutex<Vec<(Option<ContentId>, Fault)>>);
+
+impl Faults {
+    /// One fault of each content is enough.
+    pub fn note(&self, of: Option<ContentId>, fault: Fault) {
+        let mut faults = self.all();
+        if of.is_none() || faults.iter().all(|(known, _)| *known != of) {
+            faults.push((of, fault));
+        }
+    }
+
+    pub fn are_too_many(&self) -> bool {
+        self.all().len() >= MOST_FAULTS
+    }
+
+    /// Whether it makes no sense to go on with this content.
+    fn stop(&self, id: ContentId) -> bool {
+        let faults = self.all();
+        faults.len() >= MOST_FAULTS || faults.iter().any(|(of, _)| *of == Some(id))
+    }
+
+    /// In one sentence, if there are any.
+    pub fn told(&self) -> Option<String> {
+        let faults = self.all();
+        let (_, first) = faults.first()?;
+        let more = match faults.len() - 1 {
+            0 => "",
+            n if n + 1 >= MOST_FAULTS => "; it gave up after many more of the like",
+            _ => "; and more of the like",
+        };
+        Some(format!("{}{more}", first.why))
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<(Option<ContentId>, Fault)>> {
+        // A fault was noted or not.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks again, twice, where the fault may pass.
+pub(super) async fn patiently<T, E: Into<Fault>, F: Future<Output = Result<T, E>>>(
+    mut question: impl FnMut() -> F,
+) -> Result<T, Fault> {
+    for pause in AGAIN {
+        match question().await.map_err(Into::into) {
+            Err(fault) if fault.passing => sleep(pause).await,
+            end => return end,
+        }
+    }
+    question().await.map_err(Into::into)
+}
+
+impl Swarm {
+    /// Brings what is found, chunk by chunk, until nothing more is.
+    pub(super) async fn bring_all(&self, job: &watch::Sender<Job>, contents: mpsc::Receiver<Content>, faults: &Faults) {
+        let found = stream::unfold(contents, async |mut contents| contents.recv().await.map(|content| (content, contents)));
+        let chunks = found.flat_map(|content| {
+            let count = content.geometry().chunk_count();
+            stream::iter((0..count).map(move |chunk| (content.clone(), chunk)))
+        });
+        chunks
+            .for_each_concurrent(IN_FLIGHT, |(content, chunk)| async move {
+                if faults.stop(content.id()) {
+                    return;
+                }
+                match patiently(|| self.bring(&content, chunk)).await {
+                    Ok(()) => job.send_modify(|job| job.bytes_done += content.geometry().chunk_range(chunk).len()),
+                    Err(fault) => faults.note(Some(content.id()), fault),
+                }
+            })
+            .await;
+    }
+
+    /// One chunk, to this node's disk. Of the readers' memory it takes only what is for those who do not wait.
+    async fn bring(&self, content: &Content, chunk: u32) -> Result<(), Fault> {
+        if self.is_here(content, chunk) {
+            return Ok(());
+        }
+        // Never closed.
+        let _lane = self.0.jobs.lanes.acquire().await;
+        self.expect_room(content)?;
+        let geometry = content.geometry();
+        let overloaded = |_| ReadError::Overloaded { what: content.to_string(), waited_ms: MEMORY_DEADLINE.as_millis() };
+        let _share = self.0.ahead_memory.take(geometry.chunk_range(chunk).len(), MEMORY_DEADLINE).await.map_err(overloaded)?;
+        let soon = u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX);
+        let until = chunk.saturating_add(soon).min(geometry.chunk_count());
+        let landing = self.launch(content, chunk, Want { first: 0, until }, Role::Reader);
+        if !landing.landed().await {
+            return landing.whole().await.map(drop).map_err(Fault::from);
+        }
+        let kept = self.is_here(content, chunk);
+        kept.then_some(()).ok_or_else(|| Fault::lasting(format!("{content}: this node's disk did not keep it")))
+    }
+
+    /// A prefetch leaves room for what readers fetch meanwhile.
+    fn expect_room(&self, content: &Content) -> Result<(), Fault> {
+        if matches!(content.source(), Source::Blob(_)) && self.0.store.get(&content.id()).is_none() {
+            return Err(Fault::lasting(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
+        }
+        let (free, needed) = (self.0.store.free(), u64::from(content.geometry().chunk_size()).saturating_mul(IN_FLIGHT as u64));
+        let full = || {
+            format!(
+                "no room for {content}: {free} bytes are free on this node, {needed} must be; raise its capacity or delete something"
+            )
+        };
+        if free >= needed { Ok(()) } else { Err(Fault::lasting(full())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_blob::BlobId;
+
+    use super::*;
+    use crate::Tried;
+
+    fn passing() -> OpenError {
+        OpenError::Unavailable { what: "it".into(), tried: Tried::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_asked_again_and_what_may_not_is_not() {
+        let mut asked = 0;
+        let answer = patiently(|| {
+            asked += 1;
+            let answer = if asked == 2 { Ok(asked) } else { Err(passing()) };
+            async { answer }
+        });
+        assert_eq!(answer.await, Ok(2));
+        let mut asked = 0;
+        let answer = patiently(|| {
+            asked += 1;
+            async { Err::<(), _>(OpenError::Denied { detail: "no".into() }) }
+        });
+        assert_eq!(answer.await, Err(Fault::lasting("no")));
+        assert_eq!(asked, 1);
+        let mut asked = 0;
+        let answer = patiently(|| {
+            asked += 1;
+            async { Err::<(), _>(passing()) }
+        });
+        assert!(answer.await.unwrap_err().passing);
+        assert_eq!(asked, 3);
+    }
+
+    #[test]
+    fn one_content_is_one_fault_and_the_first_is_told() {
+        let faults = Faults::default();
+        assert_eq!(faults.told(), None);
+        let [one, two] = [b"1", b"2"].map(|bytes| ContentId::from(BlobId::of(bytes)));
+        faults.note(Some(one), Fault::lasting("first"));
+        faults.note(Some(one), Fault::lasting("again"));
+        assert_eq!(faults.told().as_deref(), Some("first"));
+        assert!(faults.stop(one) && !faults.stop(two));
+        (0..MOST_FAULTS).for_each(|_| faults.note(None, Fault::lasting("other")));
+        assert!(faults.stop(two) && faults.told().unwrap().starts_with("first; it gave up"));
+    }
+}

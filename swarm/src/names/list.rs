@@ -1,0 +1,102 @@
+//! All names, as all members together know them.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use herring_gossip::View;
+use herring_http_api::name::check_prefix;
+use herring_http_api::peer::{NameRecord, NamedRecord, NamesCall, NamesReply};
+use herring_http_api::types::{NameInfo, NameList};
+
+use super::register::rank;
+use super::serve::BATCH;
+use super::{NameError, info};
+use crate::candidates::Candidate;
+use crate::{Swarm, Tried};
+
+/// Names in one answer.
+const MOST: usize = 1000;
+
+/// What all members said of the names up to `complete`, `None`: of all.
+struct Merged {
+    names: BTreeMap<String, NameRecord>,
+    complete: Option<String>,
+}
+
+impl Swarm {
+    /// The names that begin with `prefix` and come after `after`, at most `limit` (1000 at most), over all members. Those that begin with a
+    /// dot are the swarm's own, and shown only where the prefix does.
+    pub async fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<NameList, NameError> {
+        let invalid = |fault| NameError::Invalid { name: prefix.chars().take(80).collect(), fault };
+        check_prefix(prefix).map_err(invalid)?;
+        let limit = limit.clamp(1, MOST);
+        let (mut list, mut after) = (NameList::default(), after.map(str::to_owned));
+        loop {
+            let merged = self.merged_names(prefix, after.as_deref()).await?;
+            for (name, record) in merged.names {
+                let Some(info) = shown(prefix, &name, record) else { continue };
+                if list.names.len() == limit {
+                    list.next = list.names.last().map(|last| last.name.clone());
+                    return Ok(list);
+                }
+                list.names.push(info);
+            }
+            let Some(complete) = merged.complete else { return Ok(list) };
+            after = Some(complete);
+        }
+    }
+
+    /// The next names of all members. Where so many are silent that all who have a name may be among them, that is an error: a list that
+    /// lacks something looks like one that does not.
+    async fn merged_names(&self, prefix: &str, after: Option<&str>) -> Result<Merged, NameError> {
+        let view = self.view();
+        if view.ring().members().is_empty() || !view.settled() {
+            return Err(NameError::NotReady);
+        }
+        let call = NamesCall::List { prefix: prefix.to_owned(), after: after.map(str::to_owned), limit: BATCH };
+        let members = view.members().iter().map(|node| self.list_at(&view, node.into(), &call));
+        let (mut lists, mut tried) = (Vec::new(), Tried::default());
+        for (node, answer) in join_all(members).await {
+            match answer {
+                Ok(records) => lists.push(records),
+                Err(why) => tried.note(node, why),
+            }
+        }
+        let holders = view.ring().members().len().min(self.replicas()) / 2 + 1;
+        if tried.0.len() >= holders {
+            let what = format!("names cannot be listed while {} nodes do not answer", tried.0.len());
+            return Err(NameError::Unavailable { what, tried });
+        }
+        Ok(merge(lists))
+    }
+
+    async fn list_at(&self, view: &View, node: Candidate, call: &NamesCall) -> (String, Result<Vec<NamedRecord>, String>) {
+        let answer = match self.ask_name(view, &node, call).await {
+            Ok(NamesReply::Records(records)) => Ok(records),
+            Ok(_) => Err("answered another question".to_owned()),
+            Err(why) => Err(why),
+        };
+        (node.id.to_string(), answer)
+    }
+}
+
+fn merge(lists: Vec<Vec<NamedRecord>>) -> Merged {
+    let full = lists.iter().filter(|list| list.len() >= BATCH);
+    let complete = full.filter_map(|list| list.last()).map(|last| last.name.clone()).min();
+    let mut names = BTreeMap::<String, NameRecord>::new();
+    for NamedRecord { name, record } in lists.into_iter().flatten() {
+        if complete.as_ref().is_some_and(|complete| name > *complete) {
+            continue;
+        }
+        match names.get(&name) {
+            Some(known) if rank(known, &record).is_ge() => {}
+            _ => drop(names.insert(name, record)),
+        }
+    }
+    Merged { names, complete }
+}
+
+fn shown(prefix: &str, name: &str, record: NameRecord) -> Option<NameInfo> {
+    let hidden = name.starts_with('.') && !prefix.starts_with('.');
+    if hidden { None } else { info(name, Some(record.state)).ok() }
+}

@@ -1,0 +1,174 @@
+//! When owners change: who keeps a name gives it to those who own it now and may lack it. A name thus survives any number of losses one
+//! after the other, as long as not most of its owners are lost between two views.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use herring_gossip::{NodeInfo, View};
+use herring_http_api::peer::{NamedRecord, NamesCall, NamesReply};
+use herring_ring::{NodeId, Point};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::register::Proposer;
+use super::serve::BATCH;
+use super::{NameError, now_ms};
+use crate::Swarm;
+
+/// How long it is remembered that a name was deleted: a node that was away for longer brings it back.
+const TOMBSTONES: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often all is handed out anew, whoever should have it: what a node missed without anyone noticing.
+const THOROUGH: Duration = Duration::from_secs(6 * 3600);
+
+/// What was done already.
+#[derive(Default)]
+pub(super) struct Repair {
+    /// One waits; whoever comes meanwhile is served by it too.
+    waiting: AtomicBool,
+    done: Mutex<Option<Done>>,
+}
+
+/// All that this node keeps was at its owners when this was the view.
+struct Done {
+    view: Arc<View>,
+    at: Instant,
+}
+
+/// Records for each owner who may lack them.
+#[derive(Default)]
+struct Lessons {
+    due: BTreeMap<NodeId, Vec<NamedRecord>>,
+    /// What this node keeps and does not own.
+    foreign: Vec<NamedRecord>,
+}
+
+impl Swarm {
+    /// Hands out names in the background, where the view changed since that was done last.
+    pub(crate) fn repair_names_soon(&self) {
+        self.note_members(&self.view());
+        if self.0.names.repair.waiting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let swarm = self.clone();
+        self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(async move {
+            let mut done = swarm.0.names.repair.done.lock().await;
+            swarm.0.names.repair.waiting.store(false, Ordering::Release);
+            let view = swarm.view();
+            let before = done.as_ref().filter(|done| done.at.elapsed() < THOROUGH).map(|done| &*done.view);
+            if !view.settled() || before.is_some_and(|before| same(before, &view)) {
+                return;
+            }
+            match swarm.repair_names(&view, before).await {
+                Ok(true) => *done = Some(Done { view, at: Instant::now() }),
+                // Tried again with the next sweep.
+                Ok(false) => tracing::debug!("not all owners of this node's names could be given them"),
+                Err(error) => tracing::warn!(%error, "this node's names could not be given to their owners"),
+            }
+        }));
+    }
+
+    /// True where all that should have something has it.
+    async fn repair_names(&self, view: &View, before: Option<&View>) -> Result<bool, NameError> {
+        let (mut after, mut whole) = (None, true);
+        loop {
+            let mut batch = self.list_here("", after.as_deref(), BATCH)?;
+            after = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.name.clone());
+            batch.retain(|one| !outlived(one));
+            whole &= self.teach_all(view, self.lessons(view, before, batch)).await;
+            if after.is_none() {
+                break;
+            }
+        }
+        self.drop_tombstones().await?;
+        Ok(whole)
+    }
+
+    fn lessons(&self, view: &View, before: Option<&View>, batch: Vec<NamedRecord>) -> Lessons {
+        let mut lessons = Lessons::default();
+        for one in batch {
+            let point = Point::of_name(&one.name);
+            let owners = view.owners(point, self.replicas());
+            let mine = owners.iter().any(|owner| owner.id == *view.me());
+            let had = before.map(|before| before.owners(point, self.replicas()));
+            for owner in owners.iter().filter(|owner| owner.id != *view.me()) {
+                if !mine || lacks(before, had.as_deref(), &owner.id) {
+                    lessons.due.entry(owner.id.clone()).or_default().push(one.clone());
+                }
+            }
+            if !mine && !owners.is_empty() {
+                lessons.foreign.push(one);
+            }
+        }
+        lessons
+    }
+
+    /// Gives each what he may lack. What this node does not own it drops once all owners have it.
+    async fn teach_all(&self, view: &View, lessons: Lessons) -> bool {
+        let taught = lessons.due.into_iter().filter_map(|(id, records)| Some((view.get(&id)?, records)));
+        let answers = join_all(taught.map(|(node, records)| self.teach_one(view, node, records))).await;
+        let mut open = BTreeSet::new();
+        let whole = answers.iter().all(Result::is_ok);
+        for behind in answers.into_iter().map(|answer| answer.unwrap_or_else(|all| all)) {
+            open.extend(behind);
+        }
+        if whole {
+            for name in &open {
+                // Promised to somebody who never came back for it: a round of one's own settles it.
+                if let Err(error) = self.settle(name, Proposer::look()).await {
+                    tracing::debug!(name, %error, "a name's owners do not agree yet");
+                }
+            }
+        }
+        for one in lessons.foreign.into_iter().filter(|one| !open.contains(&one.name)) {
+            if let Err(error) = self.drop_record(one.name, one.record).await {
+                tracing::debug!(%error, "a name that others own was not dropped");
+            }
+        }
+        whole
+    }
+
+    /// The names that the node has no such record of now; as an error all of them, where it did not answer.
+    async fn teach_one(&self, view: &View, node: &NodeInfo, records: Vec<NamedRecord>) -> Result<Vec<String>, Vec<String>> {
+        let names = records.iter().map(|one| one.name.clone()).collect();
+        match self.ask_name(view, &node.into(), &NamesCall::Learn { records }).await {
+            Ok(NamesReply::Learnt { behind }) => Ok(behind),
+            _ => Err(names),
+        }
+    }
+
+    async fn drop_tombstones(&self) -> Result<(), NameError> {
+        let mut after = None;
+        loop {
+            let batch = self.list_here("", after.as_deref(), BATCH)?;
+            after = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.name.clone());
+            for one in batch.into_iter().filter(outlived) {
+                self.drop_record(one.name, one.record).await?;
+            }
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether this owner may lack what others had: it is new to it, or was away when it was given out last.
+fn lacks(before: Option<&View>, had: Option<&[&NodeInfo]>, owner: &NodeId) -> bool {
+    match (before, had) {
+        (Some(before), Some(had)) => before.suspect(owner) || had.iter().all(|one| one.id != *owner),
+        _ => true,
+    }
+}
+
+/// Whether nobody owns or answers what he did not before.
+fn same(before: &View, view: &View) -> bool {
+    let back = view.ring().members().iter().any(|member| before.suspect(&member.id) && !view.suspect(&member.id));
+    before.epoch() == view.epoch() && !back
+}
+
+fn outlived(one: &NamedRecord) -> bool {
+    let state = &one.record.state;
+    state.target.is_none() && now_ms().saturating_sub(state.modified_ms) > TOMBSTONES.as_millis() as u64
+}

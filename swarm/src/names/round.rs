@@ -1,0 +1,234 @@
+//! Asking the owners of a name, and all who may have been its owners.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use herring_gossip::View;
+use herring_http_api::peer::{Ballot, NameRecord, NamedRecord, NamesCall, NamesReply};
+use herring_ring::{NodeId, Point};
+use metrics::counter;
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use super::register::{Outcome, Proposer, rank};
+use super::{CHANGE_DEADLINE, NameError};
+use crate::candidates::Candidate;
+use crate::config::SMALL_DEADLINE;
+use crate::{Swarm, Tried, metrics as m};
+
+/// How long a change waits for those who have not promised yet once most owners have: one of them may have been an owner before and
+/// know more. A node that hangs is suspected soon, and not waited for then.
+const PROMISE_STRAGGLERS: Duration = Duration::from_millis(500);
+/// The same for a read, of which nobody builds anything.
+const READ_STRAGGLERS: Duration = Duration::from_millis(50);
+/// Between two tries of a change: at random up to this, doubling to 32 times as much, or two nodes would outbid each other for ever.
+const PAUSE_MS: u64 = 10;
+
+/// Who has a say about a name, as one view has it.
+pub(super) struct Panel {
+    pub owners: Vec<Candidate>,
+    /// Who may have been an owner before, and knows what the owners do not. They do not count.
+    others: Vec<Candidate>,
+    view: std::sync::Arc<View>,
+}
+
+/// What one of them said.
+struct Vote {
+    node: Candidate,
+    owner: bool,
+    done: bool,
+    promised: Ballot,
+    accepted: Option<NameRecord>,
+}
+
+/// What those said who answered.
+#[derive(Default)]
+pub(super) struct Votes {
+    votes: Vec<Vote>,
+    tried: Tried,
+}
+
+impl Panel {
+    pub fn majority(&self) -> usize {
+        self.owners.len() / 2 + 1
+    }
+
+    pub fn too_few(&self, what: fmt::Arguments<'_>, votes: Votes) -> NameError {
+        let (got, needed) = (votes.agreed(), self.majority());
+        let what = format!("{what}: {got} of the {needed} owners that it takes agreed");
+        NameError::Unavailable { what, tried: votes.tried }
+    }
+}
+
+impl Votes {
+    /// Owners who did what was asked.
+    pub fn agreed(&self) -> usize {
+        self.votes.iter().filter(|vote| vote.owner && vote.done).count()
+    }
+
+    /// The latest that anybody has accepted.
+    pub fn latest(&self) -> Option<&NameRecord> {
+        self.votes.iter().filter_map(|vote| vote.accepted.as_ref()).max_by(|one, other| rank(one, other))
+    }
+
+    /// Owners who have accepted just this.
+    pub fn held(&self, record: &NameRecord) -> usize {
+        self.votes.iter().filter(|vote| vote.owner && vote.accepted.as_ref() == Some(record)).count()
+    }
+
+    /// Whether anybody, owner or not, has promised more. With owners that changed, going on without him could pass over what he saw.
+    fn outbid(&self, ballot: &Ballot) -> bool {
+        self.votes.iter().any(|vote| vote.promised > *ballot)
+    }
+
+    fn highest(&self) -> u64 {
+        self.votes.iter().map(|vote| vote.promised.counter).max().unwrap_or(0)
+    }
+
+    fn note(&mut self, node: Candidate, owner: bool, reply: Result<NamesReply, String>) {
+        let (done, promised, accepted) = match reply {
+            Ok(NamesReply::Vote { done, promised, accepted }) => (done, promised, accepted),
+            Ok(NamesReply::Record(accepted)) => (true, Ballot::default(), accepted),
+            Ok(NamesReply::Records(_) | NamesReply::Learnt { .. }) => {
+                return self.tried.note(node.id, "answered another question");
+            }
+            Err(why) => return self.tried.note(node.id, why),
+        };
+        if owner && !done {
+            self.tried.note(&node.id, "prefers another change");
+        }
+        self.votes.push(Vote { node, owner, done, promised, accepted });
+    }
+}
+
+impl Swarm {
+    /// Those who have a say about a name now.
+    pub(super) fn panel(&self, name: &str) -> Result<Panel, NameError> {
+        let view = self.view();
+        let candidates = self.candidates(&view, Point::of_name(name));
+        if candidates.owners.is_empty() || !view.settled() {
+            return Err(NameError::NotReady);
+        }
+        let mut others = candidates.successors;
+        others.extend(candidates.outside);
+        Ok(Panel { owners: candidates.owners, others, view })
+    }
+
+    /// Asks everyone who has a say, or for an accept the owners. Each question is a task of its own, and goes on when its answer is not waited for.
+    pub(super) async fn poll(&self, panel: &Panel, call: &NamesCall) -> Votes {
+        let (others, stragglers) = match call {
+            NamesCall::Accept { .. } => (&[][..], Duration::ZERO),
+            NamesCall::Prepare { .. } => (&panel.others[..], PROMISE_STRAGGLERS),
+            _ => (&panel.others[..], READ_STRAGGLERS),
+        };
+        let everyone = panel.owners.iter().map(|node| (node, true)).chain(others.iter().map(|node| (node, false)));
+        let mut asking: FuturesUnordered<_> = everyone
+            .map(|(node, owner)| self.0.tasks.spawn(self.clone().vote(panel.view.clone(), node.clone(), owner, call.clone())))
+            .collect();
+        let trusted = |node: &Candidate| !panel.view.suspect(&node.id);
+        let mut waiting = panel.owners.iter().chain(others).filter(|node| trusted(node)).count();
+        let (mut votes, mut until) = (Votes::default(), Instant::now() + SMALL_DEADLINE);
+        while let Ok(Some(answer)) = timeout_at(until, asking.next()).await {
+            // A task that panicked or was cut short said nothing.
+            let Ok((node, owner, reply)) = answer else { continue };
+            waiting -= usize::from(trusted(&node));
+            votes.note(node, owner, reply);
+            if votes.agreed() >= panel.majority() {
+                until = if waiting == 0 { Instant::now() } else { until.min(Instant::now() + stragglers) };
+            }
+        }
+        votes
+    }
+
+    async fn vote(
+        self,
+        view: std::sync::Arc<View>,
+        node: Candidate,
+        owner: bool,
+        call: NamesCall,
+    ) -> (Candidate, bool, Result<NamesReply, String>) {
+        let reply = self.ask_name(&view, &node, &call).await;
+        (node, owner, reply)
+    }
+
+    /// One question to one node, which may be this one.
+    pub(super) async fn ask_name(&self, view: &View, node: &Candidate, call: &NamesCall) -> Result<NamesReply, String> {
+        if self.is_me(view, node) {
+            return self.answer_names(call.clone()).await.map_err(|error| error.to_string());
+        }
+        let mut question = self.0.health.ask(&node.id, SMALL_DEADLINE);
+        let reply = self.0.peers.names(node.http, call, &self.ask(view, SMALL_DEADLINE)).await;
+        match &reply {
+            Ok(_) => question.answered(),
+            Err(_) => question.failed(),
+        }
+        reply.map_err(|error| error.to_string())
+    }
+
+    /// Brings a change or a look to its end, try after try.
+    pub(super) async fn settle(&self, name: &str, mut proposer: Proposer) -> Result<Outcome, NameError> {
+        let until = Instant::now() + CHANGE_DEADLINE;
+        let mut ballot = Ballot {
+            counter: self.register(name).map_or(0, |register| register.promised.counter),
+            // No two tries have the same, whatever node restarted or forgot what.
+            node: format!("{}/{}", self.view().me(), Uuid::new_v4().simple()),
+        };
+        for doubled in (0..=5).chain(std::iter::repeat(5)) {
+            let panel = self.panel(name)?;
+            ballot.counter += 1;
+            let votes = match self.attempt(&panel, name, &ballot, &mut proposer).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(votes) => votes,
+            };
+            ballot.counter = ballot.counter.max(votes.highest());
+            let pause = Duration::from_millis(random_below(PAUSE_MS << doubled));
+            if Instant::now() + pause > until {
+                return Err(panel.too_few(format_args!("the name {name:?} cannot be changed or made sure"), votes));
+            }
+            counter!(m::NAME_RETRIES).increment(1);
+            sleep(pause).await;
+        }
+        unreachable!("the tries have no end but the deadline")
+    }
+
+    /// One try: a promise of most owners, and then their acceptance.
+    async fn attempt(&self, panel: &Panel, name: &str, ballot: &Ballot, proposer: &mut Proposer) -> Result<Outcome, Votes> {
+        let prepare = NamesCall::Prepare { name: name.to_owned(), ballot: ballot.clone() };
+        let promises = self.poll(panel, &prepare).await;
+        if promises.agreed() < panel.majority() || promises.outbid(ballot) {
+            return Err(promises);
+        }
+        let latest = promises.latest();
+        let proposal = proposer.propose(latest.map(|record| &record.state));
+        let Some(state) = proposal.state else { return Ok(proposal.outcome) };
+        let sure = latest.is_some_and(|latest| latest.state == state && promises.held(latest) >= panel.majority());
+        if sure {
+            return Ok(proposal.outcome);
+        }
+        let record = NameRecord { ballot: ballot.clone(), state };
+        let accepted = self.poll(panel, &NamesCall::Accept { name: name.to_owned(), record }).await;
+        if accepted.agreed() < panel.majority() { Err(accepted) } else { Ok(proposal.outcome) }
+    }
+
+    /// Gives owners what they lack, in the background.
+    pub(super) fn teach(&self, panel: &Panel, name: &str, latest: &NameRecord, votes: &Votes) {
+        let lack = |vote: &&Vote| vote.owner && vote.accepted.as_ref() != Some(latest);
+        for vote in votes.votes.iter().filter(lack) {
+            let records = vec![NamedRecord { name: name.to_owned(), record: latest.clone() }];
+            let (swarm, view, node) = (self.clone(), panel.view.clone(), vote.node.clone());
+            let teach = async move { swarm.ask_name(&view, &node, &NamesCall::Learn { records }).await };
+            self.0.tasks.spawn(teach);
+        }
+    }
+
+    pub(super) fn owns_name(&self, view: &View, node: &NodeId, name: &str) -> bool {
+        view.owners(Point::of_name(name), self.replicas()).iter().any(|owner| owner.id == *node)
+    }
+}
+
+fn random_below(bound: u64) -> u64 {
+    // Of the 128 bits of a random UUID, 122 are random, the lowest ones too.
+    Uuid::new_v4().as_u64_pair().1 % bound
+}

@@ -1,0 +1,156 @@
+//! Leases: what this node keeps on its disk until they end.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use herring_blob::{BlobId, ContentId};
+use herring_http_api::types::{PinInfo, Prefetch};
+use herring_store::{Change, RecordError, Records, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::jobs::now_ms;
+use crate::{JobError, NameError, OpenError, Swarm};
+
+/// Leases of one node.
+const MOST: usize = 10_000;
+
+/// Why something is not pinned, or not unpinned.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PinError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Prefetch(#[from] JobError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("{target:?} is not pinned on this node: see what is with GET /v1/pins")]
+    NotPinned { target: String },
+    #[error("{MOST} things are pinned on this node: unpin some first")]
+    TooMany,
+}
+
+/// The leases of this node, by what they were asked for.
+pub(crate) struct Pins(RwLock<HashMap<String, Lease>>);
+
+/// As it is written down.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Lease {
+    pin: PinInfo,
+    /// All that it keeps: the blob itself and, where that is a tree, what is in it.
+    blobs: HashSet<BlobId>,
+}
+
+impl Lease {
+    fn lasts(&self, now_ms: u64) -> bool {
+        now_ms < self.pin.until_ms
+    }
+}
+
+impl Pins {
+    /// As an earlier run of this node left them.
+    pub fn load(records: &Records) -> Self {
+        let written = records.scan(Table::Pins, "", None, MOST).unwrap_or_else(|error| {
+            tracing::error!(%error, "this node's pins cannot be read");
+            Vec::new()
+        });
+        let lease = |(target, value): (String, Vec<u8>)| match serde_json::from_slice(&value) {
+            Ok(lease) => Some((target, lease)),
+            Err(error) => {
+                tracing::warn!(target, %error, "the record of a pin cannot be read; it is not kept");
+                None
+            }
+        };
+        Self(RwLock::new(written.into_iter().filter_map(lease).collect()))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Lease>> {
+        // Leases come and go whole.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, Lease>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Swarm {
+    /// Brings what an id or a name stands for now to this node, and keeps it here for `ttl` from now on, whatever it was before.
+    pub async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, PinError> {
+        let (target, id) = self.pin_target(target).await?;
+        if self.0.pins.read().len() >= MOST && !self.0.pins.read().contains_key(&target) {
+            return Err(PinError::TooMany);
+        }
+        let mut blobs: HashSet<_> = [id].into();
+        if let Some(open) = self.open_tree(id).await? {
+            blobs.extend(open.tree.blobs());
+        }
+        self.prefetch(Prefetch { blobs: vec![id], ..Prefetch::default() }).await?;
+        let until_ms = now_ms().saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let lease = Lease { pin: PinInfo { target, id, until_ms }, blobs };
+        self.keep_lease(lease.clone()).await?;
+        Ok(lease.pin)
+    }
+
+    /// The key of its lease, and the blob.
+    async fn pin_target(&self, target: &str) -> Result<(String, BlobId), PinError> {
+        match target.parse::<BlobId>() {
+            Ok(id) => Ok((id.to_string(), id)),
+            Err(_) => Ok((target.to_owned(), self.name(target).await?.target)),
+        }
+    }
+
+    async fn keep_lease(&self, lease: Lease) -> Result<(), RecordError> {
+        let value = serde_json::to_vec(&lease).expect("a lease has only text and numbers");
+        let target = lease.pin.target.clone();
+        self.0.store.records().update(Table::Pins, target.clone(), |_| Change::Put(value, ())).await?;
+        self.0.pins.write().insert(target, lease);
+        Ok(())
+    }
+
+    /// Ends a lease early. What it kept stays until the room is needed.
+    pub async fn unpin(&self, target: &str) -> Result<(), PinError> {
+        let key = target.parse::<BlobId>().map_or_else(|_| target.to_owned(), |id| id.to_string());
+        let lasted = self.0.pins.read().get(&key).is_some_and(|lease| lease.lasts(now_ms()));
+        self.end_lease(key).await?;
+        if lasted { Ok(()) } else { Err(PinError::NotPinned { target: target.to_owned() }) }
+    }
+
+    async fn end_lease(&self, target: String) -> Result<(), RecordError> {
+        self.0.store.records().update(Table::Pins, target.clone(), |_| Change::Remove(())).await?;
+        self.0.pins.write().remove(&target);
+        Ok(())
+    }
+
+    /// The leases of this node that last, in the order of their targets.
+    pub fn pins(&self) -> Vec<PinInfo> {
+        let now = now_ms();
+        let mut pins: Vec<_> =
+            self.0.pins.read().values().filter(|lease| lease.lasts(now)).map(|lease| lease.pin.clone()).collect();
+        pins.sort_unstable_by(|a, b| a.target.cmp(&b.target));
+        pins
+    }
+
+    /// Whether a lease keeps this on this node.
+    pub fn pinned(&self, content: &ContentId) -> bool {
+        let ContentId::Blob(id) = content else { return false };
+        let now = now_ms();
+        self.0.pins.read().values().any(|lease| lease.lasts(now) && lease.blobs.contains(id))
+    }
+
+    /// Forgets the leases that have ended.
+    pub(crate) async fn sweep_pins(&self) {
+        let now = now_ms();
+        let ended: Vec<_> = {
+            let pins = self.0.pins.read();
+            pins.iter().filter(|(_, lease)| !lease.lasts(now)).map(|(target, _)| target.clone()).collect()
+        };
+        for target in ended {
+            if let Err(error) = self.end_lease(target.clone()).await {
+                tracing::warn!(target, %error, "a pin that ended was not forgotten");
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Objects' chunks where the origin cannot give them, or need not.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use herring_blob::ByteRange;
+use herring_ring::Point;
+use herring_swarm::{Content, ReadError, Source};
+use tempfile::TempDir;
+
+use crate::count::{origin_bytes, origin_reads, unique_bytes};
+use crate::door::nobody;
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
+
+/// Puts another file in the place of one: another version, whatever the clock's grain.
+fn replace(path: &Path, bytes: &[u8]) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, bytes).unwrap();
+    std::fs::rename(beside, path).unwrap();
+}
+
+fn owner(net: &Net, content: &Content, chunk: u32) -> usize {
+    let Source::Object(object) = content.source() else { panic!("{content} is no object") };
+    net.owners(Point::of_object_chunk(&object.id(), chunk))[0]
+}
+
+/// A net of four nodes with one owner a chunk, of which one node that owns none of the first run has read all of an object past its owners, so
+/// that nobody else has a byte of it. Gives the index of that node.
+async fn held_by_one(name: &str, dir: &TempDir, bytes: &[u8]) -> (Net, Content, usize) {
+    let net = Setup::new(4, 1).origin(name, dir).start().await;
+    std::fs::write(dir.path().join("o"), bytes).unwrap();
+    let content = net.nodes[0].swarm.open_object(name, "o").await.unwrap();
+    let holder = (0..4).find(|node| *node != owner(&net, &content, 0)).unwrap();
+    let mut members = net.members();
+    let away = nobody().await;
+    members.iter_mut().enumerate().filter(|(index, _)| *index != holder).for_each(|(_, node)| node.http = away);
+    net.publish(&members);
+    assert!(net.nodes[holder].drain(&content).await.unwrap() == bytes);
+    // Readers are served before the disk has it all.
+    let store = &net.nodes[holder].store;
+    eventually("the holder has it on its disk", || store.get(&content.id()).is_some_and(|entry| entry.is_complete())).await;
+    net.publish(&net.members());
+    (net, content, holder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_version_is_read_where_the_swarm_has_it() {
+    let (dir, bytes) = (TempDir::new().unwrap(), noise(70, 3 * CHUNK_LEN + 5));
+    let (net, content, _) = held_by_one("held-old", &dir, &bytes).await;
+    replace(&dir.path().join("o"), &noise(71, 3 * CHUNK_LEN + 5));
+    for node in &net.nodes {
+        assert!(node.drain(&content).await.unwrap() == bytes, "{}", node.info.id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_holds_of_an_old_version_has_changed() {
+    let dir = TempDir::new().unwrap();
+    let net = Setup::new(3, 2).origin("held-none", &dir).start().await;
+    std::fs::write(dir.path().join("o"), noise(72, 6 * CHUNK_LEN)).unwrap();
+    let content = net.nodes[0].swarm.open_object("held-none", "o").await.unwrap();
+    let first = net.nodes[0].swarm.read(&content, ByteRange::at(0, 10)).await.unwrap();
+    replace(&dir.path().join("o"), &noise(73, 6 * CHUNK_LEN));
+    for node in &net.nodes {
+        assert_eq!(node.swarm.read(&content, ByteRange::at(0, 10)).await.unwrap(), first, "the swarm has this chunk");
+        let last = node.swarm.read(&content, ByteRange::at(5 * u64::from(CHUNK), 10)).await;
+        assert!(matches!(last, Err(ReadError::Changed { .. })), "{last:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_origin_may_be_gone_where_somebody_has_read_it() {
+    let (dir, bytes) = (TempDir::new().unwrap(), noise(74, 5 * CHUNK_LEN));
+    let (net, content, _) = held_by_one("held-gone", &dir, &bytes).await;
+    drop(dir);
+    let readings = net.nodes.iter().map(|node| node.drain(&content));
+    assert!(join_all(readings).await.into_iter().all(|read| read.unwrap() == bytes));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn former_owners_spare_the_origin() {
+    let dir = TempDir::new().unwrap();
+    let mut net = Setup::new(3, 1).origin("former", &dir).start().await;
+    let bytes = noise(75, 32 * CHUNK_LEN);
+    std::fs::write(dir.path().join("o"), &bytes).unwrap();
+    let content = net.nodes[0].swarm.open_object("former", "o").await.unwrap();
+    assert!(net.nodes[0].drain(&content).await.unwrap() == bytes);
+    for chunk in 0..32 {
+        let store = &net.nodes[owner(&net, &content, chunk)].store;
+        let here = || store.get(&content.id()).is_some_and(|entry| entry.has(chunk));
+        eventually("the owner has it on its disk", here).await;
+    }
+    // Some chunks' owner is another now, who was there for none of it.
+    for _ in 0..2 {
+        net.add().await;
+    }
+    net.publish(&net.members());
+    let readings = net.nodes.iter().map(|node| node.drain(&content));
+    assert!(join_all(readings).await.into_iter().all(|read| read.unwrap() == bytes));
+    assert_eq!(origin_bytes("former"), bytes.len() as u64);
+    assert_eq!(unique_bytes("former"), bytes.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_side_by_side_are_one_question() {
+    let dir = TempDir::new().unwrap();
+    let net = Setup::new(3, 2).tune(|config| config.read_ahead = 64 * u64::from(CHUNK)).origin("runs", &dir).start().await;
+    // Eight runs of four chunks.
+    let bytes = noise(76, 32 * CHUNK_LEN);
+    std::fs::write(dir.path().join("o"), &bytes).unwrap();
+    let content = net.nodes[0].swarm.open_object("runs", "o").await.unwrap();
+    assert!(net.nodes[0].drain(&content).await.unwrap() == bytes);
+    assert_eq!(origin_bytes("runs"), bytes.len() as u64);
+    // A chunk that was asked for by itself, just before the one in front of it claimed it, is a question more.
+    let reads = origin_reads("runs");
+    assert!((8..24).contains(&reads), "{reads} questions for 32 chunks");
+}
+
+#[tokio::test]
+async fn a_read_of_one_chunk_asks_for_no_more() {
+    let dir = TempDir::new().unwrap();
+    let net = Setup::new(2, 1).origin("single", &dir).start().await;
+    std::fs::write(dir.path().join("o"), noise(77, 8 * CHUNK_LEN)).unwrap();
+    let content = net.nodes[0].swarm.open_object("single", "o").await.unwrap();
+    net.nodes[0].swarm.read(&content, ByteRange::at(0, 10)).await.unwrap();
+    assert_eq!(origin_bytes("single"), CHUNK_LEN as u64);
+}

@@ -1,0 +1,311 @@
+//! What origins have: each question is asked of the origin once for the whole swarm, and what was answered outlives the origin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use herring_http_api::peer::MetaCall;
+use herring_ring::Point;
+use herring_swarm::{Content, Found, OpenError, Page, Source, Swarm};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::bucket::{Bucket, Manner, SIZE};
+use crate::door::nobody;
+use crate::net::{Net, Setup};
+use crate::peer::{Fault, Peer};
+
+const KEYS: [&str; 4] = ["a", "dir/b", "dir/c", "z"];
+/// Longer than any test.
+const LONG: u32 = 3600;
+
+/// Patient with its owners, so that who asks whom is what the test causes, and not how busy the machine is.
+async fn start(nodes: usize, bucket: &Bucket, ttl: u32) -> Net {
+    patient(nodes, bucket, ttl).start().await
+}
+
+fn patient(nodes: usize, bucket: &Bucket, ttl: u32) -> Setup {
+    Setup::new(nodes, 3).tune(|config| config.owner_patience = Duration::from_secs(60)).origin_url(&bucket.spec("o", ttl))
+}
+
+fn names(page: &Page) -> Vec<&str> {
+    page.entries.iter().map(|entry| entry.name()).collect()
+}
+
+async fn list(swarm: &Swarm) -> Vec<String> {
+    let page = swarm.list_page("o", "", None).await.unwrap();
+    names(&page).into_iter().map(str::to_owned).collect()
+}
+
+fn version(content: &Content) -> &str {
+    let Source::Object(object) = content.source() else { panic!("{content} is no object") };
+    assert_eq!(content.size(), SIZE);
+    &object.version
+}
+
+async fn version_of(swarm: &Swarm, key: &str) -> String {
+    version(&swarm.open_object("o", key).await.unwrap()).to_owned()
+}
+
+fn is_ask(call: &MetaCall) -> bool {
+    matches!(call, MetaCall::Ask { .. })
+}
+
+fn asks(peer: &Peer) -> usize {
+    peer.asked().metas.iter().filter(|call| is_ask(call)).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_list_at_once_and_the_origin_is_asked_once() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(8, &bucket, LONG).await;
+    let lists = (0..24).map(|turn| list(&net.nodes[turn % 8].swarm));
+    for listed in join_all(lists).await {
+        assert_eq!(listed, ["a", "dir", "z"]);
+    }
+    assert_eq!(bucket.asked(), ["LIST "]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_waits_for_a_slow_origin_shows_life_and_is_waited_for() {
+    let bucket = Bucket::open(&KEYS).await;
+    let gate = Arc::new(Semaphore::new(0));
+    bucket.set(Manner::Hold(Arc::clone(&gate)));
+    let net = start(4, &bucket, 0).await;
+    let owner = &net.nodes[net.owners(Point::of_key("o", "a"))[0]].peer;
+    let opening = join_all(net.nodes.iter().map(|node| version_of(&node.swarm, "a")));
+    let release = async {
+        // Three nodes ask, are told to ask again, and ask again.
+        owner.until(|asked| asked.metas.len() >= 7).await;
+        gate.add_permits(100);
+    };
+    let (versions, ()) = tokio::join!(opening, release);
+    assert_eq!(versions, ["\"v1\""; 4]);
+    assert_eq!(bucket.asked(), ["HEAD a"], "though nothing is believed: who waits for an answer shares it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_an_object_or_a_directory_and_each_is_asked_for_once() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(3, &bucket, LONG).await;
+    for node in &net.nodes {
+        assert!(matches!(node.swarm.look_up("o", "a").await, Ok(Found::Object(content)) if version(&content) == "\"v1\""));
+        assert!(matches!(node.swarm.look_up("o", "dir").await, Ok(Found::Directory)));
+        assert!(matches!(node.swarm.look_up("o", "").await, Ok(Found::Directory)));
+        assert!(matches!(node.swarm.open_object("o", "dir").await, Err(OpenError::NotFound { .. })));
+        assert!(matches!(node.swarm.look_up("o", "../a").await, Err(OpenError::InvalidKey { .. })));
+        assert!(matches!(node.swarm.look_up("unknown", "a").await, Err(OpenError::NoOrigin { .. })));
+    }
+    assert_eq!(bucket.asked(), ["HEAD a", "HEAD dir", "ANY dir/"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_follow_each_other() {
+    let bucket = Bucket::open(&["a", "b", "c", "d", "e", "f", "g"]).await;
+    let net = start(3, &bucket, LONG).await;
+    for node in &net.nodes {
+        let (mut all, mut token) = (Vec::new(), None);
+        loop {
+            let page = node.swarm.list_page("o", "", token.as_deref()).await.unwrap();
+            all.extend(names(&page).into_iter().map(str::to_owned));
+            token.clone_from(&page.next);
+            if token.is_none() {
+                break;
+            }
+        }
+        assert_eq!(all.concat(), "abcdefg");
+    }
+    assert_eq!(bucket.asked(), ["LIST "; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_is_asked_for_once_and_found_soon_after_it_is_made() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(4, &bucket, LONG).await;
+    let missing = join_all(net.nodes.iter().map(|node| node.swarm.look_up("o", "new"))).await;
+    assert!(missing.iter().all(|found| matches!(found, Err(OpenError::NotFound { .. }))));
+    assert_eq!(bucket.asked(), ["HEAD new", "ANY new/"]);
+    bucket.put("new", 1);
+    for node in &net.nodes {
+        while node.swarm.open_object("o", "new").await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_believed_for_its_time_and_not_when_something_changed() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(4, &bucket, LONG).await;
+    assert_eq!(version_of(&net.nodes[0].swarm, "a").await, "\"v1\"");
+    bucket.put("a", 2);
+    for node in &net.nodes {
+        assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
+    }
+    let first = bucket.asked().len();
+    for (asked, node) in (first + 1..).zip(&net.nodes) {
+        node.swarm.forget_object("o", "a");
+        assert_eq!(version_of(&node.swarm, "a").await, "\"v2\"", "neither its own memory nor the owner's");
+        assert_eq!(bucket.asked().len(), asked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_renewed_before_its_time_is_over() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(3, &bucket, 4).await;
+    let swarm = &net.nodes[0].swarm;
+    assert_eq!(version_of(swarm, "a").await, "\"v1\"");
+    bucket.put("a", 2);
+    while bucket.asked().len() < 2 {
+        let opened = swarm.open_object("o", "a").now_or_never().expect("nobody waits while the old answer is believed");
+        assert_eq!(version(&opened.unwrap()), "\"v1\"");
+        sleep(Duration::from_millis(1)).await;
+    }
+    while version_of(swarm, "a").await != "\"v2\"" {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bucket.asked().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_owner_is_passed_by_and_the_next_asks_for_all() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(6, &bucket, LONG).await;
+    let owner = net.owners(Point::of_listing("o", ""))[0];
+    net.detour(owner, nobody().await);
+    let living = net.nodes.iter().enumerate().filter(|(index, _)| *index != owner);
+    for listed in join_all(living.map(|(_, node)| list(&node.swarm))).await {
+        assert_eq!(listed, ["a", "dir", "z"]);
+    }
+    assert_eq!(bucket.asked(), ["LIST "]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hanging_owners_are_passed_by_and_not_waited_for_each_time() {
+    let bucket = Bucket::open(&[]).await;
+    let net = patient(4, &bucket, LONG).tune(|config| config.owner_patience = Duration::from_millis(100)).start().await;
+    let reader = &net.nodes[0].swarm;
+    net.nodes[1..].iter().for_each(|node| node.peer.set(Fault::Hang));
+    let keys: Vec<String> = (0..200).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        bucket.put(key, 1);
+        assert_eq!(version_of(reader, key).await, "\"v1\"");
+    }
+    let waits: usize = net.nodes[1..].iter().map(|node| asks(&node.peer)).sum();
+    assert!((1..50).contains(&waits), "{waits} questions to nodes that hang, for {} keys", keys.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_is_not_let_in_does_not_keep_out_the_others() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(6, &bucket, LONG).await;
+    let owners = net.owners(Point::of_key("o", "a"));
+    let reader = (0..6).find(|index| !owners.contains(index)).unwrap();
+    bucket.set(Manner::Deny(2));
+    assert_eq!(version_of(&net.nodes[reader].swarm, "a").await, "\"v1\"");
+    assert_eq!(bucket.asked(), ["HEAD a"; 3], "two owners are not let in, the third is");
+    bucket.set(Manner::Deny(usize::MAX));
+    assert!(matches!(net.nodes[reader].swarm.open_object("o", "z").await, Err(OpenError::Denied { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_learnt_outlives_the_origin_on_all_nodes() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(6, &bucket, 0).await;
+    let first = &net.nodes[0].swarm;
+    assert_eq!(list(first).await, ["a", "dir", "z"]);
+    assert_eq!(version_of(first, "a").await, "\"v1\"");
+    assert!(matches!(first.look_up("o", "new").await, Err(OpenError::NotFound { .. })));
+    bucket.close();
+    for node in &net.nodes {
+        assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
+        assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
+        assert!(
+            matches!(node.swarm.look_up("o", "new").await, Err(OpenError::NotFound { .. })),
+            "programs look for what is not there"
+        );
+        assert!(matches!(node.swarm.look_up("o", "z").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
+        assert!(!node.swarm.origin_answers("o"));
+    }
+    first.forget_object("o", "a");
+    assert_eq!(version_of(first, "a").await, "\"v1\"", "doubtful is better than nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_recovers_is_believed_again() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(3, &bucket, 0).await;
+    let swarm = &net.nodes[0].swarm;
+    assert_eq!(version_of(swarm, "a").await, "\"v1\"");
+    bucket.set(Manner::Ill);
+    bucket.put("a", 2);
+    assert_eq!(version_of(swarm, "a").await, "\"v1\"");
+    bucket.set(Manner::Well);
+    while version_of(swarm, "a").await != "\"v2\"" {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(swarm.origin_answers("o"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_learnt_outlives_a_restart_of_all_nodes_too() {
+    let bucket = Bucket::open(&KEYS).await;
+    let mut net = start(3, &bucket, LONG).await;
+    for node in &net.nodes {
+        assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
+        assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
+    }
+    bucket.close();
+    for index in 0..3 {
+        net.restart(index).await;
+    }
+    for node in &net.nodes {
+        assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
+        assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
+        assert!(!node.swarm.origin_answers("o"), "what was written down is not taken for new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_wants_to_be_left_alone_is_by_all_nodes() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(4, &bucket, LONG).await;
+    bucket.set(Manner::Busy(1));
+    assert_eq!(version_of(&net.nodes[0].swarm, "a").await, "\"v1\"");
+    let owner = net.owners(Point::of_key("o", "a"))[0];
+    for (index, node) in net.nodes.iter().enumerate().filter(|(index, _)| *index != owner) {
+        node.peer
+            .until(|asked| asked.metas.iter().any(|call| matches!(call, MetaCall::Hold { origin, .. } if origin == "o")))
+            .await;
+        assert_ne!(index, owner);
+    }
+    assert_eq!(bucket.asked(), ["HEAD a"; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_see_other_members_still_answer_each_other() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(4, &bucket, LONG).await;
+    let owner = net.owners(Point::of_listing("o", ""))[0];
+    // All but the owner have not heard of it yet: they choose another owner, who does not know that it is one.
+    net.publish_to(|index| index != owner, &net.without(&[owner]));
+    for listed in join_all(net.nodes.iter().map(|node| list(&node.swarm))).await {
+        assert_eq!(listed, ["a", "dir", "z"]);
+    }
+    assert_eq!(bucket.asked(), ["LIST "; 2], "once by those who agree");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_ends_what_waits_for_an_origin() {
+    let bucket = Bucket::open(&KEYS).await;
+    bucket.set(Manner::Hold(Arc::new(Semaphore::new(0))));
+    let net = start(1, &bucket, LONG).await;
+    let swarm = net.nodes[0].swarm.clone();
+    let (opened, ()) = tokio::join!(swarm.open_object("o", "a"), async {
+        bucket.until_asked(1).await;
+        net.nodes[0].swarm.shutdown().await;
+    });
+    assert!(matches!(opened, Err(OpenError::Unavailable { .. })), "{opened:?}");
+}
