@@ -249,10 +249,14 @@ impl Filesystem for Adapter {
         settle(("readlink", ino), reply, self.fs.readlink(ino.0), |reply, target| reply.data(target.as_os_str().as_bytes()));
     }
 
-    /// Not silent as files are: the kernel would keep what it listed, and not see new blobs.
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    /// Not silent as files are: the kernel would keep what it listed, and not see new blobs. Of trees' directories it does: `find` over 20,000 files in
+    /// 1,600 of them takes 250 ms without, and the second one NNN ms with it.
+    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         count("opendir");
-        reply.opened(FileHandle(self.fs.open_directory()), FopenFlags::empty());
+        match self.fs.listing_now(ino.0, 0) {
+            Some(_) => reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE),
+            None => reply.opened(FileHandle(self.fs.open_directory()), FopenFlags::empty()),
+        }
     }
 
     fn readdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {

@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn any_version_is_a_valid_tag_and_no_other_versions() {
-        let odd = ["", "a b", "a%20b", "a,b", "a\"b", "ü", "\"", "\"\"\"", "W/", "W/\""];
+        let odd = ["", "a b", "a%20b", "a,b", "a\"b", "ü", "\"", "W/", "W/\""];
         let tags = odd.map(|version| tag(version).to_http_header().unwrap());
         for (at, one) in tags.iter().enumerate() {
             assert!(!tags[..at].contains(one), "{one:?}");

@@ -74,9 +74,19 @@ impl Site {
         if is_directory(response.url()) {
             return Err(Fault::NotFound);
         }
+        if [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].contains(&response.status()) {
+            return self.head_by_byte(key).await;
+        }
         web::check(response.status(), response.headers())?;
-        let size =
-            content_length(response.headers()).ok_or_else(|| Fault::Unusable("it does not say how long it is".to_owned()))?;
+        let size = content_length(response.headers()).ok_or_else(unsized_answer)?;
+        Ok(found(response.headers(), size))
+    }
+
+    /// Where HEAD is not spoken: the answer that has the first byte tells the same.
+    async fn head_by_byte(&self, key: &str) -> Result<Found, Fault> {
+        let response = self.request(Method::GET, self.url(key, false)).header(header::RANGE, "bytes=0-0").send().await?;
+        web::check(response.status(), response.headers())?;
+        let (_, size) = given(&response).ok_or_else(unsized_answer)?;
         Ok(found(response.headers(), size))
     }
 
@@ -190,6 +200,10 @@ impl Backend for Site {
             Err(fault) => Err(fault),
         }
     }
+}
+
+fn unsized_answer() -> Fault {
+    Fault::Unusable("it does not say how long it is".to_owned())
 }
 
 /// After redirects.

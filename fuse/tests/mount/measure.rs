@@ -38,6 +38,10 @@ fn measure() {
             time(&format!("{round} {name} ls -lR"), Command::new("ls").arg("-lR").arg(path));
             time(&format!("{round} {name} diff -r"), Command::new("diff").arg("-r").arg(path).arg(&source));
         }
+        if round == 2 { for path in [&at, &tmpfs] {
+            let out = Command::new("strace").args(["-c", "-w", "diff", "-r"]).arg(path).arg(&source).output().unwrap();
+            println!("{}", String::from_utf8_lossy(&out.stderr).lines().take(14).collect::<Vec<_>>().join("\n"));
+        } }
         let status = fs::read_to_string("/proc/self/status").unwrap();
         println!("{}", status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("RssAnon")).collect::<Vec<_>>().join(" "));
     }

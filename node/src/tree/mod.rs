@@ -14,3 +14,6 @@ pub use found::{find, load};
 pub use send::{Sent, send};
 pub use walk::Walk;
 pub use write::finish;
+
+#[cfg(test)]
+mod tests;
