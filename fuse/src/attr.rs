@@ -7,7 +7,8 @@ use crate::found::Inode;
 use crate::node::{Node, moment};
 
 /// What programs take as a good size for a read: the largest that the kernel asks for at once.
-const BLOCK_SIZE: u32 = 1 << 20;
+const LARGEST_BLOCK: u64 = 1 << 20;
+const SMALLEST_BLOCK: u64 = 4096;
 
 /// Everything belongs to who runs this process.
 #[derive(Debug, Clone, Copy)]
@@ -65,8 +66,14 @@ impl Owner {
             uid: self.uid,
             gid: self.gid,
             rdev: 0,
-            blksize: BLOCK_SIZE,
+            blksize: block_size(size),
             flags: 0,
         }
     }
+}
+
+/// For a small file no more than it needs: programs clear as much memory for it.
+fn block_size(size: u64) -> u32 {
+    let size = size.min(LARGEST_BLOCK).next_power_of_two().max(SMALLEST_BLOCK);
+    u32::try_from(size).unwrap_or(u32::MAX)
 }

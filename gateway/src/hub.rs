@@ -8,15 +8,26 @@ mod route;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use herring_swarm::Swarm;
 use http::{Request, Response};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::timeout;
+use url::form_urlencoded;
 
-use crate::Body;
+use crate::{Body, BodyError};
 use refusal::Refusal;
 use repository::Hub;
 use route::Route;
+
+/// Bytes of a form: a thousand paths.
+const MAX_FORM: usize = 1 << 20;
+
+/// How long one may take to come.
+const FORM_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Answers a hub's requests for repositories, their trees and their files: `/api/models/…`, `/api/datasets/…` and
 /// `/ORG/NAME/resolve/REVISION/PATH`.
@@ -30,7 +41,11 @@ impl HubDoor {
     }
 }
 
-impl<B> tower::Service<Request<B>> for HubDoor {
+impl<B> tower::Service<Request<B>> for HubDoor
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
@@ -39,18 +54,34 @@ impl<B> tower::Service<Request<B>> for HubDoor {
         Poll::Ready(Ok(()))
     }
 
-    /// No request to read has a body.
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (hub, request) = (self.0.clone(), request.map(|_| ()));
-        Box::pin(async move { Ok(answer(hub.as_deref(), &request).await.unwrap_or_else(Refusal::answer)) })
+        let hub = self.0.clone();
+        Box::pin(async move { Ok(answer(hub.as_deref(), request).await.unwrap_or_else(Refusal::answer)) })
     }
 }
 
-async fn answer(hub: Option<&Hub>, request: &Request<()>) -> Result<Response<Body>, Refusal> {
+async fn answer<B>(hub: Option<&Hub>, request: Request<B>) -> Result<Response<Body>, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
     let hub = hub.ok_or_else(Refusal::no_hub)?;
-    match Route::of(request.method(), request.uri())? {
+    let (about, body) = request.into_parts();
+    match Route::of(&about.method, &about.uri)? {
         Route::Info { repository, revision, query } => hub.info(&repository, revision.as_deref(), &query).await,
         Route::Tree { repository, revision, path, query } => hub.tree(&repository, &revision, &path, &query).await,
-        Route::File { repository, revision, path } => hub.file(&repository, &revision, &path, request).await,
+        Route::Paths { repository, revision } => hub.paths(&repository, &revision, form(body).await?).await,
+        Route::File { repository, revision, path } => hub.file(&repository, &revision, &path, &about).await,
     }
+}
+
+/// The fields of a form, in their order.
+async fn form<B>(body: B) -> Result<Vec<(String, String)>, Refusal>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BodyError>,
+{
+    let whole = timeout(FORM_DEADLINE, Limited::new(body, MAX_FORM).collect()).await;
+    let whole = whole.map_err(Refusal::form)?.map_err(Refusal::form)?.to_bytes();
+    Ok(form_urlencoded::parse(&whole).into_owned().collect())
 }

@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
-use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest, ObjectRef};
+use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::GivenChunk;
 use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};

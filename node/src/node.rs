@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herring_fuse::{Mount, MountConfig, MountError};
+use herring_gateway::{HubDoor, S3Door};
 use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
-use herring_http_api::server::{Backends, Server, ServerConfig};
+use herring_http_api::server::{Backends, Door, Server, ServerConfig};
 use herring_origin::Origins;
 use herring_ring::NodeId;
 use herring_store::{Store, StoreConfig};
@@ -78,7 +79,8 @@ impl Node {
         swarm.resume_jobs();
         let started = Arc::new(AtomicBool::new(false));
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone() });
-        tasks.spawn(server.serve(Backends::of(api), stop.clone()));
+        let doors = doors(&config, &swarm);
+        tasks.spawn(server.serve(Backends { doors, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
         let mut node = Self { mount: None, gossip, swarm, stop, tasks };
@@ -133,6 +135,12 @@ async fn step<T>(what: &str, work: impl Future<Output = T>) {
 
 fn install_metrics() -> Result<PrometheusHandle, Failure> {
     PrometheusBuilder::new().install_recorder().or_fail(|| "cannot set up metrics".to_owned())
+}
+
+/// Where programs that speak S3, or a model hub's API, find what they know. The hub is the first origin that is all of one.
+fn doors(config: &NodeConfig, swarm: &Swarm) -> Vec<Door> {
+    let hub = config.origins.iter().find(|spec| spec.is_whole_hub()).map(|spec| spec.name().to_owned());
+    vec![Door::new("/s3", S3Door::new(swarm.clone())), Door::new("/hf", HubDoor::new(swarm.clone(), hub))]
 }
 
 async fn open_store(config: &NodeConfig) -> Result<Store, Failure> {

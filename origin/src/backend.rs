@@ -33,6 +33,12 @@ pub(crate) trait Backend: Send + Sync {
     /// The bytes of `range`, which is not empty and ends within `size`, of the object that has this version and size.
     async fn read(&self, key: &str, version: &str, size: u64, range: ByteRange) -> Result<Body, Fault>;
 
+    /// What is at the key now and its first bytes, at most `most` of them, which is not 0, in one question; without bytes where there are none, or
+    /// where two questions cost no more.
+    async fn begin(&self, key: &str, _most: u64) -> Result<(Found, Option<Body>), Fault> {
+        Ok((self.head(key).await?, None))
+    }
+
     /// At most [`PAGE`](crate::PAGE) entries of one level, unordered, only names that a key can spell. `token` is the `next` of the page before.
     async fn list(&self, prefix: &str, token: Option<&str>) -> Result<Page, Fault>;
 

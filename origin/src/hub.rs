@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use herring_blob::ByteRange;
+use quick_cache::sync::Cache;
 use tokio::sync::OnceCell;
 
 use crate::backend::{Backend, Body, Found};
@@ -30,6 +31,9 @@ const OPTIONS: &str = "endpoint=URL, ttl=SECONDS";
 /// What is listed of a revision that can move is believed for so long at most here: the swarm believes it for its own time on top.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Of which it is remembered how they are looked up.
+const REPOSITORIES: usize = 1024;
+
 /// Git keeps no times. A hub could be asked for each file's last commit, 50 files a request.
 pub(crate) const NO_TIME: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -38,6 +42,8 @@ pub(crate) struct Hub {
     scope: Scope,
     trees: Trees,
     files: Files,
+    /// By repository.
+    trusted: Cache<String, bool>,
 }
 
 /// What the keys are below.
@@ -70,7 +76,13 @@ impl Hub {
         let http = allows_http(spec, &endpoint)?;
         let token = token::find(|name| std::env::var(name).ok()).map_err(|why| rejected(spec, why))?;
         let api = Api::new(&endpoint, http, token).map_err(|why| rejected(spec, why))?;
-        Ok(Self { api, scope: scope(spec)?, trees: Trees::new(spec.ttl().min(FRESH)), files: Files::new() })
+        Ok(Self {
+            api,
+            scope: scope(spec)?,
+            trees: Trees::new(spec.ttl().min(FRESH)),
+            files: Files::new(),
+            trusted: Cache::new(REPOSITORIES),
+        })
     }
 
     /// Where a key is; `None` above all repositories.
@@ -82,6 +94,13 @@ impl Hub {
                 Ok(Some(place.below(key).at(commit)))
             }
         }
+    }
+
+    /// Whether the tree says of this repository's files what a HEAD says. The first file that is looked up is asked for by itself: a
+    /// gated repository shows its trees to everyone, and a mirror may have other ETags.
+    async fn trusts_tree(&self, place: &Place, told: &Found) -> Result<bool, Fault> {
+        let ask = async { Ok(self.files.head(&self.api, place).await? == *told) };
+        self.trusted.get_or_insert_async(&place.repository(), ask).await
     }
 
     /// What is at a place: looked up in the first page of its directory, which tells of its neighbours too; where that is not all of it,
@@ -105,7 +124,13 @@ impl Backend for Hub {
     async fn head(&self, key: &str) -> Result<Found, Fault> {
         let Some(place) = self.place(key).await? else { return Err(Fault::NotFound) };
         match self.entry(&place).await? {
-            Listed::Object { size, modified, version: Some(version), .. } => Ok(Found { version, size, modified }),
+            Listed::Object { size, modified, version: Some(version), .. } => {
+                let told = Found { version, size, modified };
+                match self.trusts_tree(&place, &told).await? {
+                    true => Ok(told),
+                    false => self.files.head(&self.api, &place).await,
+                }
+            }
             Listed::Object { .. } | Listed::Directory { .. } => Err(Fault::NotFound),
         }
     }

@@ -98,6 +98,11 @@ impl Reading {
         Ok(reading)
     }
 
+    /// Of a body that is there already: the first `range` of the object.
+    pub(crate) fn begun(backend: Arc<dyn Backend>, tries: Tries, object: ObjectRef, range: ByteRange, body: Body) -> Self {
+        Self { backend, tries, object, left: range, body: Some(body) }
+    }
+
     /// The next bytes; `None` behind the last one.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {

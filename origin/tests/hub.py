@@ -186,8 +186,9 @@ class Hub(Handler):
 
     def serve(self, segments, query):
         if segments[:2] == ["api", "resolve-cache"]:
-            repo, commit, path = "/".join(segments[2:5]), segments[5], "/".join(segments[6:])
-            return self.small(repo, commit, self.state.truth.commit(repo, commit)[1][path])
+            at = next(at for at, segment in enumerate(segments) if len(segment) == 40)
+            repo, commit, path = "/".join(segments[2:at]), segments[at], "/".join(segments[at + 1:])
+            return self.small(commit, self.state.truth.commit(repo, commit)[1][path])
         if segments[0] == "api":
             return self.api(segments[1:], query)
         kind = [] if segments[0] == "datasets" else ["models"]
@@ -239,7 +240,7 @@ class Hub(Handler):
         else:
             self.answer(307, {**linked, "Location": f"/api/resolve-cache/{repo}/{commit}/{quote(path)}"})
 
-    def small(self, repo, commit, file):
+    def small(self, commit, file):
         self.give(file.data, {"X-Repo-Commit": commit, "ETag": f'"{file.etag}"'})
 
 

@@ -326,6 +326,23 @@ async fn what_an_origin_changed_is_stale_and_the_rest_is_not() {
 }
 
 #[tokio::test]
+async fn a_few_names_in_a_directory_of_many_pages_are_checked() {
+    let (rig, fs) = rig();
+    for n in 0..11_500 {
+        rig.write(&format!("many/{n:05}"), b"");
+    }
+    // The first is on the first page, the others are on pages that nobody goes to for them.
+    for key in ["00001", "11400", "11401", "11402"] {
+        walk(&fs, &format!("origins/{ORIGIN}/many/{key}")).await.unwrap();
+    }
+    assert_eq!(stale(&fs).await, [""; 0]);
+    rig.write("many/00001", b"changed");
+    rig.write("many/11401", b"changed");
+    std::fs::remove_file(rig.origin.join("many/11402")).unwrap();
+    assert_eq!(stale(&fs).await, ["00001", "11401", "11402"]);
+}
+
+#[tokio::test]
 async fn what_was_only_listed_is_checked_too() {
     let (rig, fs) = rig();
     rig.write("f", b"old");

@@ -14,7 +14,7 @@ use rustix::mount::UnmountFlags;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::rig::{CAPACITY, Rig, pattern};
+use crate::rig::{CAPACITY, NOBODY, Rig, pattern};
 use crate::silent::Silent;
 
 /// For what has to happen soon but not at once. Long, since it only ends a failing test.
@@ -69,7 +69,7 @@ impl Mounted {
 
 pub fn swarm() -> (Runtime, Rig) {
     let runtime = Runtime::new().unwrap();
-    let rig = runtime.block_on(async { Rig::new() });
+    let rig = runtime.block_on(async { Rig::with(CAPACITY, NOBODY.into()) });
     (runtime, rig)
 }
 

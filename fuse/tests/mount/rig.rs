@@ -22,6 +22,9 @@ pub const ORIGIN: &str = "files";
 /// The origin that does not answer.
 pub const REFUSING: &str = "refusing";
 
+/// Nothing listens on the lowest port.
+pub const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 1);
+
 pub struct Rig {
     pub swarm: Swarm,
     /// The origin's directory.
@@ -31,18 +34,21 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Must be called inside a runtime.
+    /// With an origin of which nothing is believed for any time. Must be called inside a runtime, as the others.
     pub fn new() -> Self {
-        // Nothing listens on the lowest port.
-        Self::with(CAPACITY, ([127, 0, 0, 1], 1).into())
+        Self::of(CAPACITY, NOBODY.into(), "?ttl=0")
     }
 
     /// With a bucket of a server for the origin that does not answer.
     pub fn with(capacity: u64, server: SocketAddr) -> Self {
+        Self::of(capacity, server, "")
+    }
+
+    fn of(capacity: u64, server: SocketAddr, options: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let origin = dir.path().join("origin");
         std::fs::create_dir(&origin).unwrap();
-        let spec = OriginSpec::new(ORIGIN, &format!("file://{}?ttl=0", origin.display())).unwrap();
+        let spec = OriginSpec::new(ORIGIN, &format!("file://{}{options}", origin.display())).unwrap();
         let bucket = format!("s3://bucket/?endpoint=http://{server}&region=r&anonymous=true&path_style=true");
         let refusing = OriginSpec::new(REFUSING, &bucket).unwrap();
         let store = Store::open(StoreConfig { dir: dir.path().join("store"), capacity }).unwrap();

@@ -1,5 +1,5 @@
-use http::{HeaderValue, Method, Response, StatusCode, header};
 use herring_swarm::{OpenError, ReadError};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::answer::json;
 use crate::Body;
@@ -24,7 +24,11 @@ impl Refusal {
     }
 
     pub fn no_route(path: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{path} is nothing that can be downloaded from a hub through this node"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            format!("{path} is nothing that can be downloaded from a hub through this node"),
+        )
     }
 
     pub fn method(method: &Method) -> Self {
@@ -46,6 +50,10 @@ impl Refusal {
 
     pub fn precondition() -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "what is here is not what the request names")
+    }
+
+    pub fn form(why: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", format!("the form that came with the request cannot be used: {why}"))
     }
 
     pub fn malformed(what: &str, why: impl std::fmt::Display) -> Self {
@@ -83,7 +91,7 @@ impl From<OpenError> for Refusal {
                 (StatusCode::NOT_FOUND, "EntryNotFound")
             }
             OpenError::Denied { .. } => (StatusCode::FORBIDDEN, "GatedRepo"),
-            _ => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
+            OpenError::Unlisted { .. } | OpenError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
         };
         Self::new(status, code, error.to_string())
     }
@@ -94,7 +102,7 @@ impl From<ReadError> for Refusal {
         let status = match &error {
             ReadError::Changed { .. } => StatusCode::CONFLICT,
             ReadError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_GATEWAY,
+            ReadError::Unavailable { .. } => StatusCode::BAD_GATEWAY,
         };
         Self::new(status, "Unavailable", error.to_string())
     }

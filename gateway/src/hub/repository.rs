@@ -1,7 +1,10 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use herring_blob::ByteRange;
 use herring_swarm::{OpenError, Swarm};
-use http::{Method, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,6 +19,9 @@ pub(super) struct Hub {
     pub swarm: Swarm,
     pub origin: String,
 }
+
+/// An entry of a tree, as the hub tells it.
+type Entry = serde_json::Map<String, Value>;
 
 /// What is needed of the hub's description of a revision.
 #[derive(Deserialize)]
@@ -34,17 +40,70 @@ impl Hub {
     }
 
     /// All of a tree at once, whatever its size: the pages were put together when it came from the hub.
-    pub async fn tree(&self, repository: &Repository, revision: &str, path: &str, query: &str) -> Result<Response<Body>, Refusal> {
-        let path: String = path.split('/').filter(|segment| !segment.is_empty()).map(|segment| format!("/{}", encode(segment))).collect();
-        let tree = format!("{}/tree/{}{path}{query}", repository.api(), encode(revision));
-        match self.swarm.document(&self.origin, &tree).await {
-            Ok(text) => Ok(json(plain_tree(&tree, &text)?)),
-            Err(error @ OpenError::NotFound { .. }) => {
+    pub async fn tree(
+        &self,
+        repository: &Repository,
+        revision: &str,
+        path: &str,
+        query: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        match self.entries(repository, revision, path, query).await? {
+            Ok(entries) => Ok(json(text(&entries)?)),
+            Err(missing) => {
                 let commit = self.commit(repository, revision).await?;
-                Err(Refusal::no_entry(error.to_string()).at(&commit))
+                Err(Refusal::no_entry(missing.to_string()).at(&commit))
             }
-            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Of the paths that a form names, those that are there: looked up in the directories that they are in.
+    pub async fn paths(
+        &self,
+        repository: &Repository,
+        revision: &str,
+        form: Vec<(String, String)>,
+    ) -> Result<Response<Body>, Refusal> {
+        let expand = form.iter().any(|(name, value)| name == "expand" && value.eq_ignore_ascii_case("true"));
+        let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (_, path) in form.iter().filter(|(name, _)| name == "paths") {
+            let path = path.trim_matches('/');
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            wanted.entry(directory).or_default().insert(path);
+        }
+        let mut found = Vec::new();
+        for (directory, paths) in wanted {
+            let query = if expand { "?expand=true" } else { "" };
+            let Ok(entries) = self.entries(repository, revision, directory, query).await? else { continue };
+            let is_wanted = |entry: &Entry| entry.get("path").and_then(Value::as_str).is_some_and(|path| paths.contains(path));
+            found.extend(entries.into_iter().filter(is_wanted));
+        }
+        if found.is_empty() {
+            self.commit(repository, revision).await?;
+        }
+        Ok(json(text(&found)?))
+    }
+
+    /// What is below a directory, without what leads around this node: clients that find a `xetHash` fetch that file from the hub's own
+    /// stores, by a protocol of their own. The inner error: there is no such directory, or nothing that could have one.
+    async fn entries(
+        &self,
+        repository: &Repository,
+        revision: &str,
+        path: &str,
+        query: &str,
+    ) -> Result<Result<Vec<Entry>, OpenError>, Refusal> {
+        let path: String = path.split('/').filter(|name| !name.is_empty()).map(|name| format!("/{}", encode(name))).collect();
+        let tree = format!("{}/tree/{}{path}{query}", repository.api(), encode(revision));
+        let told = match self.swarm.document(&self.origin, &tree).await {
+            Ok(told) => told,
+            Err(missing @ OpenError::NotFound { .. }) => return Ok(Err(missing)),
+            Err(error) => return Err(error.into()),
+        };
+        let mut entries: Vec<Entry> = serde_json::from_slice(&told).map_err(|error| Refusal::malformed(&tree, error))?;
+        for entry in &mut entries {
+            entry.remove("xetHash");
+        }
+        Ok(Ok(entries))
     }
 
     pub async fn file(
@@ -52,7 +111,7 @@ impl Hub {
         repository: &Repository,
         revision: &str,
         path: &str,
-        request: &Request<()>,
+        request: &Parts,
     ) -> Result<Response<Body>, Refusal> {
         let commit = match is_commit(revision) {
             true => revision.to_owned(),
@@ -69,8 +128,8 @@ impl Hub {
         self.give(&object, &commit, request).await
     }
 
-    async fn give(&self, object: &Object, commit: &str, request: &Request<()>) -> Result<Response<Body>, Refusal> {
-        let (size, headers) = (object.content.size(), request.headers());
+    async fn give(&self, object: &Object, commit: &str, request: &Parts) -> Result<Response<Body>, Refusal> {
+        let (size, headers) = (object.content.size(), &request.headers);
         let (if_match, if_none_match) = (condition(headers, header::IF_MATCH), condition(headers, header::IF_NONE_MATCH));
         match object.judge(if_match.as_ref(), if_none_match.as_ref()) {
             Verdict::Failed => return Err(Refusal::precondition()),
@@ -86,7 +145,7 @@ impl Hub {
                 return Ok(response);
             }
         };
-        let pieces = match *request.method() == Method::HEAD {
+        let pieces = match request.method == Method::HEAD {
             true => None,
             false => Some(object.read(&self.swarm, range).await?),
         };
@@ -127,14 +186,6 @@ fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The tree without what leads around this node: clients that find a `xetHash` in it fetch that file from the hub's own stores, by
-/// a protocol of their own.
-fn plain_tree(path: &str, text: &Bytes) -> Result<Bytes, Refusal> {
-    let mut entries: Vec<serde_json::Map<String, Value>> =
-        serde_json::from_slice(text).map_err(|error| Refusal::malformed(path, error))?;
-    for entry in &mut entries {
-        entry.remove("xetHash");
-    }
-    let text = serde_json::to_vec(&entries).map_err(|error| Refusal::malformed(path, error))?;
-    Ok(text.into())
+fn text(entries: &[Entry]) -> Result<Bytes, Refusal> {
+    serde_json::to_vec(entries).map(Bytes::from).map_err(|error| Refusal::malformed("a tree", error))
 }

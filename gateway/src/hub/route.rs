@@ -29,9 +29,27 @@ pub(super) struct Repository {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
-    Info { repository: Repository, revision: Option<String>, query: String },
-    Tree { repository: Repository, revision: String, path: String, query: String },
-    File { repository: Repository, revision: String, path: String },
+    Info {
+        repository: Repository,
+        revision: Option<String>,
+        query: String,
+    },
+    Tree {
+        repository: Repository,
+        revision: String,
+        path: String,
+        query: String,
+    },
+    /// What is at some paths, which are in the body.
+    Paths {
+        repository: Repository,
+        revision: String,
+    },
+    File {
+        repository: Repository,
+        revision: String,
+        path: String,
+    },
 }
 
 impl Repository {
@@ -55,11 +73,14 @@ impl fmt::Display for Repository {
 
 impl Route {
     pub fn of(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
-        if method != Method::GET && method != Method::HEAD {
-            return Err(Refusal::method(method));
+        let route = Self::parse(uri.path(), uri.query().unwrap_or_default());
+        let asks_by_post = matches!(route, Some(Self::Paths { .. }));
+        match *method {
+            Method::GET | Method::HEAD if !asks_by_post => {}
+            Method::POST if asks_by_post => {}
+            _ => return Err(Refusal::method(method)),
         }
-        let query = uri.query().unwrap_or_default();
-        Self::parse(uri.path(), query).ok_or_else(|| Refusal::no_route(uri.path()))
+        route.ok_or_else(|| Refusal::no_route(uri.path()))
     }
 
     fn parse(path: &str, query: &str) -> Option<Self> {
@@ -75,8 +96,8 @@ impl Route {
 
     fn api(kind: Kind, segments: &[&str], query: &str) -> Option<Self> {
         let (name, rest) = match segments {
-            [org, name, verb @ ("revision" | "tree"), rest @ ..] => (&[*org, *name][..], Some((*verb, rest))),
-            [name, verb @ ("revision" | "tree"), rest @ ..] => (&[*name][..], Some((*verb, rest))),
+            [org, name, verb @ ("revision" | "tree" | "paths-info"), rest @ ..] => (&[*org, *name][..], Some((*verb, rest))),
+            [name, verb @ ("revision" | "tree" | "paths-info"), rest @ ..] => (&[*name][..], Some((*verb, rest))),
             [_] | [_, _] => (segments, None),
             _ => return None,
         };
@@ -86,6 +107,7 @@ impl Route {
             Some(("revision", [revision])) => {
                 Some(Self::Info { repository, revision: Some((*revision).to_owned()), query: only(query, INFO) })
             }
+            Some(("paths-info", [revision])) => Some(Self::Paths { repository, revision: (*revision).to_owned() }),
             Some(("tree", [revision, path @ ..])) => {
                 let (revision, path) = ((*revision).to_owned(), path.join("/"));
                 Some(Self::Tree { repository, revision, path, query: only(query, TREE) })
@@ -160,6 +182,11 @@ mod tests {
                     path: "a/b c".into(),
                     query: "?expand=false&recursive=true".into(),
                 }),
+            ),
+            (
+                "/api/datasets/ds/paths-info/main",
+                "",
+                Some(Route::Paths { repository: repository(Kind::Datasets, "ds"), revision: "main".into() }),
             ),
             ("/org/tiny/resolve/main/a%23b/c", "", file(tiny(), "main", "a#b/c")),
             ("/datasets/org/ds/resolve/v1.0/x", "", file(repository(Kind::Datasets, "org/ds"), "v1.0", "x")),

@@ -47,7 +47,8 @@ pub(super) fn open_error(error: OpenError) -> S3Error {
         OpenError::NotFound { .. } | OpenError::InvalidKey { .. } => S3ErrorCode::NoSuchKey,
         OpenError::NoOrigin { .. } => S3ErrorCode::NoSuchBucket,
         OpenError::Denied { .. } => S3ErrorCode::AccessDenied,
-        _ => S3ErrorCode::ServiceUnavailable,
+        OpenError::Unlisted { .. } => S3ErrorCode::NotImplemented,
+        OpenError::Unavailable { .. } => S3ErrorCode::ServiceUnavailable,
     };
     refuse(code, error.to_string())
 }
@@ -56,7 +57,7 @@ pub(super) fn read_error(error: ReadError) -> S3Error {
     let code = match &error {
         ReadError::Changed { .. } => S3ErrorCode::OperationAborted,
         ReadError::Overloaded { .. } => S3ErrorCode::SlowDown,
-        _ => S3ErrorCode::ServiceUnavailable,
+        ReadError::Unavailable { .. } => S3ErrorCode::ServiceUnavailable,
     };
     refuse(code, error.to_string())
 }

@@ -140,7 +140,9 @@ fn wanted(input: &ListObjectsV2Input) -> S3Result<Wanted> {
     let most = usize::try_from(input.max_keys.unwrap_or(MOST_KEYS).min(MOST_KEYS));
     let most = most.map_err(|_| refuse(S3ErrorCode::InvalidArgument, "max-keys must not be negative"))?;
     let from = match input.continuation_token.as_deref() {
-        Some(token) => Position::parse(token).ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "the continuation token is not ours"))?,
+        Some(token) => {
+            Position::parse(token).ok_or_else(|| refuse(S3ErrorCode::InvalidArgument, "the continuation token is not ours"))?
+        }
         None => Position::start(input.start_after.clone().unwrap_or_default()),
     };
     Ok(Wanted { prefix: input.prefix.clone().unwrap_or_default(), descend, most, from })

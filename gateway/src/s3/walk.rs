@@ -182,7 +182,11 @@ impl Walk<'_> {
 
     /// Whether there is such a directory.
     async fn open(&mut self, prefix: String, mark: Mark) -> Result<bool, OpenError> {
+        // The root is "": "/" would be a directory without a name.
         let directory = prefix.strip_suffix('/').unwrap_or(&prefix);
+        if prefix == "/" {
+            return Ok(false);
+        }
         let page = match self.swarm.list_page(self.origin, directory, mark.page.as_deref()).await {
             Ok(page) => page,
             Err(OpenError::NotFound { .. } | OpenError::InvalidKey { .. }) => return Ok(false),

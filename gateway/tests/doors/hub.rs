@@ -1,9 +1,10 @@
 use std::fs;
 use std::path::Path;
 
+use bytes::Bytes;
 use herring_gateway::Body;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -77,13 +78,17 @@ async fn a_snapshot_is_downloaded_once_by_the_swarm_and_once_by_a_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_broke_goes_on() {
     let Some((hub, node)) = start(&[]).await else { return };
-    let (home, way) = (TempDir::new().unwrap(), breaking(&node.url, 2_000_000).await);
-    let path = client(&way, &home, &["file", "org/tiny", "model.safetensors"]).await;
-    assert!(fs::read(path).unwrap() == pattern(LARGE));
-    let gets: Vec<String> = node.asked().into_iter().filter(|asked| asked.starts_with("GET") && asked.contains("resolve")).collect();
+    // The client writes pieces of 10 MiB, and goes on behind the last one.
+    let bytes = pattern(25_000_000);
+    hub.write("models/org/big/main/model.safetensors", &bytes);
+    let (home, way) = (TempDir::new().unwrap(), breaking(&node.url, 15_000_000).await);
+    let path = client(&way, &home, &["file", "org/big", "model.safetensors"]).await;
+    assert!(fs::read(path).unwrap() == bytes);
+    let gets: Vec<String> =
+        node.asked().into_iter().filter(|asked| asked.starts_with("GET") && asked.contains("resolve")).collect();
     assert_eq!(gets.len(), 2, "{gets:#?}");
-    assert!(gets[1].contains("bytes=1") && gets[1].ends_with("206"), "{gets:#?}");
-    assert_eq!(given(&hub), LARGE as u64);
+    assert!(gets[1].ends_with("bytes=10485760- 206"), "{gets:#?}");
+    assert_eq!(given(&hub), bytes.len() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +101,8 @@ async fn a_revision_that_moves_costs_what_changed() {
     let after = client(&node.url, &home, &["snapshot", "org/tiny"]).await;
     assert_ne!(before, after);
     assert_eq!(fs::read(Path::new(&after).join("config.json")).unwrap(), b"{\"a\":1}");
-    let gets: Vec<String> = node.asked().into_iter().filter(|asked| asked.starts_with("GET") && asked.contains("resolve")).collect();
+    let gets: Vec<String> =
+        node.asked().into_iter().filter(|asked| asked.starts_with("GET") && asked.contains("resolve")).collect();
     assert!(gets.len() == 1 && gets[0].contains("config.json"), "{gets:#?}");
     let old = Path::new(&before).file_name().unwrap().to_str().unwrap();
     assert_tiny(&client(&node.url, &TempDir::new().unwrap(), &["snapshot", "org/tiny", old]).await);
@@ -119,6 +125,18 @@ async fn datasets_folders_and_other_revisions_are_found() {
     assert_eq!(client(&node.url, &home, &["files", "org/many"]).await.lines().count(), 20);
     let snapshot = client(&node.url, &home, &["snapshot", "org/many"]).await;
     assert_eq!(fs::read_dir(snapshot).unwrap().count(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clients_own_filesystem_reads_through_it() {
+    let Some((_hub, node)) = start(&[]).await else { return };
+    let large = pattern(LARGE);
+    let said = client(&node.url, &TempDir::new().unwrap(), &["filesystem", "org/tiny", "model.safetensors", "4000000"]).await;
+    assert_eq!(said.lines().next(), Some("a b#1%.txt config.json empty model.safetensors"));
+    assert_eq!(
+        said.lines().nth(1),
+        Some(large[4_000_000..4_000_010].iter().map(|byte| format!("{byte:02x}")).collect::<String>().as_str())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +166,7 @@ async fn ask(node: &Node, method: Method, path: &str, headers: &[(header::Header
     for (name, value) in headers {
         request = request.header(name, *value);
     }
-    let Ok(answer) = node.hub.clone().oneshot(request.body(()).unwrap()).await;
+    let Ok(answer) = node.hub.clone().oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await;
     answer
 }
 
@@ -184,7 +202,8 @@ async fn a_file_is_told_of_as_by_a_hub() {
         assert_eq!(answer.status(), status, "{range}");
         assert!(bytes(answer).await == part, "{range}");
     }
-    let status = async |method: Method, name: header::HeaderName, value: &str| ask(&node, method, path, &[(name, value)]).await.status();
+    let status =
+        async |method: Method, name: header::HeaderName, value: &str| ask(&node, method, path, &[(name, value)]).await.status();
     assert_eq!(status(Method::GET, header::IF_NONE_MATCH, &etag).await, StatusCode::NOT_MODIFIED);
     assert_eq!(status(Method::GET, header::IF_NONE_MATCH, "\"other\"").await, StatusCode::OK);
     assert_eq!(status(Method::GET, header::IF_MATCH, "\"other\"").await, StatusCode::PRECONDITION_FAILED);

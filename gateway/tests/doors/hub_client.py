@@ -2,7 +2,7 @@
 
 import sys
 
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, HfFileSystem, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     RemoteEntryNotFoundError,
@@ -21,6 +21,16 @@ def file(repo, name, kind="model", revision="main", subfolder=None):
 
 def files(repo):
     print("\n".join(HfApi().list_repo_files(repo)))
+
+
+def filesystem(repo, name, start):
+    hub = HfFileSystem()
+    found = sorted(path.rsplit("/", 1)[1] for path in hub.find(repo))
+    assert hub.info(f"{repo}/{name}")["type"] == "file" and hub.isdir(f"{repo}/sub") and not hub.exists(f"{repo}/none")
+    print(" ".join(found))
+    with hub.open(f"{repo}/{name}", block_size=1 << 20) as file:
+        file.seek(int(start))
+        print(file.read(10).hex())
 
 
 def refused(expected, repo, name, revision="main"):

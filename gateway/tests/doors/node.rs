@@ -1,6 +1,7 @@
 //! One node in this process, its doors served on loopback.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use herring_gateway::{Body, HubDoor, S3Door};
 use herring_gossip::{NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
@@ -40,8 +42,14 @@ impl Node {
         let home = TempDir::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = listener.local_addr().unwrap();
-        let info =
-            NodeInfo { id: "n0".parse().unwrap(), http, zone: String::new(), weight: 100, state: NodeState::Ready, version: String::new() };
+        let info = NodeInfo {
+            id: "n0".parse().unwrap(),
+            http,
+            zone: String::new(),
+            weight: 100,
+            state: NodeState::Ready,
+            version: String::new(),
+        };
         let view = watch::Sender::new(Arc::new(View::fixed(info.id.clone(), vec![info])));
         let dir = home.path().to_owned();
         let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig { dir, capacity: 1 << 30 }).unwrap());
@@ -79,7 +87,11 @@ struct Doors {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl<B: Send + 'static> tower::Service<Request<B>> for Doors {
+impl<B> tower::Service<Request<B>> for Doors
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;

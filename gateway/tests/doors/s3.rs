@@ -25,7 +25,7 @@ fn plant(root: &Path) {
     for name in ["with space", "100%", "a+b&c=d?e", "part#1", "<x>&\"'", "ünïcode"] {
         write(root, &format!("odd/{name}"), name.as_bytes());
     }
-    fs::create_dir_all(root.join("nothing/below")).unwrap();
+    fs::create_dir_all(root.join("zz/nothing/below")).unwrap();
     let large: Vec<u8> = (0u32..5_000_000).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     write(root, "large.bin", &large);
 }
@@ -50,10 +50,11 @@ async fn whatever_is_asked_is_answered() {
     let node = Node::start(&[]).await;
     for (method, path, status) in [
         ("GET", "/", StatusCode::OK),
-        ("GET", "/none", StatusCode::NOT_FOUND),
+        ("GET", "/none", StatusCode::NOT_IMPLEMENTED),
+        ("GET", "/none?list-type=2", StatusCode::NOT_FOUND),
         ("GET", "/none/key?versionId=1", StatusCode::NOT_FOUND),
         ("GET", "/%FF/key", StatusCode::BAD_REQUEST),
-        ("PATCH", "/none/key", StatusCode::METHOD_NOT_ALLOWED),
+        ("PATCH", "/none/key", StatusCode::NOT_IMPLEMENTED),
     ] {
         let request = Request::builder().method(method).uri(path).body(()).unwrap();
         let Ok(answer) = node.s3.clone().oneshot(request).await;

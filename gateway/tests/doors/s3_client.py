@@ -5,6 +5,7 @@ import sys
 import urllib.request
 
 import boto3
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -61,12 +62,11 @@ def listings():
     prefixes = ["", "a", "a/", "a/b", "a/b/", "list/", "list/0", "none", "none/", "a//", "odd/", "odd/w", "/"]
     for prefix in prefixes:
         for delimiter in ("", "/"):
-            for after in ("", "a/b", "a/b/c/d", "list/05", "zzz"):
-                for most in (1, 3, 7, 1000):
-                    arguments = {"Prefix": prefix, "Delimiter": delimiter, "StartAfter": after}
-                    arguments = {name: value for name, value in arguments.items() if value}
-                    found, expected = listed(most, **arguments), model(prefix, delimiter, after)
-                    assert found == expected, (most, arguments, found, expected)
+            for after, most in [("", 1), ("", 7), ("", 1000), ("a/b", 7), ("a/b/c/d", 3), ("list/05", 100), ("zzz", 7)]:
+                arguments = {"Prefix": prefix, "Delimiter": delimiter, "StartAfter": after}
+                arguments = {name: value for name, value in arguments.items() if value}
+                found, expected = listed(most, **arguments), model(prefix, delimiter, after)
+                assert found == expected, (most, arguments, found, expected)
     keys = [entry["Key"] for page in S3.get_paginator("list_objects_v2").paginate(Bucket="data") for entry in page["Contents"]]
     assert keys == sorted(FILES, key=str.encode)
     assert S3.list_objects_v2(Bucket="data", MaxKeys=0)["KeyCount"] == 0
@@ -109,7 +109,7 @@ def buckets():
     S3.head_bucket(Bucket="data")
     S3.get_bucket_location(Bucket="data")
     refused(["404"], S3.head_bucket, Bucket="none")
-    anonymous = boto3.client("s3", endpoint_url=ENDPOINT, region_name="x", config=CONFIG.merge(Config(signature_version="unsigned")))
+    anonymous = boto3.client("s3", endpoint_url=ENDPOINT, region_name="x", config=CONFIG.merge(Config(signature_version=UNSIGNED)))
     assert anonymous.get_object(Bucket="data", Key="a/b/c/d")["Body"].read() == FILES["a/b/c/d"]
 
 

@@ -60,7 +60,7 @@ pub async fn run(client: &ApiClient, args: GetArgs) -> Result<(), Failure> {
 async fn get(client: &ApiClient, args: GetArgs, stop: &CancellationToken) -> Result<(), Failure> {
     let found = tree::find(client, &args.what).await?;
     // To stdout, an id's bytes are what is asked for, whatever they mean.
-    let raw = found.path.is_empty() && found.name.is_none() && !args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
+    let raw = found.path.is_empty() && found.name.is_none() && args.output.as_ref().is_none_or(|path| path.as_os_str() == "-");
     let tree = if raw { None } else { tree::load(client, found.id).await? };
     let Some(tree) = tree else {
         if !found.path.is_empty() {

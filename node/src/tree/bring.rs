@@ -35,7 +35,7 @@ pub async fn bring(client: &ApiClient, tree: Tree, at: usize, target: &Path, sto
     let (staging, tree) = (Staging::open(target)?, Arc::new(tree));
     let root = staging.path().to_owned();
     let cannot = || format!("cannot write {}", target.display());
-    aside(&tree, at, &root, |root, entries| lay_out(root, entries)).await.or_fail(cannot)?;
+    aside(&tree, at, &root, lay_out).await.or_fail(cannot)?;
     let orders = orders(&tree, at, &root);
     let progress = Progress::new(
         target.display().to_string(),

@@ -66,24 +66,25 @@ impl Place {
         (!name.is_empty()).then(|| (Self { path: directory.to_owned(), ..self.clone() }, name))
     }
 
-    /// Where the hub's API tells of the revision.
-    pub fn revision_path(&self) -> String {
-        format!("{}/{}/revision/{}", self.kind(), self.name, encode(&self.revision))
+    /// Where the hub's API tells of the repository.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", if self.dataset { DATASETS } else { "models" }, self.name)
     }
 
-    /// Where the hub's API tells what is below this directory.
+    /// Where it tells of the revision.
+    pub fn revision_path(&self) -> String {
+        format!("{}/revision/{}", self.repository(), encode(&self.revision))
+    }
+
+    /// Where it tells what is below this directory.
     pub fn tree_path(&self) -> String {
-        format!("{}/{}/tree/{}{}", self.kind(), self.name, encode(&self.revision), self.encoded_path())
+        format!("{}/tree/{}{}", self.repository(), encode(&self.revision), self.encoded_path())
     }
 
     /// Where the file is.
     pub fn file_path(&self) -> String {
         let above = if self.dataset { "datasets/" } else { "" };
         format!("{above}{}/resolve/{}{}", self.name, encode(&self.revision), self.encoded_path())
-    }
-
-    fn kind(&self) -> &'static str {
-        if self.dataset { DATASETS } else { "models" }
     }
 
     /// Empty, or with a slash in front.

@@ -2,8 +2,10 @@
 
 mod directories;
 mod faults;
+mod hub;
 mod promises;
 mod servers;
+mod stand_in;
 mod truth;
 
 use std::fs;

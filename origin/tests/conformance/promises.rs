@@ -16,6 +16,7 @@ pub async fn conforms(shown: &Shown) {
     }
     heads_name_versions(origin, truth).await;
     ranges_are_exact(origin, truth).await;
+    the_first_bytes_come_with_the_version(origin, truth).await;
     any_legal_key_works(origin, truth).await;
     hostile_keys_are_refused(origin).await;
     another_version_is_never_given(origin, truth).await;
@@ -80,6 +81,23 @@ async fn heads_name_versions(origin: &Origin, truth: &Truth) {
     assert!(!info.object.version.is_empty());
     assert!(info.modified > before && info.modified <= SystemTime::now() + Duration::from_secs(1));
     assert_eq!(origin.head("models/one.bin").await.unwrap(), info);
+}
+
+/// A kind of origin may give the version alone, but never other bytes than these.
+async fn the_first_bytes_come_with_the_version(origin: &Origin, truth: &Truth) {
+    for (key, size) in [("first/none", 0), ("first/few", 3), ("first/many", 100_003)] {
+        let bytes = pattern(size);
+        truth.write(key, &bytes).await;
+        for most in [1, 70_001, u64::MAX] {
+            let (info, parts) = origin.open(key, most).await.unwrap();
+            assert_eq!(info, origin.head(key).await.unwrap(), "{key}");
+            let Some(parts) = parts else { continue };
+            let wanted = size.min(usize::try_from(most).unwrap_or(usize::MAX));
+            let got: Vec<_> = parts.try_collect::<Vec<_>>().await.unwrap().concat();
+            assert!(got == bytes[..wanted] && wanted > 0, "{key} {most}");
+        }
+    }
+    assert_eq!(origin.open("nothing-here", 1).await.err().map(|error| error.kind()), Some("not_found"));
 }
 
 async fn ranges_are_exact(origin: &Origin, truth: &Truth) {

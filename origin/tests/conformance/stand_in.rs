@@ -65,6 +65,7 @@ impl StandIn {
     }
 
     /// `break?bytes=N&times=K`, `throttle?seconds=S&times=K` or `expire`.
+    #[allow(dead_code, reason = "the gateway's tests need none")]
     pub fn fault(&self, fault: &str) {
         let mut socket = TcpStream::connect(("127.0.0.1", self.hub)).unwrap();
         write!(socket, "POST /_test/{fault} HTTP/1.1\r\nHost: hub\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();

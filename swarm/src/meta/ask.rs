@@ -158,7 +158,7 @@ impl Swarm {
             return Ok(known);
         }
         let view = self.view();
-        for owner in self.candidates(&view, point_of(question)).owners {
+        for owner in self.candidates(&view, point_of(origin, question)).owners {
             if self.is_me(&view, &owner) {
                 break;
             }
@@ -253,7 +253,7 @@ impl Swarm {
     async fn ask_who_remembers(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
         let view = self.view();
         let call = MetaCall::Remembered { question: question.clone() };
-        let (owners, others) = self.candidates(&view, point_of(question)).peers(view.me());
+        let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
         let (asked, call, identity) = (owners.into_iter().chain(others), &call, self.identity(origin, question));
         let ask = |peer: Candidate| {
             let view = &view;

@@ -1,6 +1,7 @@
 //! Questions about origins: whom they concern, and where on the ring they are answered.
 
 use herring_http_api::peer::MetaQuestion;
+use herring_origin::{Lifetime, Origin};
 use herring_ring::Point;
 
 /// The origin that it is about.
@@ -33,13 +34,17 @@ pub(super) fn kind(question: &MetaQuestion) -> &'static str {
     }
 }
 
-/// Where it is owned. All pages of a listing lie together: an origin may keep what it has read of a directory for the next page.
-pub(super) fn point_of(question: &MetaQuestion) -> Point {
+/// Where it is owned. All pages of a listing lie together: an origin may keep what it has read of a directory for the next page. So do the
+/// files of a directory where nothing changes, which is at a hub's commit: a hub tells of all of them at once, and counts its requests.
+pub(super) fn point_of(origin: &Origin, question: &MetaQuestion) -> Point {
     match question {
-        MetaQuestion::Key { origin, key } => Point::of_key(origin, key),
-        MetaQuestion::Page { origin, prefix, .. } => Point::of_listing(origin, prefix),
-        MetaQuestion::Document { origin, path } => Point::of_key(origin, path),
-        MetaQuestion::Pin { origin } => Point::of_key(origin, ""),
+        MetaQuestion::Key { key, .. } if origin.lifetime(key) == Lifetime::Forever => {
+            Point::of_listing(origin.name(), key.rsplit_once('/').map_or("", |(directory, _)| directory))
+        }
+        MetaQuestion::Key { key, .. } => Point::of_key(origin.name(), key),
+        MetaQuestion::Page { prefix, .. } => Point::of_listing(origin.name(), prefix),
+        MetaQuestion::Document { path, .. } => Point::of_key(origin.name(), path),
+        MetaQuestion::Pin { .. } => Point::of_key(origin.name(), ""),
     }
 }
 

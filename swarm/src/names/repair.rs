@@ -19,7 +19,7 @@ use super::{NameError, now_ms};
 use crate::Swarm;
 
 /// How long it is remembered that a name was deleted: a node that was away for longer brings it back.
-const TOMBSTONES: Duration = Duration::from_secs(30 * 24 * 3600);
+const TOMBSTONES_MS: u64 = 30 * 24 * 3_600_000;
 /// How often all is handed out anew, whoever should have it: what a node missed without anyone noticing.
 const THOROUGH: Duration = Duration::from_secs(6 * 3600);
 
@@ -170,5 +170,5 @@ fn same(before: &View, view: &View) -> bool {
 
 fn outlived(one: &NamedRecord) -> bool {
     let state = &one.record.state;
-    state.target.is_none() && now_ms().saturating_sub(state.modified_ms) > TOMBSTONES.as_millis() as u64
+    state.target.is_none() && now_ms().saturating_sub(state.modified_ms) > TOMBSTONES_MS
 }

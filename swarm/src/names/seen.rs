@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use herring_gossip::{NodeState, View};
 use herring_ring::NodeId;
@@ -14,9 +13,9 @@ use super::serve::NO_NAME;
 use crate::Swarm;
 
 /// A member that nobody has seen for so long has left for good.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+const REMEMBERED_MS: u64 = 3_600_000;
 /// How old what is on the disk may be, when the members are the same.
-const NOTED: Duration = Duration::from_secs(60);
+const NOTED_MS: u64 = 60_000;
 
 /// Too few of the swarm are here for a change of names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +46,7 @@ impl Seen {
     /// Whether those who are here may change names: more than half of all, or the half with the first id.
     pub fn check(&self, view: &View, now_ms: u64) -> Result<(), Minority> {
         let state = self.lock();
-        let lately = |at: u64| now_ms.saturating_sub(at) < REMEMBERED.as_millis() as u64;
+        let lately = |at: u64| now_ms.saturating_sub(at) < REMEMBERED_MS;
         let known: Vec<&String> = state.nodes.iter().filter(|(_, at)| lately(**at)).map(|(id, _)| id).collect();
         let here = |id: &str| id.parse::<NodeId>().is_ok_and(|id| view.get(&id).is_some() && !view.suspect(&id));
         let (alive, missing): (Vec<&String>, Vec<&String>) = known.iter().partition(|id| here(id));
@@ -68,7 +67,7 @@ impl State {
     /// True where the disk should hear of it.
     fn note(&mut self, view: &View, now_ms: u64) -> bool {
         let before = self.nodes.len();
-        self.nodes.retain(|_, at| now_ms.saturating_sub(*at) < REMEMBERED.as_millis() as u64);
+        self.nodes.retain(|_, at| now_ms.saturating_sub(*at) < REMEMBERED_MS);
         let mut changed = self.nodes.len() != before;
         for node in view.members().iter().filter(|node| !view.suspect(&node.id)) {
             changed |= match node.state {
@@ -77,7 +76,7 @@ impl State {
                 _ => self.nodes.insert(node.id.to_string(), now_ms).is_none(),
             };
         }
-        let due = changed || now_ms.saturating_sub(self.noted_ms) > NOTED.as_millis() as u64;
+        let due = changed || now_ms.saturating_sub(self.noted_ms) > NOTED_MS;
         if due {
             self.noted_ms = now_ms;
         }

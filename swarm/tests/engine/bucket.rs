@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::site::{Site, response};
 
 /// How the bucket answers.
 #[derive(Debug, Clone, Default)]
@@ -37,9 +36,8 @@ struct State {
 }
 
 pub struct Bucket {
-    addr: SocketAddr,
+    site: Site,
     state: Arc<State>,
-    serving: AbortOnDropHandle<()>,
 }
 
 /// Bytes of every object.
@@ -49,17 +47,17 @@ const PAGE: usize = 3;
 
 impl Bucket {
     pub async fn open(keys: &[&str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (addr, state) = (listener.local_addr().unwrap(), Arc::new(State::default()));
-        let bucket =
-            Self { addr, state: Arc::clone(&state), serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, state))) };
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        let site = Site::open(move |method, target| answer(Arc::clone(&shared), method, target).boxed()).await;
+        let bucket = Self { site, state };
         keys.iter().for_each(|key| bucket.put(key, 1));
         bucket
     }
 
     /// `NAME=URL` with so many seconds to live.
     pub fn spec(&self, name: &str, ttl: u32) -> String {
-        format!("{name}=s3://b?endpoint=http://{}&anonymous=true&region=none&ttl={ttl}", self.addr)
+        format!("{name}=s3://b?endpoint=http://{}&anonymous=true&region=none&ttl={ttl}", self.site.addr)
     }
 
     pub fn put(&self, key: &str, version: u32) {
@@ -83,28 +81,12 @@ impl Bucket {
 
     /// Nobody listens any more.
     pub fn close(&self) {
-        self.serving.abort();
+        self.site.close();
     }
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    let mut guests = Vec::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        guests.push(AbortOnDropHandle::new(tokio::spawn(answer(stream, Arc::clone(&state)))));
-    }
-}
-
-/// One request a connection.
-async fn answer(mut stream: TcpStream, state: Arc<State>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let Ok(byte) = stream.read_u8().await else { return };
-        head.push(byte);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let mut words = head.split(' ');
-    let (method, target) = (words.next().unwrap(), words.next().unwrap());
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+async fn answer(state: Arc<State>, method: String, target: String) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let key = path.strip_prefix("/b").unwrap().trim_start_matches('/');
     let query: BTreeMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let prefix = query.get("prefix").copied().unwrap_or_default().replace("%2F", "/");
@@ -115,30 +97,29 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
     };
     state.asked.send_modify(|asked| asked.push(what));
     if let Some(refused) = refuse(&state).await {
-        let _ = stream.write_all(refused.as_bytes()).await;
-        return;
+        return refused;
     }
-    let response = match query.contains_key("list-type") {
-        true => list(&state.objects.lock().unwrap(), &prefix, query.contains_key("delimiter"), query.get("continuation-token")),
-        false => look(&state.objects.lock().unwrap(), key),
-    };
-    let _ = stream.write_all(response.as_bytes()).await;
+    let objects = state.objects.lock().unwrap();
+    match query.contains_key("list-type") {
+        true => list(&objects, &prefix, query.contains_key("delimiter"), query.get("continuation-token")),
+        false => look(&objects, key),
+    }
 }
 
 async fn refuse(state: &State) -> Option<String> {
-    let empty = |status: &str| Some(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    let empty = |status: &str, headers: &str| Some(response(status, headers, ""));
     let gate = {
         let mut manner = state.manner.lock().unwrap();
         match &mut *manner {
             Manner::Deny(left) if *left > 0 => {
                 *left -= 1;
-                return empty("403 Forbidden");
+                return empty("403 Forbidden", "");
             }
             Manner::Busy(left) if *left > 0 => {
                 *left -= 1;
-                return empty("503 Slow Down\r\nRetry-After: 1");
+                return empty("503 Slow Down", "Retry-After: 1\r\n");
             }
-            Manner::Ill => return empty("500 Internal Server Error"),
+            Manner::Ill => return empty("500 Internal Server Error", ""),
             Manner::Hold(gate) => Arc::clone(gate),
             Manner::Well | Manner::Deny(_) | Manner::Busy(_) => return None,
         }
@@ -149,11 +130,12 @@ async fn refuse(state: &State) -> Option<String> {
 
 fn look(objects: &BTreeMap<String, u32>, key: &str) -> String {
     match objects.get(key) {
+        // The head of an answer to HEAD has the length of what GET would give.
         Some(version) => format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nETag: \"v{version}\"\r\n\
              Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nConnection: close\r\n\r\n"
         ),
-        None => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
+        None => response("404 Not Found", "", ""),
     }
 }
 
@@ -186,5 +168,5 @@ fn list(objects: &BTreeMap<String, u32>, prefix: &str, delimiter: bool, after: O
         xml.push_str("<IsTruncated>false</IsTruncated>");
     }
     xml.push_str("</ListBucketResult>");
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{xml}", xml.len())
+    response("200 OK", "", &xml)
 }

@@ -7,6 +7,7 @@ mod count;
 mod door;
 mod net;
 mod peer;
+mod site;
 mod stub;
 
 mod explain;
@@ -23,5 +24,6 @@ mod profiles;
 mod puts;
 mod reads;
 mod removal;
+mod repository;
 mod trees;
 mod views;

@@ -135,7 +135,7 @@ impl World {
             return;
         }
         // Not always the highest there is: writers do not know each other.
-        self.counter += u64::from(writer % 2 == 0);
+        self.counter += u64::from(writer.is_multiple_of(2));
         let own = self.tries.iter().filter(|other| other.writer == writer).map(|other| other.ballot.counter).max();
         let counter = self.counter.max(own.map_or(0, |own| own + 1));
         let ballot = Ballot { counter, node: format!("{NAME} {writer}") };
@@ -173,7 +173,7 @@ impl World {
                 self.votes.entry(record.ballot.clone()).or_insert_with(|| (record.state.clone(), BTreeMap::new()));
             assert_eq!(*state, record.state, "a ballot is of one state");
             voters.insert(owner, ());
-            if voters.len() >= self.owners.len() / 2 + 1 {
+            if voters.len() > self.owners.len() / 2 {
                 let chosen = self.chosen.entry(record.state.version).or_insert_with(|| record.state.clone());
                 assert_eq!(*chosen, record.state, "a version is one value");
             }

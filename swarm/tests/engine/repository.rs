@@ -1,0 +1,102 @@
+//! A hub's repository: its revision is resolved once for the whole swarm, and for good.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use herring_swarm::{OpenError, Source, Swarm};
+
+use crate::net::{Net, Setup};
+use crate::site::{Site, response};
+
+/// A hub of one repository with two files, at a commit that can move.
+struct Hub {
+    site: Site,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    commit: Mutex<char>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Hub {
+    async fn open(commit: char) -> Self {
+        let state = Arc::new(State { commit: Mutex::new(commit), asked: Mutex::default() });
+        let shared = Arc::clone(&state);
+        let site = Site::open(move |_, target| {
+            let answer = shared.answer(&target);
+            async move { answer }.boxed()
+        });
+        Self { site: site.await, state }
+    }
+
+    fn move_to(&self, commit: char) {
+        *self.state.commit.lock().unwrap() = commit;
+    }
+
+    /// How often what was asked for.
+    fn asked(&self, what: &str) -> usize {
+        self.state.asked.lock().unwrap().iter().filter(|asked| asked.contains(what)).count()
+    }
+
+    async fn net(&self, nodes: usize) -> Net {
+        let patient = Setup::new(nodes, 3).tune(|config| config.owner_patience = std::time::Duration::from_secs(60));
+        patient.origin_url(&format!("m=hf://org/m@main?endpoint=http://{}", self.site.addr)).start().await
+    }
+}
+
+impl State {
+    fn answer(&self, target: &str) -> String {
+        self.asked.lock().unwrap().push(target.to_owned());
+        if target.contains("/revision/main") {
+            return response("200 OK", "", &format!(r#"{{"sha":"{}"}}"#, hex(*self.commit.lock().unwrap())));
+        }
+        if let Some((_, file)) = target.split_once("/resolve/") {
+            // Only ever asked by HEAD, which tells the length of what GET would give.
+            return format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nETag: \"{}\"\r\nConnection: close\r\n\r\n", &file[..40]);
+        }
+        let Some((_, commit)) = target.split_once("/tree/") else { return response("404 Not Found", "", "") };
+        let file = |path: &str| format!(r#"{{"type":"file","path":"{path}","size":3,"oid":"{commit}"}}"#);
+        response("200 OK", "", &format!("[{},{}]", file("a"), file("b")))
+    }
+}
+
+/// A commit is 40 hexadecimal digits.
+fn hex(digit: char) -> String {
+    digit.to_string().repeat(40)
+}
+
+async fn version(swarm: &Swarm, key: &str) -> String {
+    let content = swarm.open_object("m", key).await.unwrap_or_else(|error| panic!("{key}: {error}"));
+    let Source::Object(object) = content.source() else { panic!("{content} is no object") };
+    object.version.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_is_pinned_once_for_all_and_for_good() {
+    let hub = Hub::open('a').await;
+    let mut net = hub.net(4).await;
+    let opened = join_all(net.nodes.iter().map(|node| version(&node.swarm, "a"))).await;
+    assert_eq!(opened, [hex('a'), hex('a'), hex('a'), hex('a')]);
+    let opened = join_all(net.nodes.iter().map(|node| version(&node.swarm, "b"))).await;
+    assert_eq!(opened, [hex('a'), hex('a'), hex('a'), hex('a')]);
+    assert_eq!((hub.asked("/revision/"), hub.asked("/tree/"), hub.asked("/resolve/")), (1, 1, 1));
+    assert!(matches!(net.nodes[0].swarm.open_object("m", "c").await, Err(OpenError::NotFound { .. })));
+
+    hub.move_to('b');
+    net.add().await;
+    net.publish(&net.members());
+    assert_eq!(version(&net.nodes[4].swarm, "a").await, hex('a'), "who comes later is told the same commit");
+    hub.site.close();
+    for index in 0..5 {
+        net.restart(index).await;
+    }
+    for node in &net.nodes[..4] {
+        for key in ["a", "b"] {
+            assert_eq!(version(&node.swarm, key).await, hex('a'), "and it outlives restarts");
+        }
+    }
+    assert_eq!(hub.asked("/revision/"), 1);
+}
