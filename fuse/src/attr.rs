@@ -4,7 +4,8 @@ use fuser::{FileAttr, FileType, INodeNo};
 
 use crate::branch::Branch;
 use crate::found::Inode;
-use crate::node::{Node, moment};
+use crate::node::Node;
+use crate::place::moment;
 
 /// What programs take as a good size for a read: the largest that the kernel asks for at once.
 const LARGEST_BLOCK: u64 = 1 << 20;

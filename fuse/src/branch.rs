@@ -8,7 +8,8 @@ use herring_swarm::Content;
 
 use crate::error::FsError;
 use crate::found::Found;
-use crate::node::{Node, Place, Slice};
+use crate::node::Node;
+use crate::place::{Place, Slice};
 use crate::trees::Planted;
 
 /// Files of at least so many bytes have an inode by what they are, not by where: a version of a tree that changes one of a thousand files, or a second

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use fuser::FileAttr;
-use herring_blob::{BlobId, ByteRange};
-use herring_swarm::{Content, ReadError, Swarm};
+use herring_blob::BlobId;
+use herring_swarm::Swarm;
 use tokio::sync::mpsc;
 
 use crate::attr::Owner;
@@ -15,11 +14,15 @@ use crate::branch::Branch;
 use crate::error::FsError;
 use crate::found::{Found, Inode};
 use crate::inodes::Inodes;
-use crate::layout::{Contents, Layout, NAME_MAX, Segment};
-use crate::listing::{Listing, Listings, Paged, Part, Whole, is_dot};
-use crate::node::{BLOBS, Node, Place, ROOT};
+use crate::layout::{Layout, NAME_MAX};
+use crate::listing::Listings;
+use crate::node::Node;
 use crate::pages::Pages;
+use crate::place::{BLOBS, Place, ROOT};
 use crate::trees::Trees;
+
+mod list;
+mod read;
 
 /// A year: what does not hold any more is taken back from the kernel explicitly, so that no reader ever waits because time has passed.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -121,61 +124,6 @@ impl HerringFs {
         }
     }
 
-    /// Fills `buffer` from `offset` on, less than all of it only at the end, if that takes no waiting.
-    pub fn read_now<'a>(&self, ino: u64, offset: u64, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        self.fill(ino, offset, buffer, Swarm::read_into_now)
-    }
-
-    /// The same from this node's disk, waiting for it. `None` where the disk lacks something of it.
-    pub fn read_local<'a>(&self, ino: u64, offset: u64, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
-        self.fill(ino, offset, buffer, Swarm::read_into_local)
-    }
-
-    fn fill<'a>(
-        &self,
-        ino: u64,
-        offset: u64,
-        buffer: &'a mut [u8],
-        read: impl FnOnce(&Swarm, &Content, u64, &mut [u8]) -> bool,
-    ) -> Option<&'a [u8]> {
-        let inode = self.inode(ino).ok()?;
-        let (content, at, buffer) = inode.within(offset, buffer)?;
-        if !buffer.is_empty() && !read(&self.swarm, content, at, buffer) {
-            return None;
-        }
-        // Some of it may have been in the page cache, because a chunk was just written: that stays there.
-        self.pages.note(content, at, buffer.len());
-        Some(buffer)
-    }
-
-    /// The bytes from `offset`, fewer than `len` only at the end, from wherever they are.
-    pub async fn read(&self, ino: u64, offset: u64, len: u32) -> Result<Bytes, FsError> {
-        let result = self.read_anywhere(ino, offset, len).await;
-        if let Err(FsError::Gone | FsError::Read(ReadError::Changed { .. })) = &result {
-            let _ = self.changed.try_send(ino);
-        }
-        result
-    }
-
-    async fn read_anywhere(&self, ino: u64, offset: u64, len: u32) -> Result<Bytes, FsError> {
-        let inode = self.inode(ino)?;
-        let (content, base) = match &inode {
-            Inode::Node(node) => (node.content.get_or_try_init(|| self.layout.open(node)).await?, node.base()),
-            Inode::Branch(branch) => branch.open(|id| self.layout.open_blob(id)).await?,
-        };
-        let range = inode.range(offset, len);
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let bytes = self.swarm.read(content, ByteRange::at(base + range.start, range.len())).await?;
-        if bytes.len() as u64 != range.len() {
-            return Err(FsError::Short { wanted: range.len(), got: bytes.len() });
-        }
-        // What was fetched is in the page cache, because it was written to the store.
-        self.pages.note(content, base + offset, bytes.len());
-        Ok(bytes)
-    }
-
     /// Where a link leads to.
     pub fn readlink(&self, ino: u64) -> Result<PathBuf, FsError> {
         match self.inode(ino)? {
@@ -184,86 +132,6 @@ impl HerringFs {
                 Place::Link { target, .. } => Ok(target.clone()),
                 _ => Err(FsError::NotALink),
             },
-        }
-    }
-
-    pub fn open_directory(&self) -> u64 {
-        self.listings.handle()
-    }
-
-    pub fn close_directory(&self, handle: u64) {
-        self.listings.close(handle);
-    }
-
-    /// What is in a directory of a tree, from `offset` on.
-    pub fn listing_now(&self, ino: u64, offset: u64) -> Option<Part> {
-        let branch = self.trees.get(ino).filter(|branch| branch.entry().is_directory())?;
-        Some(Part::Branch(branch, offset))
-    }
-
-    /// What is in a directory, from `offset` on, where a reader of `handle` goes on; at the beginning, as it is now. Some of it at least, unless that is the
-    /// end.
-    pub async fn listing(&self, ino: u64, handle: u64, offset: u64) -> Result<Part, FsError> {
-        if let Some(part) = self.listing_now(ino, offset) {
-            return Ok(part);
-        }
-        let Inode::Node(directory) = self.inode(ino)? else { return Err(FsError::NotADirectory) };
-        let listing = match self.listings.get(handle).filter(|_| offset > 0) {
-            Some(listing) => listing,
-            None => self.begin(&directory).await?,
-        };
-        // Nothing is kept of what cannot be listed.
-        let part = self.part(&directory, &listing, offset).await?;
-        self.listings.put(handle, listing);
-        Ok(part)
-    }
-
-    async fn begin(&self, directory: &Node) -> Result<Listing, FsError> {
-        directory.seen.touch();
-        let since = self.taken_back();
-        Ok(match self.layout.list(&directory.place).await? {
-            Contents::Items(items) => Listing::Whole(self.listings.whole(items, since)?),
-            Contents::Names(segments) => Listing::Names(self.listings.whole(segments, since)?),
-            Contents::Pages { origin, prefix } => Listing::Paged(Arc::new(Paged::new(origin, prefix, self.mounted))),
-        })
-    }
-
-    async fn part(&self, directory: &Node, listing: &Listing, offset: u64) -> Result<Part, FsError> {
-        match listing {
-            Listing::Whole(whole) => Ok(Part::Whole(Arc::clone(whole), offset)),
-            Listing::Names(whole) => Ok(self.part_of_names(directory, whole, offset).await),
-            Listing::Paged(paged) => {
-                let ask = async |token: Option<String>| {
-                    let since = self.taken_back();
-                    Ok((self.layout.page(&paged.origin, &paged.prefix, token.as_deref(), since).await?, since))
-                };
-                paged.part(offset, ask).await.map(Part::Page)
-            }
-        }
-    }
-
-    async fn part_of_names(&self, directory: &Node, whole: &Whole<Segment>, offset: u64) -> Part {
-        let items = match &directory.place {
-            Place::Names { prefix } => self.layout.look_into(prefix, whole, offset).await,
-            _ => Vec::new(),
-        };
-        Part::Names(items, whole.since)
-    }
-
-    /// Gives what is in `part`, which is of the directory `parent`, to `add`, which takes the offset of what follows, the name and what it is, and returns
-    /// whether there was no room. What was taken counts as looked up.
-    pub fn enter_all(&self, parent: u64, part: &Part, mut add: impl FnMut(u64, &str, &Entry) -> bool) {
-        for (next, name, found) in part.items() {
-            if is_dot(name) {
-                if add(next, name, &self.dot(found)) {
-                    return;
-                }
-                continue;
-            }
-            let entry = self.enter(parent, found, part.since());
-            if add(next, name, &entry) {
-                return self.forget(entry.attr.ino.0, 1);
-            }
         }
     }
 
@@ -361,18 +229,9 @@ impl HerringFs {
     }
 
     /// Of all that is said of `.` and `..` the kernel takes the number and the type.
-    fn dot(&self, found: Found) -> Entry {
-        match found {
-            Found::Branch(branch) => self.entry(&branch, Duration::ZERO),
-            found => {
-                let node = Node::new(Place::Root, 0, self.mounted);
-                Entry {
-                    attr: self.owner.of_node(&Node { ino: found.ino(), ..node }),
-                    name_ttl: Duration::ZERO,
-                    attr_ttl: Duration::ZERO,
-                }
-            }
-        }
+    fn dot(&self, found: &Found) -> Entry {
+        let node = Node { ino: found.ino(), ..Node::new(Place::Root, 0, self.mounted) };
+        Entry { attr: self.owner.of_node(&node), name_ttl: Duration::ZERO, attr_ttl: Duration::ZERO }
     }
 
     /// Where names were taken back since a node was looked for, it may be one that the kernel was told of before it knew the name: then the name is

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::error::FsError;
-use crate::node::{Node, Place, ROOT, next_number};
+use crate::node::Node;
+use crate::place::{Place, ROOT, next_number};
 
 /// The nodes that the kernel knows, by inode number, each with how often the kernel was told of it.
 ///
@@ -115,7 +116,7 @@ mod tests {
     use herring_blob::BlobId;
 
     use super::*;
-    use crate::node::BLOBS;
+    use crate::place::BLOBS;
 
     fn inodes() -> Inodes {
         Inodes::new(SystemTime::UNIX_EPOCH)
@@ -156,7 +157,7 @@ mod tests {
         inodes.forget(ino, u64::MAX);
         inodes.forget(ino, 1);
         inodes.forget(12345, 1);
-        assert!(inodes.get(crate::node::ROOT).is_ok());
+        assert!(inodes.get(crate::place::ROOT).is_ok());
     }
 
     #[test]

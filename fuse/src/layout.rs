@@ -13,7 +13,8 @@ use crate::branch::is_within;
 use crate::error::FsError;
 use crate::found::Found;
 use crate::listing::Item;
-use crate::node::{LOCAL_NAME, Node, Place};
+use crate::node::Node;
+use crate::place::{LOCAL_NAME, Place};
 use crate::trees::Trees;
 use recent::Recent;
 

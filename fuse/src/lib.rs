@@ -29,6 +29,7 @@ mod mountpoint;
 mod native;
 mod node;
 mod pages;
+mod place;
 mod readers;
 mod recall;
 mod trees;

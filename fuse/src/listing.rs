@@ -11,7 +11,8 @@ use crate::branch::Branch;
 use crate::error::FsError;
 use crate::found::Found;
 use crate::layout::Segment;
-use crate::node::{Node, Place};
+use crate::node::Node;
+use crate::place::Place;
 
 mod paged;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount};
 
-use crate::node::LOCAL_NAME;
+use crate::place::LOCAL_NAME;
 
 /// A read-only view of the store's blobs, mounted in the mount.
 #[derive(Debug)]

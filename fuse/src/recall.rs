@@ -10,7 +10,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::fs::HerringFs;
 use crate::metrics;
-use crate::node::{BLOBS, Node};
+use crate::node::Node;
+use crate::place::BLOBS;
 
 /// Takes names back from the kernel. Cheap to clone.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use herring_swarm::{Content, OpenTree};
 use tokio::sync::OnceCell;
 
 use crate::branch::Branch;
-use crate::node::{FIRST_OF_TREES, number};
+use crate::place::{FIRST_OF_TREES, number};
 
 /// A tree under its name.
 #[derive(Debug, Clone)]

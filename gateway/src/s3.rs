@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use herring_swarm::Swarm;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
+use s3s::{HttpError, HttpResponse, S3Error, S3ErrorCode};
 
 use crate::Body;
 
@@ -49,15 +50,26 @@ impl<B> tower::Service<Request<B>> for S3Door {
 
     /// No request to read has a body.
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (service, request) = (self.0.clone(), unsigned(request.map(|_| s3s::Body::empty())));
-        Box::pin(async move { Ok(answer(service.call(request).await)) })
+        let (service, request) = (self.0.clone(), request.map(|_| s3s::Body::empty()));
+        Box::pin(async move {
+            Ok(answer(match *request.method() {
+                Method::GET | Method::HEAD => service.call(unsigned(request)).await,
+                _ => refused(request.method()),
+            }))
+        })
     }
 }
 
-fn answer(answer: Result<s3s::HttpResponse, s3s::HttpError>) -> Response<Body> {
+fn refused(method: &Method) -> Result<HttpResponse, HttpError> {
+    let why = format!("{method} would change something; this node only gives what is there");
+    let refusal = S3Error::with_message(S3ErrorCode::NotImplemented, why);
+    refusal.to_http_response().map_err(|error| HttpError::new(Box::new(error)))
+}
+
+fn answer(answer: Result<HttpResponse, HttpError>) -> Response<Body> {
     let response = answer.unwrap_or_else(|error| {
         tracing::error!(?error, "a request to the S3 door was not answered");
-        let mut response = s3s::HttpResponse::new(s3s::Body::empty());
+        let mut response = HttpResponse::new(s3s::Body::empty());
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     });

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use herring_blob::{BlobId, ChunkDigest, Manifest, ObjectId};
+use herring_blob::{BlobId, ChunkDigest, Manifest, ObjectRef};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash3_64;
 
@@ -53,9 +53,13 @@ impl Point {
     }
 
     /// Where chunk `index` of an origin's object lies. Its digest is not known before somebody read it. [Runs](Self::object_run) of chunks
-    /// lie together, so that their owner can ask the origin for several at once.
-    pub fn of_object_chunk(object: &ObjectId, index: u32) -> Self {
-        Self::indexed(object.as_bytes(), index / OBJECT_RUN)
+    /// lie together, so that their owner can ask the origin for several at once. The first run lies where it is known what the object is, so that
+    /// who looks it up in order to read it can have both with one question to the origin.
+    pub fn of_object_chunk(object: &ObjectRef, index: u32) -> Self {
+        match index / OBJECT_RUN {
+            0 => Self::of_key(&object.origin, &object.key),
+            run => Self::indexed(object.id().as_bytes(), run),
+        }
     }
 
     /// The chunks of an object that lie where chunk `index` does: four side by side, 16 MiB in chunks of 4 MiB.
@@ -181,6 +185,17 @@ mod tests {
         let zeros = manifest(&[&[0u8; 4][..]; 3]);
         assert_ne!(Point::of_chunk(&zeros, 0), Point::of_chunk(&zeros, 1));
         assert_ne!(Point::of_chunk(&zeros, 1), Point::of_chunk(&zeros, 2));
+    }
+
+    #[test]
+    fn an_object_begins_where_it_is_looked_up() {
+        let object = |version: &str| ObjectRef { origin: "o".into(), key: "k".into(), version: version.into(), size: 1 << 40 };
+        let (one, other) = (object("1"), object("2"));
+        assert!((0..4).all(|index| Point::of_object_chunk(&one, index) == Point::of_key("o", "k")));
+        assert_eq!(Point::of_object_chunk(&one, 4), Point::of_object_chunk(&one, 7));
+        assert_ne!(Point::of_object_chunk(&one, 7), Point::of_object_chunk(&one, 8));
+        assert_ne!(Point::of_object_chunk(&one, 4), Point::of_object_chunk(&other, 4));
+        assert_eq!(Point::object_run(6), 4..8);
     }
 
     #[test]

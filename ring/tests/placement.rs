@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use herring_blob::{BlobId, ChunkDigest, ObjectId};
+use herring_blob::{BlobId, ChunkDigest, ObjectRef};
 use herring_ring::{MAX_WEIGHT, Member, NodeId, Point, Ring, VNODES};
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn names<'a>(owners: &[&'a Member]) -> Vec<&'a str> {
 
 /// The same points on every run, spread like real ones.
 fn points(count: u32) -> impl Iterator<Item = Point> {
-    (0..count).map(|n| Point::of_object_chunk(&ObjectId::from_bytes([7; 32]), n))
+    (0..count).map(|n| Point::of_streamed_chunk(&ChunkDigest::from_bytes([7; 32]), n))
 }
 
 /// How many of these points each member owns first.
@@ -53,7 +53,12 @@ fn points_never_change() {
     assert_eq!(Point::of_blob(&BlobId::of(b"herring")).to_string(), "1194ddf467b94708");
     assert_eq!(Point::of_streamed_chunk(&digest, 0).to_string(), "e8b523ebcd76b2a0");
     assert_eq!(Point::of_streamed_chunk(&digest, 258).to_string(), "890261a11f835c32");
-    assert_eq!(Point::of_object_chunk(&ObjectId::from_bytes([1; 32]), 3).to_string(), "4642f6225eaa408b");
+    let object = ObjectRef { origin: "models".into(), key: "llama/1.bin".into(), version: "\"e\"".into(), size: 1 << 30 };
+    assert_eq!(Point::of_object_chunk(&object, 3).to_string(), "7b51fdf12150225b");
+    assert_eq!(Point::of_object_chunk(&object, 4).to_string(), "ddb69dd67ece5bd4");
+    assert_eq!(Point::of_key("models", "llama/1.bin").to_string(), "7b51fdf12150225b");
+    assert_eq!(Point::of_listing("models", "llama").to_string(), "82c2302ddc9b278e");
+    assert_eq!(Point::of_name("models/llama").to_string(), "98ca546d3e0bf5fe");
 }
 
 #[test]
@@ -225,7 +230,7 @@ proptest! {
         let (old, new) = (Ring::new(old), Ring::new(new));
         let moves = old.diff(&new, replicas);
         let edges = moves.iter().flat_map(|m| [m.start, m.end]).take(100).collect::<Vec<_>>();
-        let random = (0..200).map(|n| Point::of_object_chunk(&ObjectId::from_bytes(seed), n));
+        let random = (0..200).map(|n| Point::of_streamed_chunk(&ChunkDigest::from_bytes(seed), n));
         for point in random.chain(edges).chain([Point::from_u64(0), Point::from_u64(u64::MAX)]) {
             let ids = |ring: &Ring| ring.owners(point, replicas).iter().map(|m| m.id.clone()).collect::<Vec<_>>();
             let (before, after) = (ids(&old), ids(&new));

@@ -30,6 +30,9 @@ pub struct SwarmConfig {
     /// How long an owner of an object's chunk, or of a question about an origin, may take to begin its answer, which it does at once, whatever
     /// the origin does: longer, and it hangs, and the next is asked.
     pub owner_patience: Duration,
+    /// How long an origin may take for an answer about what it has. After that another owner asks it too, since the first one's way there may be
+    /// broken, and where an old answer is at hand that is given. The slowest listings of large stores take some 10 s.
+    pub slow_origin: Duration,
     /// As `hedge` for an object's chunk, whose owner may be waiting for a slow origin, and where a second owner would fetch it a second time:
     /// as long as one request to an origin may take. A peer that is gone is noticed within 1.5 s whatever this says.
     pub origin_hedge: Duration,
@@ -48,6 +51,7 @@ impl Default for SwarmConfig {
             profile_idle: Duration::from_secs(5),
             hedge: Duration::from_millis(500),
             owner_patience: Duration::from_millis(300),
+            slow_origin: Duration::from_secs(5),
             origin_hedge: Duration::from_secs(30),
         }
     }

@@ -7,6 +7,7 @@ mod ask;
 mod holds;
 mod keep;
 mod known;
+mod owners;
 mod question;
 mod word;
 

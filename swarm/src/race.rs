@@ -63,7 +63,7 @@ impl Flight {
     /// origin, once for the whole swarm. An owner that failed just now is passed by. Where this node's own turn comes it asks the origin
     /// itself, after those who owned the chunk until lately. Last come all who may hold it; before the origin where that failed just now.
     fn object_givers(&self, view: &View, object: &ObjectRef) -> VecDeque<Giver> {
-        let (swarm, point) = (&self.swarm, Point::of_object_chunk(&object.id(), self.chunk));
+        let (swarm, point) = (&self.swarm, Point::of_object_chunk(object, self.chunk));
         let owners = self.owners_to_ask(view, point);
         let lately = if owners.is_empty() { self.lately_owners(view, point) } else { Vec::new() };
         let holders = swarm.candidates(view, point).by_nearness(view, &swarm.0.health).into_iter();
@@ -112,7 +112,7 @@ impl Flight {
 
     /// Whether, as far as this node knows, it is the one who asks the origin for this chunk on behalf of all.
     pub(crate) fn is_acting_owner(&self, object: &ObjectRef) -> bool {
-        let (view, point) = (self.swarm.view(), Point::of_object_chunk(&object.id(), self.chunk));
+        let (view, point) = (self.swarm.view(), Point::of_object_chunk(object, self.chunk));
         let mut owners = self.swarm.candidates(&view, point).owners.into_iter().filter(|one| self.is_me_or_well(&view, one));
         owners.next().is_some_and(|one| self.swarm.is_me(&view, &one))
     }

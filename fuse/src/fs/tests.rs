@@ -4,9 +4,9 @@ use fuser::Errno;
 use herring_blob::ObjectRef;
 
 use super::*;
-use crate::node::{LOCAL_NAME, NAMES, ORIGINS};
+use crate::place::{LOCAL_NAME, NAMES, ORIGINS};
 use fuser::FileType;
-use rig::{CHUNK, ORIGIN, REFUSING, Rig, pattern};
+use rig::{CAPACITY, CHUNK, NOBODY, ORIGIN, REFUSING, Rig, pattern};
 
 #[path = "../../tests/mount/plant.rs"]
 mod plant;
@@ -15,8 +15,13 @@ mod rig;
 
 mod names;
 
+/// One that believes nothing of its origin for any time.
+fn forgetful() -> Rig {
+    Rig::new(CAPACITY, NOBODY.into(), "?ttl=0")
+}
+
 fn rig() -> (Rig, HerringFs) {
-    let rig = Rig::new();
+    let rig = forgetful();
     let (fs, _) = HerringFs::new(rig.swarm.clone());
     (rig, fs)
 }
@@ -380,7 +385,7 @@ async fn an_origin_that_does_not_answer_changes_nothing() {
 
 #[tokio::test]
 async fn a_reader_who_meets_a_change_makes_the_name_be_taken_back() {
-    let rig = Rig::new();
+    let rig = forgetful();
     let (fs, mut changes) = HerringFs::new(rig.swarm.clone());
     rig.write("f", &pattern(CHUNK as usize, 5));
     let ino = walk(&fs, &format!("origins/{ORIGIN}/f")).await.unwrap().attr.ino.0;

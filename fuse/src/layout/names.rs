@@ -12,7 +12,8 @@ use super::Layout;
 use crate::error::FsError;
 use crate::found::Found;
 use crate::listing::{MAX_LISTED, Whole};
-use crate::node::{Node, Place, Slice};
+use crate::node::Node;
+use crate::place::{Place, Slice};
 use crate::trees::Root;
 
 /// Names that are asked for at a time.

@@ -10,12 +10,15 @@ use herring_swarm::{Found as InOrigin, Listed, OpenError, Page};
 use super::{Layout, NAME_MAX};
 use crate::error::FsError;
 use crate::listing::Item;
-use crate::node::{Node, Place};
+use crate::node::Node;
+use crate::place::Place;
 
 /// Pages after which few names that are in doubt are rather asked for one by one.
 const FEW_PAGES: usize = 10;
 /// Names that are few: a tenth of a page costs an origin less than the pages of a directory that may be of any size.
 const FEW_NAMES: usize = 100;
+/// Names that are asked for one by one where nothing can be listed.
+const MANY_NAMES: usize = 1000;
 /// Pages of one directory that are looked through at most, 10 million names. Names that are in doubt then are taken back, and asked for again.
 const MOST_PAGES: usize = 10_000;
 const AT_ONCE: usize = 4;
@@ -91,7 +94,7 @@ impl Layout {
                     page.entries.iter().for_each(|one| doubts.hear(one));
                     token.clone_from(&page.next);
                 }
-                Err(OpenError::Unlisted { .. }) => return self.ask_each(doubts).await,
+                Err(OpenError::Unlisted { .. }) if doubts.left <= MANY_NAMES => return self.ask_each(doubts).await,
                 Err(OpenError::Unavailable { .. }) if !self.answers(&doubts).await => return doubts.refuted(),
                 Err(_) => break,
             }

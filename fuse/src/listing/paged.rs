@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use crate::error::FsError;
 use crate::found::Found;
 use crate::layout::listed;
-use crate::node::{Node, Place};
+use crate::node::Node;
+use crate::place::Place;
 
 /// Pages kept of one listing: the one that is being read, and the one before for a reader who had no room for its last names.
 const HELD: usize = 2;

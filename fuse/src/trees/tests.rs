@@ -112,7 +112,7 @@ fn a_directory_is_listed_from_anywhere() {
         [("e", FileType::Directory), ("l", FileType::Symlink)]
     );
     let (_, _, above) = top.list(0).nth(1).unwrap();
-    assert_eq!(above.ino(), crate::node::NAMES);
+    assert_eq!(above.ino(), crate::place::NAMES);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Mounted {
     /// With a store of `capacity` bytes, and a server for the origin that does not answer.
     pub fn with(capacity: u64, server: SocketAddr) -> Option<Self> {
         let runtime = Runtime::new().unwrap();
-        let rig = runtime.block_on(async { Rig::with(capacity, server) });
+        let rig = runtime.block_on(async { Rig::new(capacity, server, "") });
         Self::of((runtime, rig), false)
     }
 
@@ -69,7 +69,7 @@ impl Mounted {
 
 pub fn swarm() -> (Runtime, Rig) {
     let runtime = Runtime::new().unwrap();
-    let rig = runtime.block_on(async { Rig::with(CAPACITY, NOBODY.into()) });
+    let rig = runtime.block_on(async { Rig::new(CAPACITY, NOBODY.into(), "") });
     (runtime, rig)
 }
 
@@ -118,7 +118,7 @@ fn hold_a_mount() {
     let Some(at) = std::env::var_os(HOLD) else { return };
     let runtime = Runtime::new().unwrap();
     let silent = Silent::start();
-    let rig = runtime.block_on(async { Rig::with(CAPACITY, silent.address()) });
+    let rig = runtime.block_on(async { Rig::new(CAPACITY, silent.address(), "") });
     let _mount = start(Path::new(&at), std::env::var_os(NATIVE).is_some(), &rig, &runtime);
     rig.write("f", &pattern(100_000, 11));
     println!("\nholding {}", runtime.block_on(rig.put(&pattern(100_000, 10))));

@@ -14,7 +14,6 @@ use crate::rig::{ORIGIN, pattern};
 
 /// Prints for every path what it is, its mode, its size, its time and where it leads to; of a directory its number of links too.
 const PRINT: [&str; 4] = ["-printf", "%P %y %m %T@ %l", "(", "-type"];
-const SMALL_FILES: usize = 5000;
 
 /// What `find` says of everything below a directory, sorted.
 fn told(directory: &Path) -> Vec<String> {
@@ -38,7 +37,7 @@ fn is_same(mounted: &Path, source: &Path) {
 }
 
 /// Executable bits, links, dangling ones, nothing at all, sizes from 0 to 3 MiB, times and names of all kinds.
-fn source() -> TempDir {
+fn source(small_files: usize) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let at = |path: &str| dir.path().join(path);
     let write = |path: &str, bytes: &[u8], mode: u32| {
@@ -57,7 +56,7 @@ fn source() -> TempDir {
     write("a-/x", b"2", 0o644);
     write("a.x", b"3", 0o644);
     write(".hidden/.x", b"4", 0o644);
-    for n in 0..SMALL_FILES {
+    for n in 0..small_files {
         write(&format!("many/{:02}/file-{n}", n % 50), &pattern(n % 3000, n as u64), 0o644);
     }
     fs::create_dir_all(at("nothing/in/here")).unwrap();
@@ -76,7 +75,7 @@ fn source() -> TempDir {
 #[test]
 fn a_directory_is_the_same_through_its_name() {
     let Some(mounted) = Mounted::new() else { return };
-    let source = source();
+    let source = source(5000);
     mounted.plant(source.path(), "models/tiny");
     let at = mounted.at.join("names/models/tiny");
     is_same(&at, source.path());
@@ -95,7 +94,7 @@ fn a_directory_is_the_same_through_its_name() {
 #[test]
 fn programs_run_from_a_name() {
     let Some(mounted) = Mounted::new() else { return };
-    let source = source();
+    let source = source(0);
     fs::copy("/bin/ls", source.path().join("bin/program")).unwrap();
     mounted.plant(source.path(), "tools");
     let at = mounted.at.join("names/tools");

@@ -34,17 +34,8 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// With an origin of which nothing is believed for any time. Must be called inside a runtime, as the others.
-    pub fn new() -> Self {
-        Self::of(CAPACITY, NOBODY.into(), "?ttl=0")
-    }
-
-    /// With a bucket of a server for the origin that does not answer.
-    pub fn with(capacity: u64, server: SocketAddr) -> Self {
-        Self::of(capacity, server, "")
-    }
-
-    fn of(capacity: u64, server: SocketAddr, options: &str) -> Self {
+    /// With a bucket of `server` for the origin that does not answer, and `options` for the one that does. Must be called inside a runtime.
+    pub fn new(capacity: u64, server: SocketAddr, options: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let origin = dir.path().join("origin");
         std::fs::create_dir(&origin).unwrap();

@@ -18,6 +18,8 @@ pub enum Manner {
     Well,
     /// Once there is a permit.
     Hold(Arc<Semaphore>),
+    /// Never to the first that asks, well to the others.
+    HoldFirst,
     /// 500.
     Ill,
     /// 403 to so many, then well.
@@ -121,6 +123,10 @@ async fn refuse(state: &State) -> Option<String> {
             }
             Manner::Ill => return empty("500 Internal Server Error", ""),
             Manner::Hold(gate) => Arc::clone(gate),
+            Manner::HoldFirst => {
+                *manner = Manner::Well;
+                Arc::new(Semaphore::new(0))
+            }
             Manner::Well | Manner::Deny(_) | Manner::Busy(_) => return None,
         }
     };

@@ -21,7 +21,7 @@ fn replace(path: &Path, bytes: &[u8]) {
 
 fn owner(net: &Net, content: &Content, chunk: u32) -> usize {
     let Source::Object(object) = content.source() else { panic!("{content} is no object") };
-    net.owners(Point::of_object_chunk(&object.id(), chunk))[0]
+    net.owners(Point::of_object_chunk(object, chunk))[0]
 }
 
 /// A net of four nodes with one owner a chunk, of which one node that owns none of the first run has read all of an object past its owners, so

@@ -226,11 +226,33 @@ async fn what_was_learnt_outlives_the_origin_on_all_nodes() {
             matches!(node.swarm.look_up("o", "new").await, Err(OpenError::NotFound { .. })),
             "programs look for what is not there"
         );
-        assert!(matches!(node.swarm.look_up("o", "z").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
         assert!(!node.swarm.origin_answers("o"));
     }
+    assert!(matches!(first.look_up("o", "z").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
     first.forget_object("o", "a");
     assert_eq!(version_of(first, "a").await, "\"v1\"", "doubtful is better than nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_answer_is_given_where_the_origin_hangs() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = patient(4, &bucket, 0).tune(|config| config.slow_origin = Duration::from_millis(50)).start().await;
+    assert_eq!(version_of(&net.nodes[0].swarm, "a").await, "\"v1\"");
+    bucket.set(Manner::Hold(Arc::new(Semaphore::new(0))));
+    for _ in 0..3 {
+        assert_eq!(version_of(&net.nodes[0].swarm, "a").await, "\"v1\"");
+    }
+    assert!(!net.nodes[0].swarm.origin_answers("o"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_whose_way_to_the_origin_is_broken_keeps_nobody_waiting() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = patient(6, &bucket, LONG).tune(|config| config.slow_origin = Duration::from_millis(50)).start().await;
+    bucket.set(Manner::HoldFirst);
+    for listed in join_all(net.nodes.iter().map(|node| list(&node.swarm))).await {
+        assert_eq!(listed, ["a", "dir", "z"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

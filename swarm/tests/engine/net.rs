@@ -69,6 +69,7 @@ impl Setup {
             hedge: never,
             owner_patience: never,
             origin_hedge: never,
+            slow_origin: never,
             ..SwarmConfig::default()
         };
         Self { nodes, config, capacity: |_| 1 << 30, origins: Vec::new() }

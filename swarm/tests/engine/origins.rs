@@ -22,7 +22,7 @@ async fn with_origin(nodes: usize, replicas: usize, name: &str) -> (Net, TempDir
 
 fn owners_of(net: &Net, content: &Content, chunk: u32) -> Vec<usize> {
     let Source::Object(object) = content.source() else { panic!("{content} is no object") };
-    net.owners(Point::of_object_chunk(&object.id(), chunk))
+    net.owners(Point::of_object_chunk(object, chunk))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::listing::is_dot;
 
 /// A directory with a bit of everything, planted as `models/tiny`.
 async fn planted() -> (Rig, HerringFs, tempfile::TempDir) {

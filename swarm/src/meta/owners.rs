@@ -1,0 +1,220 @@
+//! Asking the owners of a question, and the other nodes what they remember.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use herring_gossip::View;
+use herring_http_api::client::PeerError;
+use herring_http_api::peer::{MetaCall, MetaQuestion, MetaReply};
+use herring_origin::Origin;
+use tokio::time::sleep;
+
+use super::ask::{Failed, Learnt};
+use super::known::{Known, millis};
+use super::question::{origin_of, point_of};
+use super::word::{Refusal, Told, Word};
+use crate::candidates::Candidate;
+use crate::config::OBJECT_DEADLINE;
+use crate::{Swarm, Tried};
+
+/// Whoever can be asked.
+enum Whom {
+    Owner(Candidate),
+    Origin,
+}
+
+/// Why an answer is of no use.
+enum Useless {
+    /// It is dead, or hangs, or speaks nonsense.
+    Silent(String),
+    /// It does not know the origin, or another one by that name.
+    Stranger,
+    Refused(Refusal),
+}
+
+/// What follows from an answer that is of no use.
+enum Then {
+    AskTheNext,
+    AskTheOrigin,
+    GiveUp,
+}
+
+/// The body of an answer, once its head is here: at most a hub's document of 32 MiB.
+const ANSWER_BODY: Duration = Duration::from_secs(10);
+/// JSON above this is read off the runtime's threads: 1 MiB takes about 2 ms.
+const READ_INLINE: usize = 1 << 20;
+
+impl Swarm {
+    /// Asks the owners in the ring's order, which is the same on every node, so that one of them asks the origin for all; last, or where this
+    /// node's own turn as an owner comes, the origin is asked from here. The next is asked when one is of no use, and as well when there is no
+    /// answer for long: one owner's way to the origin may be broken, and another's not.
+    pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>) -> Learnt {
+        let (mut tried, mut refusal) = (Tried::default(), Refusal::Unavailable("nobody could be asked".to_owned()));
+        let Ok(origin) = self.origin(origin_of(question)) else { return Err(Failed { refusal, tried }) };
+        let newest = newest.or_else(|| self.0.meta.doubted(question));
+        if let Some(known) = self.acceptable(origin, question, newest) {
+            return Ok(known);
+        }
+        let view = self.view();
+        let mut whoms = self.whoms(&view, origin, question);
+        let ask = |whom| self.ask_one(&view, whom, origin, question, newest);
+        let mut asking = FuturesUnordered::new();
+        loop {
+            if asking.is_empty() {
+                let Some(whom) = whoms.pop_front() else { return Err(Failed { refusal, tried }) };
+                asking.push(ask(whom));
+            }
+            tokio::select! {
+                Some((whom, answer)) = asking.next() => {
+                    let useless = match answer {
+                        Ok(known) => return Ok(known),
+                        Err(useless) => useless,
+                    };
+                    match self.weigh(origin, question, &useless) {
+                        Then::AskTheNext => {}
+                        Then::AskTheOrigin => whoms.retain(|whom| matches!(whom, Whom::Origin)),
+                        Then::GiveUp => whoms.clear(),
+                    }
+                    tried.note(whom, useless.why());
+                    if let Useless::Refused(why) = useless {
+                        refusal = why;
+                    }
+                }
+                () = sleep(self.0.config.slow_origin), if !whoms.is_empty() => asking.extend(whoms.pop_front().map(ask)),
+            }
+        }
+    }
+
+    fn whoms(&self, view: &View, origin: &Origin, question: &MetaQuestion) -> VecDeque<Whom> {
+        let owners = self.candidates(view, point_of(origin, question)).owners;
+        let before_me = owners.into_iter().take_while(|one| !self.is_me(view, one));
+        before_me.map(Whom::Owner).chain([Whom::Origin]).collect()
+    }
+
+    /// Who was asked, and what it said.
+    async fn ask_one(
+        &self,
+        view: &View,
+        whom: Whom,
+        origin: &Origin,
+        question: &MetaQuestion,
+        newest: Option<Duration>,
+    ) -> (String, Result<Arc<Known>, Useless>) {
+        match whom {
+            Whom::Owner(owner) => (owner.id.to_string(), self.ask_owner(view, &owner, origin, question, newest).await),
+            Whom::Origin => {
+                let said = self.ask_origin(question, newest).await;
+                (format!("origin {}", origin.name()), said.map_err(Useless::Refused))
+            }
+        }
+    }
+
+    fn weigh(&self, origin: &Origin, question: &MetaQuestion, useless: &Useless) -> Then {
+        match useless {
+            // Others may have credentials that this one lacks.
+            Useless::Silent(_) | Useless::Stranger | Useless::Refused(Refusal::Denied(_)) => Then::AskTheNext,
+            Useless::Refused(Refusal::Unavailable(_)) => {
+                self.0.meta.fell_ill(question);
+                // An origin in trouble is not asked by everyone who has an answer from before.
+                if self.recall(origin, question).is_some() { Then::GiveUp } else { Then::AskTheOrigin }
+            }
+            Useless::Refused(Refusal::Busy(_) | Refusal::Invalid(_)) => Then::GiveUp,
+        }
+    }
+
+    /// An owner that waits for the origin says so within 200 ms, and is asked again: slow is not silent.
+    async fn ask_owner(
+        &self,
+        view: &View,
+        owner: &Candidate,
+        origin: &Origin,
+        question: &MetaQuestion,
+        mut newest: Option<Duration>,
+    ) -> Result<Arc<Known>, Useless> {
+        let health = &self.0.meta.health;
+        if view.suspect(&owner.id) || health.failed_lately(&owner.id) {
+            return Err(Useless::Silent("was silent just now".to_owned()));
+        }
+        let (began, first) = (Instant::now(), newest.unwrap_or_default());
+        while began.elapsed() < OBJECT_DEADLINE {
+            let call = MetaCall::Ask { question: question.clone(), newest_ms: newest.map(millis) };
+            match self.call(view, owner, &call).await? {
+                MetaReply::Asking => newest = Some(first + began.elapsed()),
+                MetaReply::Answer { answer, age_ms } => return self.hear(origin, question, answer, age_ms).await,
+                MetaReply::Held => return Err(Useless::Silent("answered another question".to_owned())),
+            }
+        }
+        Err(Useless::Silent(format!("had no answer within {} s", OBJECT_DEADLINE.as_secs())))
+    }
+
+    /// One question to a peer, who shows life soon or counts as silent for a while: the next question does not wait for it.
+    async fn call(&self, view: &View, peer: &Candidate, call: &MetaCall) -> Result<MetaReply, Useless> {
+        let patience = self.0.config.owner_patience;
+        let mut question = self.0.meta.health.ask(&peer.id, patience);
+        let reply = self.0.peers.meta(peer.http, call, patience, &self.ask(view, patience + ANSWER_BODY)).await;
+        match reply {
+            Ok(reply) => {
+                question.answered();
+                Ok(reply)
+            }
+            Err(PeerError::NotFound) => {
+                question.answered();
+                Err(Useless::Stranger)
+            }
+            Err(error) => {
+                question.failed();
+                tracing::debug!(peer = %peer.id, %error, "a peer did not answer a question about an origin");
+                Err(Useless::Silent(error.to_string()))
+            }
+        }
+    }
+
+    async fn hear(&self, origin: &Origin, question: &MetaQuestion, answer: String, age_ms: u64) -> Result<Arc<Known>, Useless> {
+        let age = Duration::from_millis(age_ms);
+        let told: Told = read(answer).await.map_err(|error| Useless::Silent(format!("answered what cannot be: {error}")))?;
+        if told.origin != self.identity(origin, question) {
+            return Err(Useless::Stranger);
+        }
+        match told.said {
+            Ok(word) if word.answers(question) => Ok(self.keep(origin, question, Known::new(word, age, false))),
+            Ok(_) => Err(Useless::Silent("answered another question".to_owned())),
+            Err(refusal) => Err(Useless::Refused(refusal)),
+        }
+    }
+
+    /// The youngest of what the others remember, owners and those who may have been: asked all at once, within an owner's patience.
+    pub(super) async fn ask_who_remembers(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+        let (view, identity) = (self.view(), self.identity(origin, question));
+        let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
+        let (call, view) = (&MetaCall::Remembered { question: question.clone() }, &view);
+        let ask = async |peer: Candidate| {
+            let MetaReply::Answer { answer, age_ms } = self.call(view, &peer, call).await.ok()? else { return None };
+            let Told { origin, said } = read(answer).await.ok()?;
+            let word = said.ok().filter(|word| origin == identity && word.answers(question))?;
+            Some((age_ms, word))
+        };
+        let answers: FuturesUnordered<_> = owners.into_iter().chain(others).map(ask).collect();
+        let answers: Vec<(u64, Word)> = answers.filter_map(std::future::ready).collect().await;
+        let (age_ms, word) = answers.into_iter().min_by_key(|(age_ms, _)| *age_ms)?;
+        Some(self.keep_old(origin, question, word, Duration::from_millis(age_ms)))
+    }
+}
+
+impl Useless {
+    fn why(&self) -> &str {
+        match self {
+            Self::Silent(why) => why,
+            Self::Stranger => "knows another origin by that name, or none",
+            Self::Refused(refusal) => refusal.detail(),
+        }
+    }
+}
+
+async fn read(answer: String) -> Result<Told, String> {
+    let is_long = answer.len() > READ_INLINE;
+    let parse = move || serde_json::from_str(&answer).map_err(|error| error.to_string());
+    if is_long { tokio::task::spawn_blocking(parse).await.map_err(|error| error.to_string())? } else { parse() }
+}
