@@ -31,8 +31,9 @@ pub(crate) enum Verdict {
 pub(crate) type Pieces = BoxStream<'static, Result<bytes::Bytes, ReadError>>;
 
 impl Object {
-    pub async fn open(swarm: &Swarm, origin: &str, key: &str) -> Result<Self, OpenError> {
-        let content = swarm.open_object(origin, key).await?;
+    /// `reading`: so many of its first bytes will be read next.
+    pub async fn open(swarm: &Swarm, origin: &str, key: &str, reading: u64) -> Result<Self, OpenError> {
+        let content = swarm.open_to_read(origin, key, reading).await?;
         let etag = match content.source() {
             Source::Object(object) => tag(&object.version),
             Source::Blob(manifest) => ETag::Strong(manifest.id().to_string()),

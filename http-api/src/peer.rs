@@ -71,7 +71,7 @@ pub struct NameState {
     pub target: Option<BlobId>,
     /// Milliseconds since 1970.
     pub modified_ms: u64,
-    /// The changes that led here, the last one first, at most eight: who asked for one knows it again after another node finished it.
+    /// The changes that led here, the last one first, at most sixteen: who asked for one knows it again after another node finished it.
     pub changes: Vec<Uuid>,
 }
 
@@ -132,7 +132,9 @@ pub enum MetaQuestion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaCall {
     /// Answer as an owner, from memory or from the origin; not from what is older than `newest_ms`, where that is said.
-    Ask { question: MetaQuestion, newest_ms: Option<u64> },
+    ///
+    /// `reading`: the asker will read so many of the object's first bytes; the owner may ask for them in the same question.
+    Ask { question: MetaQuestion, newest_ms: Option<u64>, reading: u64 },
     /// Answer with what is remembered, however old, without asking anyone.
     Remembered { question: MetaQuestion },
     /// The origin is overloaded: ask it nothing new for so long.

@@ -37,6 +37,18 @@ impl Ports {
     }
 }
 
+/// How a node of our own is started.
+pub struct Launch<'a> {
+    pub program: &'a Path,
+    pub id: &'a str,
+    /// Of all nodes' data.
+    pub home: &'a Path,
+    pub ports: Ports,
+    pub mounted: bool,
+    /// More flags.
+    pub settings: &'a [String],
+}
+
 /// A node that is measured: our own child, or one that runs already.
 #[derive(Debug)]
 pub struct Node {
@@ -45,35 +57,33 @@ pub struct Node {
     /// Its data directory.
     pub dir: PathBuf,
     pub mount: PathBuf,
+    /// Whether it was told to mount there.
+    mounted: bool,
     /// Holds the other end of its stdin too: it stops when that ends, even where we are killed.
     process: Option<Child>,
 }
 
 impl Node {
     pub fn running(url: &str, dir: &Path, mount: &Path) -> Self {
-        Self { id: "the node".into(), url: url.into(), dir: dir.into(), mount: mount.into(), process: None }
+        Self { id: "the node".into(), url: url.into(), dir: dir.into(), mount: mount.into(), mounted: true, process: None }
     }
 
-    pub fn spawn(program: &Path, id: &str, home: &Path, ports: Ports, settings: &[String]) -> Result<Self, FuseError> {
-        let dir = home.join(id);
+    pub fn spawn(launch: &Launch<'_>) -> Result<Self, FuseError> {
+        let dir = launch.home.join(launch.id);
         let mount = dir.join("mnt");
         std::fs::create_dir_all(&dir).map_err(FuseError::at(&dir))?;
         let log = File::create(dir.join("log")).map_err(FuseError::at(&dir))?;
-        let (http, gossip) = (ports.http.to_string(), ports.gossip.to_string());
-        let process = Command::new(program)
-            .args(["node", "--die-with-parent", "--id", id, "--listen", &http, "--gossip", &gossip])
-            .arg("--data-dir")
-            .arg(&dir)
-            .arg("--mount")
-            .arg(&mount)
-            .args(settings)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .map_err(FuseError::at(program))?;
-        Ok(Self { id: id.into(), url: format!("http://{http}"), dir, mount, process: Some(process) })
+        let (http, gossip) = (launch.ports.http.to_string(), launch.ports.gossip.to_string());
+        let mut command = Command::new(launch.program);
+        command.args(["node", "--die-with-parent", "--id", launch.id, "--listen", &http, "--gossip", &gossip]);
+        command.arg("--data-dir").arg(&dir).args(launch.settings);
+        if launch.mounted {
+            command.arg("--mount").arg(&mount);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0);
+        let process = command.spawn().map_err(FuseError::at(launch.program))?;
+        let mounted = launch.mounted;
+        Ok(Self { id: launch.id.into(), url: format!("http://{http}"), dir, mount, mounted, process: Some(process) })
     }
 
     pub fn is_ours(&self) -> bool {
@@ -91,9 +101,10 @@ impl Node {
         self.mount.join("blobs").join(id.to_string())
     }
 
+    /// Whether its mount is there, where it is to have one.
     pub fn is_mounted(&self) -> bool {
         let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
-        device(&self.mount).is_some_and(|mounted| Some(mounted) != device(&self.dir))
+        !self.mounted || device(&self.mount).is_some_and(|mounted| Some(mounted) != device(&self.dir))
     }
 
     /// Fails where the child has ended.
@@ -118,9 +129,24 @@ impl Node {
     }
 
     pub fn ask_to_stop(&self) {
+        self.signal(Signal::INT);
+        // One that is paused would not hear it.
+        self.resume();
+    }
+
+    /// From now on it does nothing, but its sockets are open and take what fits into their buffers: it hangs.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = self.process.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed()));
         // It may have ended already; its id is ours until we have waited for it.
-        let _ = id.map(|id| kill_process(id, Signal::INT));
+        let _ = id.map(|id| kill_process(id, signal));
     }
 
     /// Waits for its end, which it was asked for, and makes an end of it after a while.

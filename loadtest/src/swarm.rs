@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::blob::TestBlob;
 use crate::error::FuseError;
-use crate::node::{Node, Ports};
+use crate::node::{Launch, Node, Ports};
 
 /// Starting takes about a second; a build without optimisation on a busy machine some more.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -23,15 +23,36 @@ const PUTS: usize = 16;
 /// For the runtime to see a signal that came.
 const GLANCE: Duration = Duration::from_millis(1);
 
+/// What nodes of our own are made of.
 #[derive(Debug, Args)]
-pub struct SwarmArguments {
+pub struct HomeArguments {
     /// The herring program [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
-    herring: Option<PathBuf>,
+    pub herring: Option<PathBuf>,
     /// Where the nodes' data is, in a directory of its own that is removed afterwards: choose the disk [default: the
     /// system's temporary directory]
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
+}
+
+impl HomeArguments {
+    /// A directory for all nodes' data, removed with the value.
+    pub fn make(&self) -> Result<TempDir, FuseError> {
+        let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
+        tempfile::Builder::new().prefix("loadtest-").tempdir_in(&parent).map_err(FuseError::at(&parent))
+    }
+
+    pub fn program(&self) -> Result<PathBuf, FuseError> {
+        let beside = || std::env::current_exe().map(|path| path.with_file_name("herring"));
+        let program = self.herring.clone().map_or_else(beside, Ok).map_err(FuseError::at(Path::new("/proc/self/exe")))?;
+        if program.is_file() { Ok(program) } else { Err(FuseError::NoProgram(program)) }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SwarmArguments {
+    #[command(flatten)]
+    home: HomeArguments,
     /// Measures a node that runs already, and puts blobs into it: needs --mount and --backing, and measures nothing cold
     #[arg(long, value_name = "URL", requires_all = ["mount", "backing"])]
     node: Option<String>,
@@ -43,8 +64,7 @@ pub struct SwarmArguments {
     backing: Option<PathBuf>,
 }
 
-/// The nodes that are measured. Our own are two: node 1 owns everything, and node 2, of weight 0, has only what it has
-/// read itself, so that what is put into node 1 is cold at node 2.
+/// The nodes that are measured.
 pub struct Swarm {
     nodes: Vec<Node>,
     runtime: Runtime,
@@ -54,35 +74,63 @@ pub struct Swarm {
     home: TempDir,
 }
 
+/// Nodes that hang until this is dropped.
+pub struct Paused<'a>(&'a [Node]);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Node::resume);
+    }
+}
+
 impl Swarm {
+    /// One that runs already, or two of our own: node 1 owns everything, and node 2, of weight 0, has only what it has read itself, so that what
+    /// is put into node 1 is cold at node 2.
     pub fn start(arguments: &SwarmArguments, origins: &[String]) -> Result<Self, FuseError> {
-        let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
-        let home = tempfile::Builder::new().prefix("loadtest-").tempdir_in(&parent).map_err(FuseError::at(&parent))?;
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(FuseError::at(&parent))?;
-        let asked_to_stop = runtime.block_on(async { watch_signals() }).map_err(FuseError::at(Path::new("signals")))?;
-        let mut swarm = Self { nodes: Vec::new(), runtime, asked_to_stop, home };
+        let mut swarm = Self::empty(&arguments.home)?;
         match (&arguments.node, &arguments.backing, &arguments.mount) {
             (Some(url), Some(dir), Some(mount)) => swarm.nodes.push(Node::running(url, dir, mount)),
-            _ => swarm.spawn(&program(arguments)?, origins)?,
+            _ => {
+                let origins: Vec<String> = origins.iter().flat_map(|origin| ["--origin".to_owned(), origin.clone()]).collect();
+                let settings = |weight: &str| [flags(&["--weight", weight, "--replicas", "1"]), origins.clone()].concat();
+                swarm.spawn(&arguments.home.program()?, true, &[settings("100"), settings("0")])?;
+            }
         }
         swarm.ready()?;
         Ok(swarm)
     }
 
-    fn spawn(&mut self, program: &Path, origins: &[String]) -> Result<(), FuseError> {
-        let free = || Ports::free().map_err(FuseError::at(self.home.path()));
-        let (one, two) = (free()?, free()?);
-        for (id, ports, seed, weight) in [("n1", one, two, "100"), ("n2", two, one, "0")] {
-            let settings = ["--seed", &seed.gossip.to_string(), "--weight", weight, "--replicas", "1"].map(str::to_owned);
-            let origins = origins.iter().flat_map(|origin| ["--origin".to_owned(), origin.clone()]);
-            let settings: Vec<String> = settings.into_iter().chain(origins).collect();
-            self.nodes.push(Node::spawn(program, id, self.home.path(), ports, &settings)?);
+    /// `count` nodes of our own that are alike, without mounts.
+    pub fn of_equals(home: &HomeArguments, count: usize, settings: &[&str]) -> Result<Self, FuseError> {
+        let mut swarm = Self::empty(home)?;
+        swarm.spawn(&home.program()?, false, &vec![flags(settings); count])?;
+        swarm.ready()?;
+        Ok(swarm)
+    }
+
+    fn empty(home: &HomeArguments) -> Result<Self, FuseError> {
+        let home = home.make()?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(FuseError::at(home.path()))?;
+        let asked_to_stop = runtime.block_on(async { watch_signals() }).map_err(FuseError::at(Path::new("signals")))?;
+        Ok(Self { nodes: Vec::new(), runtime, asked_to_stop, home })
+    }
+
+    /// A node for each of `settings`, each told of all others.
+    fn spawn(&mut self, program: &Path, mounted: bool, settings: &[Vec<String>]) -> Result<(), FuseError> {
+        let home = self.home.path();
+        let ports = (0..settings.len()).map(|_| Ports::free()).collect::<Result<Vec<_>, _>>().map_err(FuseError::at(home))?;
+        for (at, own) in settings.iter().enumerate() {
+            let others = ports.iter().enumerate().filter(|(other, _)| *other != at);
+            let seeds = others.flat_map(|(_, ports)| flags(&["--seed", &ports.gossip.to_string()]));
+            let (id, settings): (_, Vec<String>) = (format!("n{}", at + 1), seeds.chain(own.iter().cloned()).collect());
+            let launch = Launch { program, id: &id, home, ports: ports[at], mounted, settings: &settings };
+            self.nodes.push(Node::spawn(&launch)?);
         }
         Ok(())
     }
 
-    /// Waits until each node serves, is mounted and sees all others.
-    fn ready(&mut self) -> Result<(), FuseError> {
+    /// Waits until each node serves, is mounted where it should be, and sees all others alive.
+    pub fn ready(&mut self) -> Result<(), FuseError> {
         let (count, deadline) = (self.nodes.len(), Instant::now() + READY_DEADLINE);
         for node in &mut self.nodes {
             let client = ApiClient::new(&node.url)?;
@@ -105,6 +153,17 @@ impl Swarm {
     pub fn go_on(&self) -> Result<(), FuseError> {
         self.runtime.block_on(async { sleep(GLANCE).await });
         if self.asked_to_stop.load(Ordering::Relaxed) { Err(FuseError::Interrupted) } else { Ok(()) }
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The last `count` nodes hang while the value lives.
+    pub fn pause(&self, count: usize) -> Paused<'_> {
+        let paused = Paused(&self.nodes[self.nodes.len().saturating_sub(count)..]);
+        paused.0.iter().for_each(Node::pause);
+        paused
     }
 
     /// The node that blobs are put into.
@@ -174,15 +233,14 @@ fn watch_signals() -> std::io::Result<Arc<AtomicBool>> {
 
 async fn serves(client: &ApiClient, node: &Node, count: usize) -> Result<(), String> {
     client.ready().await?;
-    let members = client.cluster().await.map_err(|error| error.to_string())?.members.len();
+    let members = client.cluster().await.map_err(|error| error.to_string())?.members;
+    let members = members.iter().filter(|member| member.state == "ready").count();
     if members < count {
-        return Err(format!("it sees {members} of {count} nodes"));
+        return Err(format!("it sees {members} of {count} nodes ready"));
     }
     if node.is_mounted() { Ok(()) } else { Err(format!("nothing is mounted at {}", node.mount.display())) }
 }
 
-fn program(arguments: &SwarmArguments) -> Result<PathBuf, FuseError> {
-    let beside = || std::env::current_exe().map(|path| path.with_file_name("herring"));
-    let program = arguments.herring.clone().map_or_else(beside, Ok).map_err(FuseError::at(Path::new("/proc/self/exe")))?;
-    if program.is_file() { Ok(program) } else { Err(FuseError::NoProgram(program)) }
+pub fn flags(flags: &[&str]) -> Vec<String> {
+    flags.iter().map(|flag| (*flag).to_owned()).collect()
 }

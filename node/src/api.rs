@@ -67,8 +67,8 @@ impl Backend for Api {
         }
     }
 
-    async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError> {
-        let content = self.swarm.open_object(origin, key).await.map_err(open_error)?;
+    async fn object(&self, origin: &str, key: &str, reading: u64) -> Result<ObjectMeta, ApiError> {
+        let content = self.swarm.open_to_read(origin, key, reading).await.map_err(open_error)?;
         let since_1970 = content.modified().duration_since(UNIX_EPOCH).unwrap_or_default();
         let modified_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
         Ok(ObjectMeta { size: content.size(), version: version(&content).to_owned(), modified_ms })

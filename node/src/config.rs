@@ -8,6 +8,7 @@ mod tests;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
@@ -54,6 +55,8 @@ pub struct NodeConfig {
     /// Each is known to be possible.
     pub origins: Vec<OriginSpec>,
     pub insecure: bool,
+    /// Zero: no boot profiles. `None`: the engine's own.
+    pub profile_idle: Option<Duration>,
 }
 
 impl NodeConfig {
@@ -78,6 +81,7 @@ impl NodeConfig {
             native_reads: settings.native_reads,
             origins: parse_origins(&settings.origin)?,
             insecure: settings.insecure,
+            profile_idle: settings.profile_idle.map(Duration::from_secs),
         };
         config.check().map_err(Failure::usage)?;
         Ok(config)

@@ -73,7 +73,9 @@ impl Node {
         let state = if store.usage().chunks > 0 { NodeState::Ready } else { NodeState::Joining };
         let gossip = Gossip::start(gossip_config(&config, id, state)).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(PeerConfig::default());
-        let engine = SwarmConfig { replicas: config.replicas, ..SwarmConfig::default() };
+        let engine = SwarmConfig::default();
+        let profile_idle = config.profile_idle.unwrap_or(engine.profile_idle);
+        let engine = SwarmConfig { replicas: config.replicas, profile_idle, ..engine };
         let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         swarm.resume_jobs();

@@ -26,7 +26,7 @@ use files::Files;
 use place::{Place, is_commit};
 use trees::Trees;
 
-const OPTIONS: &str = "endpoint=URL, ttl=SECONDS";
+const OPTIONS: &str = "endpoint=URL, pinned=true|false, ttl=SECONDS";
 
 /// What is listed of a revision that can move is believed for so long at most here: the swarm believes it for its own time on top.
 const FRESH: Duration = Duration::from_secs(1);
@@ -50,8 +50,10 @@ pub(crate) struct Hub {
 enum Scope {
     /// `ORG/NAME@REVISION/PATH`, and the same below `datasets/`.
     Whole,
-    /// A place in a repository; the commit once it is known.
-    Repository { place: Place, commit: OnceCell<String> },
+    /// A place in a repository at one commit, once that is known.
+    Pinned { place: Place, commit: OnceCell<String> },
+    /// A place in a repository, wherever its revision moves.
+    Followed(Place),
 }
 
 impl OriginSpec {
@@ -62,14 +64,16 @@ impl OriginSpec {
 }
 
 impl Hub {
-    /// The hub of `hf://?endpoint=URL`, or of `hf://ORG/NAME@REVISION/PATH` a place in it. What the URL does not say is taken from
-    /// the environment: `HF_ENDPOINT`, `HF_TOKEN`.
+    /// The hub of `hf://?endpoint=URL`, or of `hf://ORG/NAME@REVISION/PATH?pinned=BOOL` a place in it. What the URL does not say is taken
+    /// from the environment: `HF_ENDPOINT`, `HF_TOKEN`.
     pub(crate) fn open(spec: &OriginSpec) -> Result<Self, ConfigError> {
         let mut endpoint = std::env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+        let mut pinned = true;
         for (option, value) in spec.options() {
-            match &*option {
-                "endpoint" => endpoint = Some(value.into_owned()),
-                other => return Err(bad_option(spec, other, OPTIONS)),
+            match (&*option, value.parse()) {
+                ("endpoint", _) => endpoint = Some(value.into_owned()),
+                ("pinned", Ok(value)) => pinned = value,
+                _ => return Err(bad_option(spec, &option, OPTIONS)),
             }
         }
         let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned());
@@ -78,7 +82,7 @@ impl Hub {
         let api = Api::new(&endpoint, http, token).map_err(|why| rejected(spec, why))?;
         Ok(Self {
             api,
-            scope: scope(spec)?,
+            scope: scope(spec, pinned)?,
             trees: Trees::new(spec.ttl().min(FRESH)),
             files: Files::new(),
             trusted: Cache::new(REPOSITORIES),
@@ -89,7 +93,8 @@ impl Hub {
     async fn place(&self, key: &str) -> Result<Option<Place>, Fault> {
         match &self.scope {
             Scope::Whole => Place::of_key(key).ok_or(Fault::NotFound),
-            Scope::Repository { place, commit } => {
+            Scope::Followed(place) => Ok(Some(place.below(key))),
+            Scope::Pinned { place, commit } => {
                 let commit = commit.get_or_try_init(|| self.api.commit(place)).await?;
                 Ok(Some(place.below(key).at(commit)))
             }
@@ -171,33 +176,34 @@ impl Backend for Hub {
                 let pinned = |place: Place| is_commit(&place.revision);
                 Place::of_key(key).flatten().is_some_and(pinned) || place::is_document_of_a_commit(key)
             }
-            Scope::Repository { .. } => true,
+            Scope::Followed(place) => is_commit(&place.revision),
+            Scope::Pinned { .. } => true,
         }
     }
 
     async fn document(&self, path: &str) -> Result<Bytes, Fault> {
         match self.scope {
             Scope::Whole => self.api.document(path).await,
-            Scope::Repository { .. } => Err(Fault::NotFound),
+            Scope::Pinned { .. } | Scope::Followed(_) => Err(Fault::NotFound),
         }
     }
 
     fn pinned(&self) -> bool {
         match &self.scope {
-            Scope::Whole => true,
-            Scope::Repository { commit, .. } => commit.initialized(),
+            Scope::Whole | Scope::Followed(_) => true,
+            Scope::Pinned { commit, .. } => commit.initialized(),
         }
     }
 
     async fn resolve(&self) -> Result<String, Fault> {
         match &self.scope {
-            Scope::Whole => Err(Fault::NotFound),
-            Scope::Repository { place, .. } => self.api.commit(place).await,
+            Scope::Whole | Scope::Followed(_) => Err(Fault::NotFound),
+            Scope::Pinned { place, .. } => self.api.commit(place).await,
         }
     }
 
     fn pin(&self, to: &str) {
-        if let Scope::Repository { commit, .. } = &self.scope
+        if let Scope::Pinned { commit, .. } = &self.scope
             && is_commit(to)
         {
             // Whoever came first has pinned it.
@@ -206,15 +212,18 @@ impl Backend for Hub {
     }
 }
 
-fn scope(spec: &OriginSpec) -> Result<Scope, ConfigError> {
+fn scope(spec: &OriginSpec, pinned: bool) -> Result<Scope, ConfigError> {
     let below = below_scheme(spec.text());
     if below.is_empty() {
         return Ok(Scope::Whole);
     }
     let why = "write hf://ORG/NAME@REVISION, hf://datasets/ORG/NAME@REVISION, or hf:// for the whole hub".to_owned();
     let place = Place::of_url(below).ok_or(ConfigError::Url { name: spec.name().to_owned(), why })?;
+    if !pinned {
+        return Ok(Scope::Followed(place));
+    }
     let known = is_commit(&place.revision).then(|| place.revision.clone());
-    Ok(Scope::Repository { place, commit: OnceCell::new_with(known) })
+    Ok(Scope::Pinned { place, commit: OnceCell::new_with(known) })
 }
 
 fn below_scheme(text: &str) -> &str {

@@ -8,7 +8,7 @@ use herring_blob::{ByteRange, Chunk, ObjectRef};
 use herring_gossip::View;
 use herring_http_api::client::{ChunkStream, PeerError};
 use herring_http_api::peer::{ChunkRequest, ObjectChunk};
-use herring_origin::{Origin, OriginError, Parts};
+use herring_origin::{Origin, OriginError};
 use metrics::counter;
 
 use crate::candidates::Candidate;
@@ -155,7 +155,7 @@ impl Flight {
 
     /// The digests of an origin's chunk are computed here, and go with it from now on.
     async fn ask_origin(&self, object: ObjectRef, share: &Arc<Share>) -> Answer {
-        let origin = match self.swarm.origin(&object.origin) {
+        let origin = match self.swarm.ready_origin(&object.origin).await {
             Ok(origin) => origin,
             Err(error) => return self.not_from_origin(error),
         };
@@ -172,9 +172,8 @@ impl Flight {
         let claimed = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (run, feed) = claimed.unwrap_or_else(|| self.claim_run());
         let range = ByteRange::new(whole.start + u64::from(pieces.range(first).start), run.end());
-        let body: Parts = origin.read(object, range).await?;
-        let (tasks, stop) = (&self.swarm.0.tasks, self.swarm.0.stop.clone());
-        tasks.spawn(async move { stop.run_until_cancelled(run.hand_round(body, first)).await });
+        let body = origin.read(object, range).await?;
+        self.swarm.hand_round(run, body, first);
         Ok(feed)
     }
 

@@ -38,11 +38,17 @@ impl Swarm {
     /// What is at a key of an origin, in one question. The root, `""`, is a directory. [`OpenError::NotFound`] where there is nothing; of an
     /// object and a directory of one name it is the object.
     pub async fn look_up(&self, origin: &str, key: &str) -> Result<Found, OpenError> {
+        self.look_up_to_read(origin, key, 0).await
+    }
+
+    /// The same for who will read so many of the object's first bytes: where the origin must be asked, it is asked for them at once.
+    async fn look_up_to_read(&self, origin: &str, key: &str, reading: u64) -> Result<Found, OpenError> {
         let from = self.origin(origin)?;
         if key.is_empty() {
             return Ok(Found::Directory);
         }
-        let known = self.enquire(&MetaQuestion::Key { origin: from.name().to_owned(), key: key.to_owned() }).await?;
+        let question = MetaQuestion::Key { origin: from.name().to_owned(), key: key.to_owned() };
+        let known = self.enquire(&question, reading).await?;
         match &known.word {
             Word::Object(info) => Ok(Found::Object(self.opened(&known, info)?)),
             _ => Ok(Found::Directory),
@@ -51,7 +57,12 @@ impl Swarm {
 
     /// Opens the present version of an origin's object; [`OpenError::NotFound`] for a directory.
     pub async fn open_object(&self, origin: &str, key: &str) -> Result<Content, OpenError> {
-        match self.look_up(origin, key).await? {
+        self.open_to_read(origin, key, 0).await
+    }
+
+    /// The same for who will read so many of its first bytes.
+    pub async fn open_to_read(&self, origin: &str, key: &str, reading: u64) -> Result<Content, OpenError> {
+        match self.look_up_to_read(origin, key, reading).await? {
             Found::Object(content) => Ok(content),
             Found::Directory => {
                 let tried = Tried::of(format!("origin {origin}"), "has a directory there");
@@ -65,7 +76,7 @@ impl Swarm {
     pub async fn list_page(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<Arc<Page>, OpenError> {
         let (origin, prefix, token) = (origin.to_owned(), prefix.to_owned(), token.map(str::to_owned));
         let question = MetaQuestion::Page { origin, prefix, token };
-        match &self.enquire(&question).await?.word {
+        match &self.enquire(&question, 0).await?.word {
             Word::Page(page) => Ok(Arc::clone(page)),
             _ => Ok(Arc::default()),
         }
@@ -74,7 +85,7 @@ impl Swarm {
     /// A document of a hub's API: JSON, at most 32 MiB. `path` is what follows `/api/` there. Other origins have none.
     pub async fn document(&self, origin: &str, path: &str) -> Result<Bytes, OpenError> {
         let question = MetaQuestion::Document { origin: origin.to_owned(), path: path.to_owned() };
-        match &self.enquire(&question).await?.word {
+        match &self.enquire(&question, 0).await?.word {
             Word::Document(bytes) => Ok(bytes.clone()),
             _ => Ok(Bytes::new()),
         }
@@ -83,6 +94,8 @@ impl Swarm {
     /// After it changed: what was said of it before is not believed any more, here or by its owner. Only where the origin does not answer
     /// is it still given.
     pub fn forget_object(&self, origin: &str, key: &str) {
+        let prefix = key.rsplit_once('/').map_or("", |(prefix, _)| prefix).to_owned();
+        self.0.meta.doubt(MetaQuestion::Page { origin: origin.to_owned(), prefix, token: None });
         self.0.meta.doubt(MetaQuestion::Key { origin: origin.to_owned(), key: key.to_owned() });
     }
 

@@ -3,14 +3,17 @@
 //! Each of them is a flight of its own, with its own readers, memory and end. The flight that asks the origin claims those behind it, and the
 //! bytes are handed round as they come; a flight whose bytes end early goes on by itself.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
-use herring_blob::{Geometry, MAX_CHUNK_SIZE, PieceCutter};
+use herring_blob::{ByteRange, Geometry, MAX_CHUNK_SIZE, PieceCutter};
 use herring_origin::{OriginError, Parts};
 use herring_ring::Point;
 use tokio::sync::mpsc;
 
-use crate::fetch::{Flight, Want};
+use crate::fetch::{Flight, Role, Want};
+use crate::{Content, Swarm};
 
 /// Pieces that wait for one chunk's flight: 1 MiB of pieces of 256 KiB.
 const WAITING: usize = 4;
@@ -33,19 +36,43 @@ impl Flight {
     pub(crate) fn claim_run(&self) -> (Run, Feed) {
         let geometry = self.content.geometry();
         let (feed, fed) = mpsc::channel(WAITING);
-        let mut run = Run { geometry, chunk: self.chunk, feeds: vec![feed] };
+        let mut feeds = vec![feed];
         let longest = MAX_CHUNK_SIZE / geometry.chunk_size();
-        let end = Point::object_run(self.chunk).end.min(self.want.until).min(geometry.chunk_count());
-        let end = end.min(self.chunk.saturating_add(longest));
-        for chunk in self.chunk + 1..end {
+        let end = Point::object_run(self.chunk).end.min(self.want.until).min(self.chunk.saturating_add(longest));
+        feeds.extend(self.swarm.claim(&self.content, self.chunk + 1..end, self.role));
+        (Run { geometry, chunk: self.chunk, feeds }, fed)
+    }
+}
+
+impl Swarm {
+    /// Begins the flights of these chunks, up to the first that is here or under way already; each waits for what its feed gets.
+    fn claim(&self, content: &Content, chunks: Range<u32>, role: Role) -> Vec<mpsc::Sender<Fed>> {
+        let claim = |chunk| {
             let (feed, fed) = mpsc::channel(WAITING);
             let want = Want { first: 0, until: chunk + 1 };
-            if self.swarm.is_here(&self.content, chunk) || !self.swarm.begin(&self.content, chunk, want, self.role, Some(fed)) {
-                break;
-            }
-            run.feeds.push(feed);
+            (!self.is_here(content, chunk) && self.begin(content, chunk, want, role, Some(fed))).then_some(feed)
+        };
+        (chunks.start..chunks.end.min(content.geometry().chunk_count())).map_while(claim).collect()
+    }
+
+    /// Bytes of an object's first run.
+    pub(crate) fn first_run(chunk_size: u64) -> u64 {
+        (u64::from(Point::object_run(0).end) * chunk_size).min(MAX_CHUNK_SIZE.into())
+    }
+
+    /// The first `bytes` of an object, which came with the answer to what it is.
+    pub(crate) fn receive_first(&self, content: &Content, bytes: u64, parts: Parts) {
+        let geometry = content.geometry();
+        let feeds = self.claim(content, geometry.chunks_in(ByteRange::new(0, bytes)), Role::Owner);
+        if !feeds.is_empty() {
+            self.hand_round(Run { geometry, chunk: 0, feeds }, parts, 0);
         }
-        (run, fed)
+    }
+
+    /// In a task of its own. `parts` begins with piece `first` of the run's first chunk.
+    pub(crate) fn hand_round(&self, run: Run, parts: Parts, first: u32) {
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(async move { stop.run_until_cancelled(run.hand_round(parts, first)).await });
     }
 }
 
@@ -57,7 +84,7 @@ impl Run {
     }
 
     /// Hands `body` round, which begins with piece `first` of the first chunk. Ends when it does, or when nobody wants any more of it.
-    pub async fn hand_round(self, mut body: Parts, mut first: u32) {
+    async fn hand_round(self, mut body: Parts, mut first: u32) {
         let (mut part, mut feeds) = (Bytes::new(), self.feeds.into_iter());
         for chunk in self.chunk.. {
             let Some(feed) = feeds.next() else { return };

@@ -95,7 +95,7 @@ impl Layout {
                     token.clone_from(&page.next);
                 }
                 Err(OpenError::Unlisted { .. }) if doubts.left <= MANY_NAMES => return self.ask_each(doubts).await,
-                Err(OpenError::Unavailable { .. }) if !self.answers(&doubts).await => return doubts.refuted(),
+                Err(OpenError::Unavailable { .. }) if !self.swarm.origin_answers(origin) => return doubts.refuted(),
                 Err(_) => break,
             }
             if token.is_none() || doubts.left == 0 {
@@ -127,17 +127,6 @@ impl Layout {
             Ok(InOrigin::Directory) => matches!(node.place, Place::Prefix { .. }),
             Err(error) => matches!(error, OpenError::Unavailable { .. }),
         }
-    }
-
-    /// Whether the origin says anything about the first object of these.
-    async fn answers(&self, doubts: &Doubts) -> bool {
-        let objects = doubts.by_name.values().flatten().filter_map(|(node, _)| match &node.place {
-            Place::Object(object) => Some(object),
-            _ => None,
-        });
-        let Some(object) = objects.min_by(|a, b| a.key.cmp(&b.key)) else { return false };
-        self.swarm.forget_object(&object.origin, &object.key);
-        !matches!(self.swarm.open_object(&object.origin, &object.key).await, Err(OpenError::Unavailable { .. }))
     }
 }
 

@@ -117,7 +117,7 @@ impl Hub {
             true => revision.to_owned(),
             false => self.commit(repository, revision).await?,
         };
-        let object = match Object::open(&self.swarm, &self.origin, &repository.key(&commit, path)).await {
+        let object = match Object::open(&self.swarm, &self.origin, &repository.key(&commit, path), 0).await {
             Ok(object) => object,
             Err(error @ (OpenError::NotFound { .. } | OpenError::InvalidKey { .. })) => {
                 self.commit(repository, revision).await?;

@@ -34,11 +34,11 @@ impl Buckets {
         Err(refuse(S3ErrorCode::NoSuchBucket, format!("no origin is named {bucket:?} here; there is: {}", known.join(", "))))
     }
 
-    async fn open(&self, asked: Asked<'_>) -> S3Result<Object> {
+    async fn open(&self, asked: Asked<'_>, reading: u64) -> S3Result<Object> {
         if asked.version.is_some_and(|version| version != "null") {
             return Err(refuse(S3ErrorCode::NoSuchVersion, "only the present version of an object can be asked for"));
         }
-        let object = Object::open(&self.swarm, asked.bucket, asked.key).await.map_err(open_error)?;
+        let object = Object::open(&self.swarm, asked.bucket, asked.key, reading).await.map_err(open_error)?;
         match object.judge(asked.if_match, asked.if_none_match) {
             Verdict::Failed => Err(refuse(S3ErrorCode::PreconditionFailed, "what is here now is not what the request names")),
             Verdict::NotModified => Err(refuse(S3ErrorCode::NotModified, "it is what the client has")),
@@ -72,7 +72,9 @@ macro_rules! asked {
 impl S3 for Buckets {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
-        let object = self.open(asked!(input)).await?;
+        // What is conditional may end with a word.
+        let all = input.range.is_none() && input.if_match.is_none() && input.if_none_match.is_none();
+        let object = self.open(asked!(input), if all { u64::MAX } else { 0 }).await?;
         let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
         let pieces = object.read(&self.swarm, range).await.map_err(read_error)?;
         Ok(S3Response::new(GetObjectOutput {
@@ -89,7 +91,7 @@ impl S3 for Buckets {
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
-        let object = self.open(asked!(input)).await?;
+        let object = self.open(asked!(input), 0).await?;
         let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),

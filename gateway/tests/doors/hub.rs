@@ -148,8 +148,8 @@ async fn what_cannot_be_had_is_refused_in_the_hubs_words() {
         &["RepositoryNotFoundError", "org/none", "config.json"][..],
         &["RevisionNotFoundError", "org/tiny", "config.json", "none"],
         &["RevisionNotFoundError", "org/tiny", "config.json", "0123456789012345678901234567890123456789"],
-        &["RemoteEntryNotFoundError", "org/tiny", "none"],
-        &["RemoteEntryNotFoundError", "org/tiny", "sub"],
+        &["EntryNotFoundError", "org/tiny", "none"],
+        &["EntryNotFoundError", "org/tiny", "sub"],
         &["GatedRepoError", "org/gated", "config.json"],
     ] {
         client(&node.url, &home, &[&["refused"], args].concat()).await;

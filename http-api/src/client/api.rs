@@ -14,7 +14,7 @@ use url::Url;
 use super::answer::Answer;
 use super::error::WireError;
 use super::link::SentBody;
-use super::route::{Route, Seat, Turn};
+use super::route::{NO_LIMIT, Route, Seat, Turn};
 use super::upload::Upload;
 use super::{ClientError, PeerConfig};
 use crate::ByteStream;
@@ -192,7 +192,7 @@ impl ApiClient {
     }
 
     async fn send(&self, seat: Seat, request: Request<SentBody>) -> Result<Answer, ClientError> {
-        let answer = seat.send(request).await.map_err(|error| error.at(self.base.as_str()))?;
+        let answer = seat.send(request, NO_LIMIT).await.map_err(|error| error.at(self.base.as_str()))?;
         answer.accepted().await.map_err(ClientError::Problem)
     }
 

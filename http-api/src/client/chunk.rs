@@ -103,10 +103,10 @@ impl ChunkStream {
                 Some(Arriving::Failed { status, detail }) => return Err(PeerError::of(status, detail)),
                 None => {}
             }
-            if let Body::Whole { cutter, .. } = &mut self.body {
-                if let Some((index, bytes)) = cutter.cut(&mut self.part) {
-                    return Ok(Some(Piece { index, bytes, digest: None }));
-                }
+            if let Body::Whole { cutter, .. } = &mut self.body
+                && let Some((index, bytes)) = cutter.cut(&mut self.part)
+            {
+                return Ok(Some(Piece { index, bytes, digest: None }));
             }
             let size = u64::from(self.pieces.chunk_len());
             if !self.part.is_empty() {

@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::chunk::{ChunkStream, Until};
 use super::error::WireError;
 use super::link::SentBody;
-use super::route::{Route, Turn};
+use super::route::{NO_LIMIT, Route, Turn};
 use super::segments::Segments;
 use super::{PeerConfig, PeerError};
 use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
@@ -26,9 +26,6 @@ use crate::types::{NodeUsage, Presence, Problem};
 const MANIFEST_LIMIT: usize = 64 << 20;
 /// Presence and usage.
 const SMALL_LIMIT: usize = 16 << 20;
-
-/// For who waits as long as the asker does: a year.
-const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What every request to a peer carries.
 #[derive(Debug, Clone)]
@@ -59,8 +56,8 @@ impl PeerClient {
 
     /// A chunk that is cut into `pieces`, to come from piece `first` on; one past the last is taken for 0. Returns as soon as the
     /// answer's head is here; the asker's deadline covers the stream as well, which keeps one of the connections' turns
-    /// ([`PeerConfig::bulk_streams`]) until it is dropped. A peer that does not even begin to answer within `patience`, counted from when it
-    /// was its turn, is [`PeerError::TimedOut`].
+    /// ([`PeerConfig::bulk_streams`]) until it is dropped. A peer from which nothing comes for `patience`
+    /// before it begins to answer hangs: [`PeerError::Broken`].
     pub async fn chunk(
         &self,
         peer: SocketAddr,
@@ -130,8 +127,8 @@ impl PeerClient {
         self.post(peer, "names", call, ask).await
     }
 
-    /// A question about an origin, which may take the peer a while: it goes beside the commits. A peer that does not even begin to answer
-    /// within `patience` is [`PeerError::TimedOut`].
+    /// A question about an origin, which may take the peer a while: it goes beside the commits. A peer from which nothing comes for
+    /// `patience` before it begins to answer hangs: [`PeerError::Broken`].
     pub async fn meta(&self, peer: SocketAddr, call: &MetaCall, patience: Duration, ask: &Ask) -> Result<MetaReply, PeerError> {
         let call = Call { patience, turn: Turn::Commit, ..Call::post("meta", call) };
         self.ask(peer, call, ask, async |answer| answer.json(MANIFEST_LIMIT).await).await
@@ -183,9 +180,9 @@ impl PeerClient {
         let route = self.route(peer);
         let work = async {
             let seat = route.seat(call.turn).await;
-            let head = Until::within(call.patience);
+            let patience = call.patience;
             let request = call.request(route.target(), &ask.epoch, until.left())?;
-            let answer = head.wait(async { Ok(seat.send(request).await?) }).await?;
+            let answer = seat.send(request, patience).await?;
             Ok(read(answer.accepted().await.map_err(refused)?).await?)
         };
         until.wait(work).await

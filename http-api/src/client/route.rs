@@ -1,14 +1,19 @@
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::PeerConfig;
 use super::answer::Answer;
 use super::error::WireError;
 use super::lane::{Dialer, Lane};
-use super::link::SentBody;
+use super::link::{Link, SentBody};
+
+/// For who waits as long as the asker does: a year.
+pub(super) const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a request has to wait for, and who waits behind it.
 #[derive(Debug, Clone, Copy)]
@@ -99,11 +104,17 @@ pub(super) struct Seat {
 impl Seat {
     /// Sends the request and waits for the head. One that never left, because its connection had just been closed,
     /// is sent once more on a fresh one; for no other reason is anything sent twice.
-    pub(super) async fn send(self, mut request: Request<SentBody>) -> Result<Answer, WireError> {
+    ///
+    /// `patience`: a peer from whose connection nothing at all came for so long hangs. One that is merely busy answers pings, or is
+    /// sending to us; it has [`PATIENCES`] times as long.
+    pub(super) async fn send(self, mut request: Request<SentBody>, patience: Duration) -> Result<Answer, WireError> {
         let mut first = true;
         loop {
             let link = self.lanes.lanes[self.lane].link().await?;
-            match link.send(request).await {
+            let Some(sent) = while_alive(&link, link.send(request), patience).await else {
+                return Err(WireError::Broken(format!("no answer began within {} ms", patience.as_millis())));
+            };
+            match sent {
                 Ok(response) => return Ok(Answer::new(response, link, self)),
                 Err(mut error) => match error.take_message().filter(|_| first) {
                     Some(unsent) => request = unsent,
@@ -123,6 +134,24 @@ impl Seat {
     pub(super) fn window(&self) -> u64 {
         self.lanes.window
     }
+}
+
+/// How many times its patience an asker waits for who shows life, but does not begin to answer.
+const PATIENCES: u32 = 5;
+
+/// What is waited for; `None` where the connection brought nothing within `patience`.
+async fn while_alive<T>(link: &Link, wanted: impl Future<Output = T>, patience: Duration) -> Option<T> {
+    let (mut wanted, mut before) = (pin!(wanted), link.received());
+    for _ in 0..PATIENCES {
+        if let Ok(came) = timeout(patience, &mut wanted).await {
+            return Some(came);
+        }
+        let now = link.received();
+        if std::mem::replace(&mut before, now) == now {
+            return None;
+        }
+    }
+    None
 }
 
 impl Drop for Seat {

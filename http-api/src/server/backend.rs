@@ -49,7 +49,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
     /// `chunk`: only that one.
     async fn explain(&self, id: BlobId, chunk: Option<u32>) -> Result<Explain, ApiError>;
-    async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError>;
+    /// `reading`: so many of its first bytes are likely to be asked for next; 0 where none are.
+    async fn object(&self, origin: &str, key: &str, reading: u64) -> Result<ObjectMeta, ApiError>;
     /// The bytes of `range` of that very version; as [`read_blob`](Self::read_blob).
     async fn read_object(&self, origin: &str, key: &str, version: &str, range: ByteRange) -> Result<ByteStream, ApiError>;
     /// A page of what lies directly below `prefix`, which neither begins nor ends with a slash; empty: the origin's root.

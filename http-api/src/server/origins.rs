@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::deadline::{REPLY, within};
 use super::etag::ETag;
 use super::extract::{Path, Query};
+use super::range::first_bytes;
 use super::representation::Representation;
 use super::{ApiError, Backend};
 use crate::types::OriginPage;
@@ -111,7 +112,8 @@ async fn get_object(
     if let Some(prefix) = prefix {
         return list(&*backend, &origin, prefix, token).await;
     }
-    let meta = within(REPLY, backend.object(&origin, &key)).await?;
+    let reading = if method == Method::GET { first_bytes(&headers) } else { 0 };
+    let meta = within(REPLY, backend.object(&origin, &key, reading)).await?;
     let object = Representation {
         size: meta.size,
         etag: ETag::of_version(&meta.version),

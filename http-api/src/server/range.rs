@@ -5,7 +5,8 @@
 //! neither `Bytes=` nor leading zeros, is longer to call than to write.
 
 use herring_blob::ByteRange;
-use http::HeaderValue;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, HeaderValue};
 
 /// What a `Range` header asks of a body of a known size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,19 @@ impl Asked {
             Some(spec) => spec.within(size).map_or(Self::Unsatisfiable, Self::Part),
             None => Self::Whole,
         }
+    }
+}
+
+/// How many bytes from the beginning on are asked for; 0 where it is something else, or may be nothing.
+pub(super) fn first_bytes(headers: &HeaderMap) -> u64 {
+    let conditions = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
+    if conditions.iter().any(|name| headers.contains_key(name)) {
+        return 0;
+    }
+    match headers.get(RANGE).map(|value| value.to_str().ok().and_then(Spec::parse)) {
+        None | Some(Some(Spec::From(0))) => u64::MAX,
+        Some(Some(Spec::Between(0, last))) => last.saturating_add(1),
+        Some(_) => 0,
     }
 }
 
@@ -75,6 +89,21 @@ mod tests {
 
     fn asked(header: &str, size: u64) -> Asked {
         Asked::of(Some(&HeaderValue::from_str(header).unwrap()), size)
+    }
+
+    #[test]
+    fn what_begins_at_the_beginning_is_told_from_the_rest() {
+        let of = |pairs: &[(http::HeaderName, &str)]| {
+            let value = |text: &str| HeaderValue::from_str(text).unwrap();
+            first_bytes(&pairs.iter().map(|(name, text)| (name.clone(), value(text))).collect())
+        };
+        assert_eq!(of(&[]), u64::MAX);
+        assert_eq!(of(&[(RANGE, "bytes=0-99")]), 100);
+        assert_eq!(of(&[(RANGE, "bytes=0-")]), u64::MAX);
+        for other in ["bytes=1-", "bytes=5-9", "bytes=-5", "bytes=x"] {
+            assert_eq!(of(&[(RANGE, other)]), 0, "{other}");
+        }
+        assert_eq!(of(&[(RANGE, "bytes=0-99"), (IF_NONE_MATCH, "*")]), 0);
     }
 
     #[test]

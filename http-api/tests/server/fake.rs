@@ -211,7 +211,7 @@ impl Backend for Fake {
         })
     }
 
-    async fn object(&self, origin: &str, key: &str) -> Result<ObjectMeta, ApiError> {
+    async fn object(&self, origin: &str, key: &str, _: u64) -> Result<ObjectMeta, ApiError> {
         match origin {
             "panics" => panic!("a bug"),
             "hangs" => std::future::pending().await,

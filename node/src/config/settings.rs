@@ -84,6 +84,11 @@ pub struct NodeSettings {
     /// Listens off loopback in clear and to anyone: for networks where everybody may read, write and delete
     #[arg(long)]
     pub insecure: bool,
+
+    /// What is read first of a tree or an origin's directory is written down until nothing new was for so long; 0: never, and nobody's list
+    /// is followed [default: 5]
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub profile_idle: Option<u64>,
 }
 
 impl NodeSettings {
@@ -118,6 +123,7 @@ impl NodeSettings {
             native_reads: self.native_reads || lower.native_reads,
             origin: some_of(self.origin, lower.origin),
             insecure: self.insecure || lower.insecure,
+            profile_idle: self.profile_idle.or(lower.profile_idle),
         }
     }
 }

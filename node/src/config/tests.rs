@@ -46,6 +46,7 @@ fn a_file_may_say_everything() {
         allow-other = true
         origins = ["root=file:///"]
         insecure = true
+        profile-idle = 0
     "#;
     let config = config(everything);
     assert_eq!(config.id.unwrap().as_str(), "n1");
@@ -54,6 +55,7 @@ fn a_file_may_say_everything() {
     assert_eq!(config.seeds.len(), 2);
     assert_eq!((config.weight, config.replicas), (0, 2));
     assert_eq!(config.origins[0].name(), "root");
+    assert_eq!(config.profile_idle, Some(Duration::ZERO));
 }
 
 #[test]

@@ -191,7 +191,15 @@ mod tests {
 
     fn put(n: usize) -> Put {
         let path = PathBuf::from(format!("file{n}"));
-        Put { id: BlobId::of(path.as_os_str().as_encoded_bytes()), size: 1, path, replicas: 2, created: true, files: None, name: None }
+        Put {
+            id: BlobId::of(path.as_os_str().as_encoded_bytes()),
+            size: 1,
+            path,
+            replicas: 2,
+            created: true,
+            files: None,
+            name: None,
+        }
     }
 
     #[test]

@@ -1,24 +1,8 @@
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 use herring_blob::BlobId;
 
-use crate::swarm::{HERRING, Plan, Swarm, free_port, noise, wait_until};
-
-/// Status and body of one HTTP/1.1 request.
-fn request(swarm: &Swarm, n: usize, head: &str, body: &[u8]) -> (u16, String) {
-    let mut socket = TcpStream::connect(swarm.nodes[n].http).unwrap();
-    socket.set_read_timeout(Some(crate::swarm::DEADLINE)).unwrap();
-    write!(socket, "{head}\r\nHost: herring\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
-    // A server that refuses may close before it has read all.
-    let _ = socket.write_all(body);
-    let mut answer = Vec::new();
-    let _ = socket.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"));
-    (status, answer)
-}
+use crate::swarm::{HERRING, Plan, Swarm, free_port, noise, request, wait_until};
 
 #[test]
 fn bad_requests_get_their_status_and_keep_nothing() {
@@ -35,12 +19,16 @@ fn bad_requests_get_their_status_and_keep_nothing() {
         ("PATCH /v1/blobs HTTP/1.1".into(), b"", 405, "method"),
     ];
     for (head, body, status, kind) in cases {
-        let (got, answer) = request(&swarm, 1, &head, body);
+        let (got, answer) = request(swarm.nodes[1].http, &head, body);
         assert_eq!(got, status, "{head}: {answer}");
         assert!(answer.contains("application/problem+json") && answer.contains(kind), "{head}: {answer}");
     }
     for n in 0..3 {
-        assert_eq!(request(&swarm, n, &format!("HEAD /v1/blobs/{other} HTTP/1.1"), b"").0, 404, "a mismatch keeps nothing");
+        assert_eq!(
+            request(swarm.nodes[n].http, &format!("HEAD /v1/blobs/{other} HTTP/1.1"), b"").0,
+            404,
+            "a mismatch keeps nothing"
+        );
         let uploads = swarm.nodes[n].dir.join("data/uploads");
         wait_until("the uploads of the failed put to be dropped", || std::fs::read_dir(&uploads).unwrap().next().is_none());
     }
@@ -52,10 +40,10 @@ fn a_full_disk_is_507_and_what_was_there_stays() {
     let bytes = noise(10 << 20, 1);
     let id = swarm.put(0, &bytes);
     let large = noise(80 << 20, 2);
-    let (status, answer) = request(&swarm, 0, "POST /v1/blobs HTTP/1.1", &large);
+    let (status, answer) = request(swarm.nodes[0].http, "POST /v1/blobs HTTP/1.1", &large);
     assert_eq!(status, 507, "{answer}");
     assert!((0..3).all(|n| swarm.get(n, id) == bytes));
-    assert_eq!(request(&swarm, 1, &format!("HEAD /v1/blobs/{} HTTP/1.1", BlobId::of(&large)), b"").0, 404);
+    assert_eq!(request(swarm.nodes[1].http, &format!("HEAD /v1/blobs/{} HTTP/1.1", BlobId::of(&large)), b"").0, 404);
 }
 
 fn refused(args: &[&str]) -> (Option<i32>, String) {

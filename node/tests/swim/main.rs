@@ -1,9 +1,18 @@
 //! The whole program as its users run it: real processes, real sockets, real mounts, `kill -9`.
 
 mod bad_input;
+mod buckets;
+mod doors;
 mod hosts;
+mod jobs;
 mod loaders;
+mod names;
+mod origins;
 mod reading;
 mod restart;
+mod servers;
+#[path = "../../../origin/tests/conformance/stand_in.rs"]
+mod stand_in;
 mod swarm;
+mod trees;
 mod up;

@@ -54,11 +54,12 @@ fn readers_on_all_nodes_at_once_cost_the_origin_each_byte_once() {
     let bytes = noise(64 * MIB + 5, 3);
     std::fs::create_dir(origin.path().join("deep")).unwrap();
     std::fs::write(origin.path().join("deep/model.bin"), &bytes).unwrap();
-    let swarm = Swarm::start(Plan { mounts: true, origin: Some(origin.path().to_owned()), ..Plan::default() });
+    let origins = vec![format!("files=file://{}", origin.path().display())];
+    let swarm = Swarm::start(Plan { mounts: true, origins, ..Plan::default() });
     let together = Barrier::new(swarm.nodes.len());
     thread::scope(|scope| {
         for node in &swarm.nodes {
-            let path = node.mount().join("origins/files/deep/model.bin");
+            let path = node.origin("files").join("deep/model.bin");
             let (together, bytes) = (&together, &bytes);
             scope.spawn(move || {
                 together.wait();

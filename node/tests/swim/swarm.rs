@@ -1,16 +1,21 @@
 //! Some nodes on this machine, each a process with a directory, started and ended by the test.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use herring_blob::BlobId;
 use herring_http_api::ByteStream;
-use herring_http_api::client::ApiClient;
+use herring_http_api::client::{ApiClient, ClientError};
+use herring_http_api::types::OriginEntry;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub const HERRING: &str = env!("CARGO_BIN_EXE_herring");
@@ -23,13 +28,14 @@ pub struct Plan {
     pub nodes: usize,
     pub replicas: usize,
     pub mounts: bool,
-    pub origin: Option<PathBuf>,
+    /// Each `NAME=URL`.
+    pub origins: Vec<String>,
     pub capacity: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 3, replicas: 2, mounts: false, origin: None, capacity: "10GiB" }
+        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB" }
     }
 }
 
@@ -78,9 +84,9 @@ impl Swarm {
         if self.plan.mounts {
             command.arg("--mount").arg(node.mount());
         }
-        if let Some(origin) = &self.plan.origin {
-            command.arg("--origin").arg(format!("files=file://{}", origin.display()));
-        }
+        self.plan.origins.iter().for_each(|origin| {
+            command.args(["--origin", origin]);
+        });
         node.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
@@ -127,6 +133,39 @@ impl Swarm {
         })
     }
 
+    /// Reads an origin's object whole over HTTP from node `n`.
+    pub fn object(&self, n: usize, origin: &str, key: &str) -> Result<Vec<u8>, ClientError> {
+        self.block(async {
+            let (_, body) = self.api(n).get_object(origin, key, None).await?;
+            let whole: Result<Vec<Bytes>, std::io::Error> = body.try_collect().await;
+            whole.map(|pieces| pieces.concat()).map_err(|error| ClientError::Broken { url: key.into(), detail: error.to_string() })
+        })
+    }
+
+    /// What is directly below an origin's directory, page by page over HTTP from node `n`.
+    pub fn list(&self, n: usize, origin: &str, prefix: &str) -> Vec<String> {
+        let (mut names, mut token) = (Vec::new(), None);
+        loop {
+            let page = self.block(async { self.api(n).list(origin, prefix, token.as_deref()).await }).unwrap();
+            names.extend(page.entries.into_iter().map(|entry| match entry {
+                OriginEntry::Directory { name } | OriginEntry::Object { name, .. } => name,
+            }));
+            token = page.next;
+            if token.is_none() {
+                return names;
+            }
+        }
+    }
+
+    /// A client's command to node `n`: its JSON, or its complaint.
+    pub fn ask(&self, n: usize, args: &[&str]) -> Result<Value, String> {
+        let output = Command::new(HERRING).args(args).args(["--json", "--node", &self.nodes[n].url()]).output().unwrap();
+        match output.status.success() {
+            true => Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)),
+            false => Err(String::from_utf8(output.stderr).unwrap()),
+        }
+    }
+
     /// One counter, summed over all its labels.
     pub fn metric(&self, n: usize, name: &str) -> u64 {
         let text = self.block(async { self.api(n).metrics().await }).unwrap();
@@ -148,6 +187,15 @@ impl Node {
         self.mount().join("blobs").join(id.to_string())
     }
 
+    pub fn origin(&self, origin: &str) -> PathBuf {
+        self.mount().join("origins").join(origin)
+    }
+
+    /// SIGSTOP, SIGCONT and the like.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.child.as_ref().expect("the node is running")), signal).unwrap();
+    }
+
     /// `kill -9`, and reaped.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -157,9 +205,9 @@ impl Node {
     }
 
     /// SIGTERM (or another signal), and its exit status.
-    pub fn end(&mut self, signal: rustix::process::Signal) -> ExitStatus {
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let mut child = self.child.take().expect("the node is running");
-        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
         let mut status = None;
         wait_until("the node to end", || {
             status = child.try_wait().unwrap();
@@ -215,6 +263,20 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Status and answer of one HTTP/1.1 request. `head`: its first lines, without those that all have.
+pub fn request(server: SocketAddr, head: &str, body: &[u8]) -> (u16, String) {
+    let mut socket = TcpStream::connect(server).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(socket, "{head}\r\nHost: herring\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    // A server that refuses may close before it has read all.
+    let _ = socket.write_all(body);
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"));
+    (status, answer)
 }
 
 /// The same bytes for the same seed on every machine.

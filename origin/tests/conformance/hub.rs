@@ -9,17 +9,20 @@ use futures_util::future::try_join_all;
 use herring_blob::{ByteRange, ObjectRef};
 use herring_origin::{Lifetime, Listed, Origin, OriginError, OriginSpec, Origins};
 
+use crate::promises::conforms;
 use crate::stand_in::StandIn;
+use crate::truth::{Index, Shown, Truth};
 
 /// A weight's worth: more than one part of a body.
 const LARGE: usize = 3_000_000;
 
 fn open(url: &str, hub: &StandIn) -> Origin {
-    open_at(url, &hub.endpoint())
+    open_at(&format!("{url}?"), &hub.endpoint())
 }
 
+/// The URL up to its next option.
 fn open_at(url: &str, endpoint: &str) -> Origin {
-    let spec: OriginSpec = format!("truth={url}?endpoint={endpoint}&ttl=0").parse().unwrap();
+    let spec: OriginSpec = format!("truth={url}endpoint={endpoint}&ttl=0").parse().unwrap();
     Origins::new([spec]).unwrap().get("truth").unwrap().clone()
 }
 
@@ -66,6 +69,15 @@ fn names(listed: &[Listed]) -> Vec<String> {
     let mut names: Vec<String> = listed.iter().map(name).collect();
     names.sort();
     names
+}
+
+#[tokio::test]
+async fn a_revision_that_is_followed_conforms() {
+    let Some(hub) = StandIn::start(&[]) else { return };
+    let truth = hub.path("models/org/tiny/main");
+    std::fs::create_dir_all(&truth).unwrap();
+    let origin = open_at("hf://org/tiny@main?pinned=false&", &hub.endpoint());
+    conforms(&Shown { has_times: false, ..Shown::new(origin, Truth::directory(truth), Index::Whole) }).await;
 }
 
 #[tokio::test]
@@ -329,7 +341,7 @@ async fn a_hub_that_has_too_many_requests_is_left_alone_and_asked_again() {
 async fn a_token_opens_what_is_gated_and_goes_to_the_hub_only() {
     const HERE: &str = "HERRING_TEST_HUB";
     if let Ok(endpoint) = std::env::var(HERE) {
-        let origin = open_at("hf://org/gated", &endpoint);
+        let origin = open_at("hf://org/gated?", &endpoint);
         assert_eq!(whole(&origin, "small").await.unwrap(), "small");
         assert_eq!(whole(&origin, "large.bin").await.unwrap(), "large");
         return;
@@ -364,6 +376,7 @@ fn what_cannot_be_a_hub_says_why() {
         ("hf://org/na me@main", "hf://ORG/NAME@REVISION"),
         ("hf://org/name@main/../x", "hf://ORG/NAME@REVISION"),
         ("hf://org/name@main?region=x", "endpoint=URL"),
+        ("hf://org/name@main?pinned=maybe", "pinned=true|false"),
         ("hf://org/name@main?endpoint=localhost", "endpoint"),
         ("hf://org/name@main?endpoint=http://user:hush@host", "HF_TOKEN"),
     ] {

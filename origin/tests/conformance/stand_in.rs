@@ -53,7 +53,8 @@ impl StandIn {
         format!("http://127.0.0.1:{}", self.hub)
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    /// Where its repositories are: `models/ORG/NAME/REVISION`.
+    pub fn path(&self, path: &str) -> PathBuf {
         self.root.path().join("truth").join(path)
     }
 

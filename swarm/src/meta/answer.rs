@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use herring_http_api::peer::{MetaCall, MetaQuestion, MetaReply};
-use herring_origin::{Origin, OriginError};
+use herring_origin::{ObjectInfo, Origin, OriginError};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
@@ -25,7 +25,9 @@ impl Swarm {
     /// Answers a peer: as an owner of the question, or from memory, or takes note.
     pub async fn answer_meta(&self, call: MetaCall) -> Result<MetaReply, ServeError> {
         match call {
-            MetaCall::Ask { question, newest_ms } => self.answer_question(&question, newest_ms.map(Duration::from_millis)).await,
+            MetaCall::Ask { question, newest_ms, reading } => {
+                self.answer_question(&question, newest_ms.map(Duration::from_millis), reading).await
+            }
             MetaCall::Remembered { question } => {
                 let origin = self.0.origins.get(origin_of(&question)).ok_or(ServeError::NotHere)?;
                 let known = self.recall(origin, &question).ok_or(ServeError::NotHere)?;
@@ -38,7 +40,12 @@ impl Swarm {
         }
     }
 
-    async fn answer_question(&self, question: &MetaQuestion, newest: Option<Duration>) -> Result<MetaReply, ServeError> {
+    async fn answer_question(
+        &self,
+        question: &MetaQuestion,
+        newest: Option<Duration>,
+        reading: u64,
+    ) -> Result<MetaReply, ServeError> {
         let origin = self.0.origins.get(origin_of(question)).ok_or(ServeError::NotHere)?;
         if let Some(known) = self.acceptable(origin, question, newest) {
             return self.tell(origin, question, Ok(known));
@@ -48,27 +55,27 @@ impl Swarm {
         {
             return self.tell(origin, question, Err(refusal));
         }
-        match timeout(LIFE, self.ask_origin(question, newest)).await {
+        match timeout(LIFE, self.ask_origin(question, newest, reading)).await {
             Ok(said) => self.tell(origin, question, said),
             Err(_) => Ok(MetaReply::Asking),
         }
     }
 
     /// Asks the origin, once however many wait. Who is not waited for any longer has done no harm: the answer is kept.
-    pub(super) async fn ask_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Said {
+    pub(super) async fn ask_origin(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Said {
         if !matches!(question, MetaQuestion::Pin { .. }) {
             self.ready_origin(origin_of(question)).await.map_err(Refusal::from)?;
         }
         let (swarm, asked, began) = (self.clone(), question.clone(), Instant::now());
         let flight = || async move {
             let newest = newest.map(|newest| newest.saturating_add(began.elapsed()));
-            swarm.question_origin(&asked, newest).await
+            swarm.question_origin(&asked, newest, reading).await
         };
         let said = self.0.meta.questions.join(question.clone(), flight).await;
         said.unwrap_or_else(|| Err(Refusal::Unavailable("this node is shutting down".to_owned())))
     }
 
-    async fn question_origin(&self, question: &MetaQuestion, newest: Option<Duration>) -> Said {
+    async fn question_origin(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Said {
         let origin = self.0.origins.get(origin_of(question)).ok_or_else(|| Refusal::Invalid("no such origin".to_owned()))?;
         // Another may have landed between the last look and this flight's start.
         if let Some(known) = self.acceptable(origin, question, newest) {
@@ -76,7 +83,7 @@ impl Swarm {
         }
         let _turn = self.turn().await?;
         let asked = Instant::now();
-        match ask(origin, question).await.or_else(word_of) {
+        match self.put_to_origin(origin, question, reading).await.or_else(word_of) {
             Ok(word) => Ok(self.keep(origin, question, Known::new(word, asked.elapsed(), true))),
             Err(refusal) => {
                 if refusal.is_passing() {
@@ -86,6 +93,30 @@ impl Swarm {
                 Err(refusal)
             }
         }
+    }
+
+    async fn put_to_origin(&self, origin: &Origin, question: &MetaQuestion, reading: u64) -> Result<Word, OriginError> {
+        match question {
+            MetaQuestion::Key { key, .. } if reading > 0 => {
+                or_directory(origin, key, self.open_first(origin, key, reading).await).await
+            }
+            MetaQuestion::Key { key, .. } => or_directory(origin, key, origin.head(key).await).await,
+            MetaQuestion::Page { prefix, token, .. } => Ok(Word::Page(Arc::new(origin.list(prefix, token.as_deref()).await?))),
+            MetaQuestion::Document { path, .. } => Ok(Word::Document(origin.document(path).await?)),
+            MetaQuestion::Pin { .. } => Ok(Word::Commit(origin.resolve().await?)),
+        }
+    }
+
+    /// An object's version and its first bytes in one question. They become the flights of its first chunks, whose owner this node is as it is
+    /// the question's.
+    async fn open_first(&self, origin: &Origin, key: &str, reading: u64) -> Result<ObjectInfo, OriginError> {
+        let chunk_size = u64::from(self.0.config.chunk_size);
+        let most = reading.min(Self::first_run(chunk_size)).next_multiple_of(chunk_size);
+        let (info, parts) = origin.open(key, most).await?;
+        if let (Some(parts), Ok(content)) = (parts, self.object_content(&info)) {
+            self.receive_first(&content, most, parts);
+        }
+        Ok(info)
     }
 
     fn tell(&self, origin: &Origin, question: &MetaQuestion, said: Said) -> Result<MetaReply, ServeError> {
@@ -105,18 +136,9 @@ impl Swarm {
     }
 }
 
-async fn ask(origin: &Origin, question: &MetaQuestion) -> Result<Word, OriginError> {
-    match question {
-        MetaQuestion::Key { key, .. } => ask_key(origin, key).await,
-        MetaQuestion::Page { prefix, token, .. } => Ok(Word::Page(Arc::new(origin.list(prefix, token.as_deref()).await?))),
-        MetaQuestion::Document { path, .. } => Ok(Word::Document(origin.document(path).await?)),
-        MetaQuestion::Pin { .. } => Ok(Word::Commit(origin.resolve().await?)),
-    }
-}
-
 /// Where a bucket has both `a` and `a/b`, `a` is the object.
-async fn ask_key(origin: &Origin, key: &str) -> Result<Word, OriginError> {
-    match origin.head(key).await {
+async fn or_directory(origin: &Origin, key: &str, object: Result<ObjectInfo, OriginError>) -> Result<Word, OriginError> {
+    match object {
         Ok(info) => Ok(Word::Object(info)),
         Err(OriginError::NotFound { .. }) if origin.is_directory(key).await? => Ok(Word::Directory),
         Err(error) => Err(error),

@@ -29,9 +29,11 @@ pub(crate) struct Failed {
 
 impl Swarm {
     /// What an origin says to a question, or said as lately as its lifetime allows; longer ago where it does not answer.
-    pub(super) async fn enquire(&self, question: &MetaQuestion) -> Result<Arc<Known>, OpenError> {
+    ///
+    /// `reading`: who asks will read so many of the object's first bytes.
+    pub(super) async fn enquire(&self, question: &MetaQuestion, reading: u64) -> Result<Arc<Known>, OpenError> {
         let origin = self.ready_origin(origin_of(question)).await?;
-        let learnt = self.find_out(origin, question).await;
+        let learnt = self.find_out(origin, question, reading).await;
         let (known, from) = learnt.map_err(|failed| failed.of(question))?;
         counter!(m::METADATA, "kind" => kind(question), "from" => from).increment(1);
         match &known.word {
@@ -46,7 +48,7 @@ impl Swarm {
         let (swarm, question) = (self.clone(), MetaQuestion::Pin { origin: origin.name().to_owned() });
         async move {
             let origin = swarm.origin(origin_of(&question))?;
-            let learnt = swarm.find_out(origin, &question).await;
+            let learnt = swarm.find_out(origin, &question, 0).await;
             match learnt.map_err(|failed| failed.of(&question))?.0.word.clone() {
                 Word::Commit(commit) => Ok(commit),
                 _ => Err(OpenError::NotFound { what: what(&question), tried: nothing(&question) }),
@@ -56,7 +58,12 @@ impl Swarm {
     }
 
     /// An answer, and from where it came.
-    async fn find_out(&self, origin: &Origin, question: &MetaQuestion) -> Result<(Arc<Known>, &'static str), Failed> {
+    async fn find_out(
+        &self,
+        origin: &Origin,
+        question: &MetaQuestion,
+        reading: u64,
+    ) -> Result<(Arc<Known>, &'static str), Failed> {
         let meta = &self.0.meta;
         if let Some(known) = self.believed(origin, question) {
             self.renew(origin, question, &known);
@@ -71,12 +78,12 @@ impl Swarm {
             self.renew_now(question, None);
             return Ok((old, "stale"));
         }
-        let failed =
-            match self.ask_within(question, if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE }).await {
-                Ok(known) => return Ok((Arc::clone(&known), known.from())),
-                Err(failed) if failed.refusal.is_passing() => failed,
-                Err(failed) => return Err(failed),
-            };
+        let patience = if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE };
+        let failed = match self.ask_within(question, patience, reading).await {
+            Ok(known) => return Ok((Arc::clone(&known), known.from())),
+            Err(failed) if failed.refusal.is_passing() => failed,
+            Err(failed) => return Err(failed),
+        };
         let old = match old {
             None => self.ask_who_remembers(origin, question).await,
             old => old,
@@ -84,8 +91,8 @@ impl Swarm {
         old.map(|old| (old, "stale")).ok_or(failed)
     }
 
-    async fn ask_within(&self, question: &MetaQuestion, patience: Duration) -> Learnt {
-        timeout(patience, self.ask_around(question)).await.unwrap_or_else(|_| {
+    async fn ask_within(&self, question: &MetaQuestion, patience: Duration, reading: u64) -> Learnt {
+        timeout(patience, self.ask_around(question, reading)).await.unwrap_or_else(|_| {
             self.0.meta.fell_ill(question);
             let detail = format!("no answer within {} ms", patience.as_millis());
             Err(Failed { refusal: Refusal::Unavailable(detail), tried: Tried::default() })
@@ -94,21 +101,21 @@ impl Swarm {
 
     /// Joins whoever asks already. That one may have begun before something changed that this reader knows of: then only what is said from now
     /// on will do; and a third time, as an older question may have been joined once more.
-    async fn ask_around(&self, question: &MetaQuestion) -> Learnt {
+    async fn ask_around(&self, question: &MetaQuestion, reading: u64) -> Learnt {
         let mut newest = None;
         for _ in 0..2 {
-            match self.begin_asking(question, newest).await {
+            match self.begin_asking(question, newest, reading).await {
                 Ok(Ok(known)) if self.0.meta.is_doubtful(question, &known) => newest = Some(Duration::ZERO),
                 learnt => return learnt.unwrap_or_else(|_| Err(Failed::interrupted())),
             }
         }
-        self.begin_asking(question, newest).await.unwrap_or_else(|_| Err(Failed::interrupted()))
+        self.begin_asking(question, newest, reading).await.unwrap_or_else(|_| Err(Failed::interrupted()))
     }
 
     /// One flight for all of this node's readers of a question. `newest`: only what the origin said within that time is news.
-    fn begin_asking(&self, question: &MetaQuestion, newest: Option<Duration>) -> Answer<Learnt> {
+    fn begin_asking(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Answer<Learnt> {
         let (swarm, asked) = (self.clone(), question.clone());
-        self.0.meta.asking.begin(question.clone(), move || async move { swarm.ask_owners(&asked, newest).await })
+        self.0.meta.asking.begin(question.clone(), move || async move { swarm.ask_owners(&asked, newest, reading).await })
     }
 
     /// Asks for it again while the old answer is still believed, once three quarters of its time are over: who asks often never waits.
@@ -125,7 +132,7 @@ impl Swarm {
         // It needs nobody who waits for it.
         let _answer = self.0.meta.asking.begin(question.clone(), move || async move {
             let _renewal = permit;
-            swarm.ask_owners(&asked, newest).await
+            swarm.ask_owners(&asked, newest, 0).await
         });
     }
 }

@@ -1,14 +1,13 @@
 //! What must be so before an origin is asked anything: its commit is known, and its wish to be left alone reaches everyone.
 
 use std::collections::HashSet;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use herring_http_api::peer::MetaCall;
-use herring_origin::{Hold, Origin};
-use tokio::sync::watch;
+use herring_origin::Origin;
 
 use super::known::millis;
 use crate::config::STATUS_DEADLINE;
@@ -38,23 +37,27 @@ impl Swarm {
         }
     }
 
-    /// One task per origin, from when it is first asked until shutdown.
+    /// One task per origin, from when it is first asked until shutdown. It keeps no engine alive that everyone else let go.
     fn pass_on_holds(&self, origin: &Origin) {
         if self.followed().contains(origin.name()) || !self.followed().insert(origin.name().to_owned()) {
             return;
         }
-        let (swarm, name, held) = (self.clone(), origin.name().to_owned(), origin.held());
-        let following = async move { swarm.follow_holds(&name, held).await };
+        let (engine, name, mut held) = (Arc::downgrade(&self.0), origin.name().to_owned(), origin.held());
+        let following = async move {
+            while held.changed().await.is_ok()
+                && let Some(engine) = engine.upgrade()
+            {
+                let left = held.borrow_and_update().left();
+                Swarm(engine).pass_on_hold(&name, left).await;
+            }
+        };
         self.0.tasks.spawn_on(self.0.stop.clone().run_until_cancelled_owned(following), &self.0.runtime);
     }
 
-    async fn follow_holds(&self, origin: &str, mut held: watch::Receiver<Hold>) {
-        while held.changed().await.is_ok() {
-            let left = held.borrow_and_update().left();
-            if !left.is_zero() {
-                tracing::info!(origin, ms = left.as_millis(), "the origin wants to be left alone: telling the others");
-                self.tell_hold(origin, left).await;
-            }
+    async fn pass_on_hold(&self, origin: &str, left: Duration) {
+        if !left.is_zero() {
+            tracing::info!(origin, ms = left.as_millis(), "the origin wants to be left alone: telling the others");
+            self.tell_hold(origin, left).await;
         }
     }
 

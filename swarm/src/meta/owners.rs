@@ -48,10 +48,10 @@ const ANSWER_BODY: Duration = Duration::from_secs(10);
 const READ_INLINE: usize = 1 << 20;
 
 impl Swarm {
-    /// Asks the owners in the ring's order, which is the same on every node, so that one of them asks the origin for all; last, or where this
-    /// node's own turn as an owner comes, the origin is asked from here. The next is asked when one is of no use, and as well when there is no
-    /// answer for long: one owner's way to the origin may be broken, and another's not.
-    pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>) -> Learnt {
+    /// Asks the owners in the ring's order, which is the same on every node, so that one of them asks the origin for all; where this node's own
+    /// turn as an owner comes, or last, the origin is asked from here. The next is asked when one is of no use, and as well when there is no
+    /// answer for long: one node's way to the origin may be broken, and another's not.
+    pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Learnt {
         let (mut tried, mut refusal) = (Tried::default(), Refusal::Unavailable("nobody could be asked".to_owned()));
         let Ok(origin) = self.origin(origin_of(question)) else { return Err(Failed { refusal, tried }) };
         let newest = newest.or_else(|| self.0.meta.doubted(question));
@@ -60,7 +60,7 @@ impl Swarm {
         }
         let view = self.view();
         let mut whoms = self.whoms(&view, origin, question);
-        let ask = |whom| self.ask_one(&view, whom, origin, question, newest);
+        let ask = |whom| self.ask_one(&view, whom, origin, question, (newest, reading));
         let mut asking = FuturesUnordered::new();
         loop {
             if asking.is_empty() {
@@ -73,12 +73,12 @@ impl Swarm {
                         Ok(known) => return Ok(known),
                         Err(useless) => useless,
                     };
-                    match self.weigh(origin, question, &useless) {
+                    match self.weigh(origin, question, &whom, &useless) {
                         Then::AskTheNext => {}
                         Then::AskTheOrigin => whoms.retain(|whom| matches!(whom, Whom::Origin)),
                         Then::GiveUp => whoms.clear(),
                     }
-                    tried.note(whom, useless.why());
+                    tried.note(whom.name(origin), useless.why());
                     if let Useless::Refused(why) = useless {
                         refusal = why;
                     }
@@ -90,8 +90,12 @@ impl Swarm {
 
     fn whoms(&self, view: &View, origin: &Origin, question: &MetaQuestion) -> VecDeque<Whom> {
         let owners = self.candidates(view, point_of(origin, question)).owners;
-        let before_me = owners.into_iter().take_while(|one| !self.is_me(view, one));
-        before_me.map(Whom::Owner).chain([Whom::Origin]).collect()
+        let whom = |owner| if self.is_me(view, &owner) { Whom::Origin } else { Whom::Owner(owner) };
+        let mut whoms: VecDeque<Whom> = owners.into_iter().map(whom).collect();
+        if !whoms.iter().any(|whom| matches!(whom, Whom::Origin)) {
+            whoms.push_back(Whom::Origin);
+        }
+        whoms
     }
 
     /// Who was asked, and what it said.
@@ -101,25 +105,27 @@ impl Swarm {
         whom: Whom,
         origin: &Origin,
         question: &MetaQuestion,
-        newest: Option<Duration>,
-    ) -> (String, Result<Arc<Known>, Useless>) {
-        match whom {
-            Whom::Owner(owner) => (owner.id.to_string(), self.ask_owner(view, &owner, origin, question, newest).await),
-            Whom::Origin => {
-                let said = self.ask_origin(question, newest).await;
-                (format!("origin {}", origin.name()), said.map_err(Useless::Refused))
-            }
-        }
+        (newest, reading): (Option<Duration>, u64),
+    ) -> (Whom, Result<Arc<Known>, Useless>) {
+        let answer = match &whom {
+            Whom::Owner(owner) => self.ask_owner(view, owner, origin, question, (newest, reading)).await,
+            Whom::Origin => self.ask_origin(question, newest, reading).await.map_err(Useless::Refused),
+        };
+        (whom, answer)
     }
 
-    fn weigh(&self, origin: &Origin, question: &MetaQuestion, useless: &Useless) -> Then {
+    fn weigh(&self, origin: &Origin, question: &MetaQuestion, whom: &Whom, useless: &Useless) -> Then {
         match useless {
             // Others may have credentials that this one lacks.
             Useless::Silent(_) | Useless::Stranger | Useless::Refused(Refusal::Denied(_)) => Then::AskTheNext,
             Useless::Refused(Refusal::Unavailable(_)) => {
                 self.0.meta.fell_ill(question);
-                // An origin in trouble is not asked by everyone who has an answer from before.
-                if self.recall(origin, question).is_some() { Then::GiveUp } else { Then::AskTheOrigin }
+                match whom {
+                    // An origin in trouble is not asked by everyone who has an answer from before.
+                    _ if self.recall(origin, question).is_some() => Then::GiveUp,
+                    Whom::Owner(_) => Then::AskTheOrigin,
+                    Whom::Origin => Then::AskTheNext,
+                }
             }
             Useless::Refused(Refusal::Busy(_) | Refusal::Invalid(_)) => Then::GiveUp,
         }
@@ -132,7 +138,7 @@ impl Swarm {
         owner: &Candidate,
         origin: &Origin,
         question: &MetaQuestion,
-        mut newest: Option<Duration>,
+        (mut newest, reading): (Option<Duration>, u64),
     ) -> Result<Arc<Known>, Useless> {
         let health = &self.0.meta.health;
         if view.suspect(&owner.id) || health.failed_lately(&owner.id) {
@@ -140,7 +146,7 @@ impl Swarm {
         }
         let (began, first) = (Instant::now(), newest.unwrap_or_default());
         while began.elapsed() < OBJECT_DEADLINE {
-            let call = MetaCall::Ask { question: question.clone(), newest_ms: newest.map(millis) };
+            let call = MetaCall::Ask { question: question.clone(), newest_ms: newest.map(millis), reading };
             match self.call(view, owner, &call).await? {
                 MetaReply::Asking => newest = Some(first + began.elapsed()),
                 MetaReply::Answer { answer, age_ms } => return self.hear(origin, question, answer, age_ms).await,
@@ -200,6 +206,15 @@ impl Swarm {
         let answers: Vec<(u64, Word)> = answers.filter_map(std::future::ready).collect().await;
         let (age_ms, word) = answers.into_iter().min_by_key(|(age_ms, _)| *age_ms)?;
         Some(self.keep_old(origin, question, word, Duration::from_millis(age_ms)))
+    }
+}
+
+impl Whom {
+    fn name(&self, origin: &Origin) -> String {
+        match self {
+            Self::Owner(owner) => owner.id.to_string(),
+            Self::Origin => format!("origin {}", origin.name()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use herring_http_api::peer::NameState;
 use quick_cache::sync::Cache;
 
 /// For how long what a node heard of a name will do for its mount.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_millis(900);
 /// Names that are remembered: some 3 MB.
 const REMEMBERED: usize = 10_000;
 

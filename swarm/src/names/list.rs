@@ -62,7 +62,7 @@ impl Swarm {
                 Err(why) => tried.note(node, why),
             }
         }
-        let holders = view.ring().members().len().min(self.replicas()) / 2 + 1;
+        let holders = view.ring().members().len().min(self.name_owners()) / 2 + 1;
         if tried.0.len() >= holders {
             let what = format!("names cannot be listed while {} nodes do not answer", tried.0.len());
             return Err(NameError::Unavailable { what, tried });

@@ -90,9 +90,9 @@ impl Swarm {
         let mut lessons = Lessons::default();
         for one in batch {
             let point = Point::of_name(&one.name);
-            let owners = view.owners(point, self.replicas());
+            let owners = view.owners(point, self.name_owners());
             let mine = owners.iter().any(|owner| owner.id == *view.me());
-            let had = before.map(|before| before.owners(point, self.replicas()));
+            let had = before.map(|before| before.owners(point, self.name_owners()));
             for owner in owners.iter().filter(|owner| owner.id != *view.me()) {
                 if !mine || lacks(before, had.as_deref(), &owner.id) {
                     lessons.due.entry(owner.id.clone()).or_default().push(one.clone());

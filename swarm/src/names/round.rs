@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::register::{Outcome, Proposer, rank};
 use super::{CHANGE_DEADLINE, NameError};
-use crate::candidates::Candidate;
+use crate::candidates::{Candidate, Candidates};
 use crate::config::SMALL_DEADLINE;
 use crate::{Swarm, Tried, metrics as m};
 
@@ -23,8 +23,11 @@ use crate::{Swarm, Tried, metrics as m};
 const PROMISE_STRAGGLERS: Duration = Duration::from_millis(500);
 /// The same for a read, of which nobody builds anything.
 const READ_STRAGGLERS: Duration = Duration::from_millis(50);
-/// Between two tries of a change: at random up to this, doubling to 32 times as much, or two nodes would outbid each other for ever.
+/// Between two tries of a change: at random up to this, doubling to 8 times as much, or two nodes would outbid each other for ever. A
+/// change takes 12 ms.
 const PAUSE_MS: u64 = 10;
+
+const FEWEST_OWNERS: usize = 3;
 
 /// Who has a say about a name, as one view has it.
 pub(super) struct Panel {
@@ -68,6 +71,11 @@ impl Votes {
         self.votes.iter().filter(|vote| vote.owner && vote.done).count()
     }
 
+    /// Owners who did not do it, and said so.
+    fn refused(&self) -> usize {
+        self.votes.iter().filter(|vote| vote.owner && !vote.done).count()
+    }
+
     /// The latest that anybody has accepted.
     pub fn latest(&self) -> Option<&NameRecord> {
         self.votes.iter().filter_map(|vote| vote.accepted.as_ref()).max_by(|one, other| rank(one, other))
@@ -107,7 +115,7 @@ impl Swarm {
     /// Those who have a say about a name now.
     pub(super) fn panel(&self, name: &str) -> Result<Panel, NameError> {
         let view = self.view();
-        let candidates = self.candidates(&view, Point::of_name(name));
+        let candidates = Candidates::of(&view, Point::of_name(name), self.name_owners());
         if candidates.owners.is_empty() || !view.settled() {
             return Err(NameError::NotReady);
         }
@@ -175,7 +183,7 @@ impl Swarm {
             // No two tries have the same, whatever node restarted or forgot what.
             node: format!("{}/{}", self.view().me(), Uuid::new_v4().simple()),
         };
-        for doubled in (0..=5).chain(std::iter::repeat(5)) {
+        for doubled in (0..=3).chain(std::iter::repeat(3)) {
             let panel = self.panel(name)?;
             ballot.counter += 1;
             let votes = match self.attempt(&panel, name, &ballot, &mut proposer).await {
@@ -209,6 +217,9 @@ impl Swarm {
         }
         let record = NameRecord { ballot: ballot.clone(), state };
         let accepted = self.poll(panel, &NamesCall::Accept { name: name.to_owned(), record }).await;
+        if accepted.refused() == panel.owners.len() {
+            proposer.refused_by_all();
+        }
         if accepted.agreed() < panel.majority() { Err(accepted) } else { Ok(proposal.outcome) }
     }
 
@@ -223,8 +234,13 @@ impl Swarm {
         }
     }
 
+    /// How many own a name: as many as a chunk, and at least three. Of two, most are both, and neither could be missed.
+    pub(super) fn name_owners(&self) -> usize {
+        self.replicas().max(FEWEST_OWNERS)
+    }
+
     pub(super) fn owns_name(&self, view: &View, node: &NodeId, name: &str) -> bool {
-        view.owners(Point::of_name(name), self.replicas()).iter().any(|owner| owner.id == *node)
+        view.owners(Point::of_name(name), self.name_owners()).iter().any(|owner| owner.id == *node)
     }
 }
 

@@ -206,6 +206,9 @@ async fn an_owner_that_is_not_let_in_does_not_keep_out_the_others() {
     bucket.set(Manner::Deny(2));
     assert_eq!(version_of(&net.nodes[reader].swarm, "a").await, "\"v1\"");
     assert_eq!(bucket.asked(), ["HEAD a"; 3], "two owners are not let in, the third is");
+    bucket.set(Manner::Deny(1));
+    let owner = net.owners(Point::of_key("o", "dir/b"))[0];
+    assert_eq!(version_of(&net.nodes[owner].swarm, "dir/b").await, "\"v1\"", "it asks the other owners");
     bucket.set(Manner::Deny(usize::MAX));
     assert!(matches!(net.nodes[reader].swarm.open_object("o", "z").await, Err(OpenError::Denied { .. })));
 }

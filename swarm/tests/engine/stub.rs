@@ -39,7 +39,7 @@ impl Backend for NoPublicApi {
     async fn explain(&self, _: BlobId, _: Option<u32>) -> Result<Explain, ApiError> {
         nothing()
     }
-    async fn object(&self, _: &str, _: &str) -> Result<ObjectMeta, ApiError> {
+    async fn object(&self, _: &str, _: &str, _: u64) -> Result<ObjectMeta, ApiError> {
         nothing()
     }
     async fn read_object(&self, _: &str, _: &str, _: &str, _: ByteRange) -> Result<ByteStream, ApiError> {

@@ -388,7 +388,7 @@ async fn frames_are_of_a_mebibyte() {
     let route = crate::client::route::Route::new(server.address.to_string(), &PeerConfig::default());
     let request = http::Request::get(format!("http://{}/", server.address));
     let request = request.body(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()).unwrap();
-    let answer = route.seat(crate::client::route::Turn::Bulk).await.send(request).await.unwrap();
+    let answer = route.seat(crate::client::route::Turn::Bulk).await.send(request, PATIENT).await.unwrap();
     let sizes: Vec<usize> = answer.stream().map(|piece| piece.unwrap().len()).collect().await;
     assert_eq!(sizes.iter().sum::<usize>(), 4 << 20);
     assert_eq!(sizes.iter().max(), Some(&(1 << 20)), "{sizes:?}");

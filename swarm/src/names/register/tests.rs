@@ -25,6 +25,7 @@ struct Try {
     promises: BTreeMap<usize, Option<NameRecord>>,
     proposal: Option<Proposal>,
     accepted: BTreeMap<usize, ()>,
+    refused: BTreeMap<usize, ()>,
 }
 
 #[derive(Debug)]
@@ -52,6 +53,8 @@ enum Event {
     /// A writer begins, or tries again.
     Try(prop::sample::Index),
     Deliver(prop::sample::Index),
+    /// All that is under way, the oldest first, and what is answered.
+    Flow(usize),
     Lose(prop::sample::Index),
     Double(prop::sample::Index),
     /// A writer's process ends in the middle; its messages still come.
@@ -64,7 +67,8 @@ fn event() -> impl Strategy<Value = Event> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
         4 => index().prop_map(Event::Try),
-        30 => index().prop_map(Event::Deliver),
+        20 => index().prop_map(Event::Deliver),
+        6 => (1usize..16).prop_map(Event::Flow),
         2 => index().prop_map(Event::Lose),
         2 => index().prop_map(Event::Double),
         1 => index().prop_map(Event::Restart),
@@ -124,6 +128,12 @@ impl World {
                 let (owner, wire) = self.wires.swap_remove(at.index(self.wires.len()));
                 self.deliver(owner, wire);
             }
+            Event::Flow(count) => {
+                for _ in 0..(*count).min(self.wires.len()) {
+                    let (owner, wire) = self.wires.remove(0);
+                    self.deliver(owner, wire);
+                }
+            }
             Event::Lose(at) => drop(self.wires.swap_remove(at.index(self.wires.len()))),
             Event::Double(at) => self.wires.push(self.wires[at.index(self.wires.len())].clone()),
         }
@@ -143,8 +153,8 @@ impl World {
         for owner in 0..self.owners.len() {
             self.wires.push((owner, Wire::Prepare { try_, ballot: ballot.clone() }));
         }
-        let (promises, accepted) = (BTreeMap::new(), BTreeMap::new());
-        self.tries.push(Try { writer, ballot, promises, proposal: None, accepted });
+        let (promises, accepted, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        self.tries.push(Try { writer, ballot, promises, proposal: None, accepted, refused });
     }
 
     fn deliver(&mut self, to: usize, wire: Wire) {
@@ -208,10 +218,16 @@ impl World {
 
     fn accepted(&mut self, try_: usize, owner: usize, done: bool) {
         let majority = self.majority();
+        let last = self.tries.iter().rposition(|other| other.writer == self.tries[try_].writer) == Some(try_);
         let this = &mut self.tries[try_];
         let writer = &mut self.writers[this.writer];
         if done {
-            this.accepted.insert(owner, ());
+            this.accepted.insert(owner, ())
+        } else {
+            this.refused.insert(owner, ())
+        };
+        if this.refused.len() == self.owners.len() && last {
+            writer.proposer.refused_by_all();
         }
         let ended = this.accepted.len() >= majority && writer.ended.is_none() && !writer.restarted;
         if let (true, Some(proposal)) = (ended, &this.proposal) {
@@ -261,9 +277,9 @@ proptest! {
 
     #[test]
     fn what_is_acknowledged_stays(
-        owners in 1usize..=5,
+        owners in prop_oneof![1 => 1usize..=5, 2 => Just(3)],
         changes in prop::collection::vec(change(), 1..5),
-        events in prop::collection::vec(event(), 1..250),
+        events in prop::collection::vec(event(), 1..300),
     ) {
         let mut world = World::new(owners, changes);
         for event in &events {
@@ -328,6 +344,6 @@ fn a_change_that_another_finished_is_not_made_twice() {
     let next = Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&first));
     let again = proposer.propose(Some(&next));
     assert_eq!(again, Proposal { state: Some(next.clone()), outcome: Outcome::Changed { version: 2, created: false } });
-    let later = (0..9).fold(next, |state, _| Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&state)));
+    let later = (0..REMEMBERED + 1).fold(next, |state, _| Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&state)));
     assert_eq!(proposer.propose(Some(&later)).outcome, Outcome::Unclear);
 }
