@@ -100,7 +100,7 @@ impl Branch {
 
     fn found(self) -> Found {
         match self.entry().kind {
-            TreeKind::File { size, .. } if size >= OWN_INODE => Found::Node(Node::slice(self.slice())),
+            TreeKind::File { size, .. } if size >= OWN_INODE => Found::Node(Node { tree: Some(self.tree.root.open.id), ..Node::slice(self.slice()) }),
             _ => Found::Branch(self),
         }
     }
@@ -141,7 +141,8 @@ impl Branch {
         let (at, blobs) = (blob as usize, self.all().blobs());
         // Only an empty file is in no blob, and nobody reads that.
         let (Some(cell), Some(id)) = (self.tree.contents.get(at), blobs.get(at)) else { return Err(FsError::Outside) };
-        let content = cell.get_or_try_init(|| open(*id)).await?;
+        let tree = self.tree.root.open.id;
+        let content = cell.get_or_try_init(|| async { Ok::<_, FsError>(open(*id).await?.of_tree(tree)) }).await?;
         if is_within(content, offset, size) { Ok((content, offset)) } else { Err(FsError::Outside) }
     }
 

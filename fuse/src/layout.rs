@@ -120,6 +120,10 @@ impl Layout {
     /// Opens what was only listed so far, provided that it is still the same.
     pub async fn open(&self, node: &Node) -> Result<Content, FsError> {
         let content = self.open_place(&node.place).await?;
+        let content = match node.tree {
+            Some(tree) => content.of_tree(tree),
+            None => content,
+        };
         if node.is(&content) {
             return if is_within(&content, node.base(), node.size) { Ok(content) } else { Err(FsError::Outside) };
         }

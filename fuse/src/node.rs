@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use fuser::FileType;
+use herring_blob::BlobId;
 use herring_swarm::{Content, Listed, Source};
 use tokio::sync::OnceCell;
 
@@ -17,6 +18,8 @@ pub(crate) struct Node {
     pub modified: SystemTime,
     pub content: OnceCell<Content>,
     /// When something in this directory was asked for last.
+    /// The tree that it was found in first, for its boot profile.
+    pub tree: Option<BlobId>,
     pub seen: Seen,
 }
 
@@ -54,7 +57,7 @@ impl Node {
             Place::Link { target, .. } => target.as_os_str().len() as u64,
             _ => size,
         };
-        Self { ino: place.ino(), place, size, modified, content: OnceCell::new(), seen: Seen::now() }
+        Self { ino: place.ino(), place, size, modified, content: OnceCell::new(), tree: None, seen: Seen::now() }
     }
 
     pub fn slice(slice: Slice) -> Self {
@@ -68,7 +71,7 @@ impl Node {
         };
         let ino = place.ino();
         let (size, modified) = (content.size(), content.modified());
-        Self { ino, place, size, modified, content: OnceCell::new_with(Some(content)), seen: Seen::now() }
+        Self { ino, place, size, modified, content: OnceCell::new_with(Some(content)), tree: None, seen: Seen::now() }
     }
 
     /// Where in its content the file begins.

@@ -296,7 +296,8 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// A port that nobody has just now, below those that the kernel hands out by itself.
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    // Tests of other processes run side by side: each begins elsewhere.
+    let start = u16::try_from(std::process::id() % 300 * 40).unwrap();
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
         let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -92,7 +92,7 @@ pub(super) struct Proposer {
     change: Option<Change>,
     /// The last version that an owner may have accepted of this change, and whether it was a new name then.
     tried: Option<(u64, bool)>,
-    /// Whether that was not the first.
+    /// Whether it was so before the last proposal already.
     tried_before: bool,
 }
 
@@ -123,6 +123,7 @@ impl Proposer {
     /// Goes on from the latest of what all who answered had accepted when most owners had promised.
     pub fn propose(&mut self, latest: Option<&NameState>) -> Proposal {
         let Some(change) = &self.change else { return as_it_is(latest, Outcome::Is(latest.cloned())) };
+        self.tried_before = self.tried.is_some();
         if let Some((version, created)) = self.tried {
             if let Some(version) = latest.and_then(|latest| version_of(latest, change.id)) {
                 return as_it_is(latest, Outcome::Changed { version, created });
@@ -136,7 +137,6 @@ impl Proposer {
         }
         let state = change.after(latest);
         let created = !points(latest);
-        self.tried_before = self.tried.is_some();
         self.tried = Some((state.version, created));
         Proposal { outcome: Outcome::Changed { version: state.version, created }, state: Some(state) }
     }

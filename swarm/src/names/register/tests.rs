@@ -1,6 +1,6 @@
 //! A swarm in a nutshell: owners, writers and the messages between them, in any order, lost, doubled and late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -50,8 +50,10 @@ struct World {
 
 #[derive(Debug, Clone)]
 enum Event {
-    /// A writer begins, or tries again.
+    /// A writer begins, or tries again where nothing of its last try is under way.
     Try(prop::sample::Index),
+    /// It tries again without waiting for that.
+    Hurry(prop::sample::Index),
     Deliver(prop::sample::Index),
     /// All that is under way, the oldest first, and what is answered.
     Flow(usize),
@@ -66,13 +68,14 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
-        4 => index().prop_map(Event::Try),
+        8 => index().prop_map(Event::Try),
+        1 => index().prop_map(Event::Hurry),
         20 => index().prop_map(Event::Deliver),
-        6 => (1usize..16).prop_map(Event::Flow),
-        2 => index().prop_map(Event::Lose),
-        2 => index().prop_map(Event::Double),
+        6 => (1usize..8).prop_map(Event::Flow),
+        1 => index().prop_map(Event::Lose),
+        1 => index().prop_map(Event::Double),
         1 => index().prop_map(Event::Restart),
-        2 => (index(), index()).prop_map(|(from, to)| Event::Push(from, to)),
+        1 => (index(), index()).prop_map(|(from, to)| Event::Push(from, to)),
     ]
 }
 
@@ -112,7 +115,8 @@ impl World {
 
     fn happen(&mut self, event: &Event) {
         match event {
-            Event::Try(at) => self.begin(at.index(self.writers.len())),
+            Event::Try(at) if self.is_waiting(at.index(self.writers.len())) => {}
+            Event::Try(at) | Event::Hurry(at) => self.begin(at.index(self.writers.len())),
             Event::Restart(at) => {
                 let at = at.index(self.writers.len());
                 self.writers[at].restarted = true;
@@ -137,6 +141,16 @@ impl World {
             Event::Lose(at) => drop(self.wires.swap_remove(at.index(self.wires.len()))),
             Event::Double(at) => self.wires.push(self.wires[at.index(self.wires.len())].clone()),
         }
+    }
+
+    fn is_waiting(&self, writer: usize) -> bool {
+        let of_writer = |try_: usize| self.tries[try_].writer == writer;
+        self.wires.iter().any(|(_, wire)| match wire {
+            Wire::Prepare { try_, .. } | Wire::Promise { try_, .. } | Wire::Accept { try_, .. } | Wire::Accepted { try_, .. } => {
+                of_writer(*try_)
+            }
+            Wire::Learn { .. } => false,
+        })
     }
 
     fn begin(&mut self, writer: usize) {
@@ -248,6 +262,8 @@ impl World {
     }
 
     fn check(&self) {
+        let made: BTreeSet<Uuid> = self.chosen.values().map(|state| state.changes[0]).collect();
+        assert_eq!(made.len(), self.chosen.len(), "no change is made twice: {:?}", self.chosen);
         let acked = self.writers.iter().filter_map(|writer| match &writer.ended {
             Some(Outcome::Changed { version, .. }) => Some((*version, &writer.change)),
             _ => None,
