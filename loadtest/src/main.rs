@@ -6,6 +6,7 @@ mod error;
 mod figures;
 mod mapping;
 mod node;
+mod origin;
 mod pages;
 mod random;
 mod read;
@@ -36,6 +37,8 @@ enum Scenario {
     FuseSweep(sweep::SweepArguments),
     /// Measures large files and directories through a mount: in order, at random, mapped, cold
     FuseStream(stream::StreamArguments),
+    /// Measures reads of an origin through a swarm beside asking the origin oneself: cold, warm, with half of the nodes stopped, by all at once
+    Origin(origin::OriginArguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
             tell(read::run_to_end(&arguments).map(shown))
         }
         Scenario::FuseSweep(arguments) => sweep(&arguments),
+        Scenario::Origin(arguments) => tell(origin::run(&arguments).map(|report| report.table())),
         Scenario::FuseStream(arguments) => tell(stream::run(&arguments).map(|report| report.table())),
     }
 }

@@ -54,6 +54,8 @@ pub struct Launch<'a> {
 pub struct Node {
     pub id: String,
     pub url: String,
+    /// Where its API answers, if it is ours.
+    pub http: Option<SocketAddr>,
     /// Its data directory.
     pub dir: PathBuf,
     pub mount: PathBuf,
@@ -65,7 +67,15 @@ pub struct Node {
 
 impl Node {
     pub fn running(url: &str, dir: &Path, mount: &Path) -> Self {
-        Self { id: "the node".into(), url: url.into(), dir: dir.into(), mount: mount.into(), mounted: true, process: None }
+        Self {
+            id: "the node".into(),
+            url: url.into(),
+            http: None,
+            dir: dir.into(),
+            mount: mount.into(),
+            mounted: true,
+            process: None,
+        }
     }
 
     pub fn spawn(launch: &Launch<'_>) -> Result<Self, FuseError> {
@@ -83,7 +93,15 @@ impl Node {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0);
         let process = command.spawn().map_err(FuseError::at(launch.program))?;
         let mounted = launch.mounted;
-        Ok(Self { id: launch.id.into(), url: format!("http://{http}"), dir, mount, mounted, process: Some(process) })
+        Ok(Self {
+            id: launch.id.into(),
+            url: format!("http://{http}"),
+            http: Some(launch.ports.http),
+            dir,
+            mount,
+            mounted,
+            process: Some(process),
+        })
     }
 
     pub fn is_ours(&self) -> bool {
@@ -131,22 +149,16 @@ impl Node {
     pub fn ask_to_stop(&self) {
         self.signal(Signal::INT);
         // One that is paused would not hear it.
-        self.resume();
-    }
-
-    /// From now on it does nothing, but its sockets are open and take what fits into their buffers: it hangs.
-    pub fn pause(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let id = self.process.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed()));
-        // It may have ended already; its id is ours until we have waited for it.
-        let _ = id.map(|id| kill_process(id, signal));
+    /// It may have ended already; its id is ours until we have waited for it.
+    pub fn signal(&self, signal: Signal) {
+        let _ = self.pid().map(|id| kill_process(id, signal));
+    }
+
+    pub fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed()))
     }
 
     /// Waits for its end, which it was asked for, and makes an end of it after a while.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_http_api::client::ApiClient;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,12 +75,12 @@ pub struct Swarm {
     home: TempDir,
 }
 
-/// Nodes that hang until this is dropped.
-pub struct Paused<'a>(&'a [Node]);
+/// Nodes that hang until this is dropped, which is before the swarm is: their sockets are open and take what fits into their buffers.
+pub struct Paused(Vec<Pid>);
 
-impl Drop for Paused<'_> {
+impl Drop for Paused {
     fn drop(&mut self) {
-        self.0.iter().for_each(Node::resume);
+        self.0.iter().for_each(|id| drop(kill_process(*id, Signal::CONT)));
     }
 }
 
@@ -160,9 +161,10 @@ impl Swarm {
     }
 
     /// The last `count` nodes hang while the value lives.
-    pub fn pause(&self, count: usize) -> Paused<'_> {
-        let paused = Paused(&self.nodes[self.nodes.len().saturating_sub(count)..]);
-        paused.0.iter().for_each(Node::pause);
+    pub fn pause(&self, count: usize) -> Paused {
+        let last = self.nodes.iter().rev().take(count);
+        let paused = Paused(last.clone().filter_map(Node::pid).collect());
+        last.for_each(|node| node.signal(Signal::STOP));
         paused
     }
 

@@ -117,7 +117,11 @@ impl Plain {
     }
 
     fn compare(&self, content: Content, at: u64, length: usize) -> Result<(), Broken> {
-        if content.matches(at, &self.buffer[..length]) { Ok(()) } else { Err(Broken::Answer(format!("wrong bytes from {at} on"))) }
+        if content.matches(at, &self.buffer[..length]) {
+            Ok(())
+        } else {
+            Err(Broken::Answer(format!("wrong bytes from {at} on")))
+        }
     }
 }
 

@@ -19,6 +19,4 @@ pub enum OriginError {
     Origin(#[source] io::Error),
     #[error("a reader panicked: {0}")]
     Reader(#[from] tokio::task::JoinError),
-    #[error("{}: {source}", .path.display())]
-    Report { path: std::path::PathBuf, source: io::Error },
 }

@@ -179,7 +179,9 @@ async fn give(stream: &mut TcpStream, request: &Request, object: Object, site: S
     if request.if_match.as_ref().is_some_and(|wanted| *wanted != etag) {
         return stream.write_all(head("412 Precondition Failed", 0, "").as_bytes()).await;
     }
-    let about = format!("ETag: {etag}\r\nLast-Modified: {MODIFIED}\r\nAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n");
+    let about = format!(
+        "ETag: {etag}\r\nLast-Modified: {MODIFIED}\r\nAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n"
+    );
     let (status, range, about) = match request.range.filter(|_| !request.head).map(|asked| asked.within(size)) {
         None => ("200 OK", object.all(), about),
         Some(Some(range)) => {

@@ -107,7 +107,12 @@ impl Server {
     /// Writes an object of moto's, this many bytes of noise, which are given.
     pub fn write(&self, key: &str, len: usize, seed: u64) -> Vec<u8> {
         let bytes = noise(len, seed);
-        let (status, answer) = request(self.address, &format!("PUT /models/{key} HTTP/1.1"), &bytes);
+        // A signature that is not looked at, but without any a writer would be nobody.
+        let head = format!(
+            "PUT /models/{key} HTTP/1.1\r\nx-amz-acl: public-read\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let (status, answer) = request(self.address, &head, &bytes);
         assert_eq!(status, 200, "{answer}");
         bytes
     }

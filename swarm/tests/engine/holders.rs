@@ -1,6 +1,7 @@
 //! Objects' chunks where the origin cannot give them, or need not.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use herring_blob::ByteRange;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use crate::count::{origin_bytes, origin_reads, unique_bytes};
 use crate::door::nobody;
 use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
+use crate::site::{Site, response};
 
 /// Puts another file in the place of one: another version, whatever the clock's grain.
 fn replace(path: &Path, bytes: &[u8]) {
@@ -124,4 +126,33 @@ async fn a_read_of_one_chunk_asks_for_no_more() {
     let content = net.nodes[0].swarm.open_object("single", "o").await.unwrap();
     net.nodes[0].swarm.read(&content, ByteRange::at(0, 10)).await.unwrap();
     assert_eq!(origin_bytes("single"), CHUNK_LEN as u64);
+}
+
+/// An HTTP origin of one small object; the methods that it was asked with.
+async fn small_site(asked: Arc<Mutex<Vec<String>>>) -> Site {
+    let body = "b".repeat(1000);
+    Site::open(move |method, _| {
+        asked.lock().unwrap().push(method);
+        let head = "Content-Range: bytes 0-999/1000\r\nETag: \"v\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n";
+        Box::pin(std::future::ready(response("206 Partial Content", head, &body)))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cold_read_is_one_question() {
+    for reader in 0..3 {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let site = small_site(Arc::clone(&asked)).await;
+        let net = Setup::new(3, 2).origin_url(&format!("one-question=http://{}/", site.addr)).start().await;
+        let node = &net.nodes[reader];
+        let content = node.swarm.open_to_read("one-question", "k", u64::MAX).await.unwrap();
+        assert_eq!(node.drain(&content).await.unwrap(), [b'b'; 1000]);
+        assert_eq!(*asked.lock().unwrap(), ["GET"], "the version and the bytes");
+        for other in &net.nodes {
+            let content = other.swarm.open_object("one-question", "k").await.unwrap();
+            assert_eq!(other.drain(&content).await.unwrap(), [b'b'; 1000]);
+        }
+        assert_eq!(asked.lock().unwrap().len(), 1, "once for all nodes");
+    }
 }
