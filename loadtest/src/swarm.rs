@@ -80,7 +80,9 @@ pub struct Paused(Vec<Pid>);
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        self.0.iter().for_each(|id| drop(kill_process(*id, Signal::CONT)));
+        for id in &self.0 {
+            let _ = kill_process(*id, Signal::CONT);
+        }
     }
 }
 

@@ -38,6 +38,7 @@ fn a_directory_of_many_keys_is_listed_whole_and_each_page_once() {
         }
     });
     // Three of a thousand keys each; whether there is such a directory is a question of one key.
+    if std::env::var_os("SHOWLOG").is_some() { moto.show(); }
     let pages = moto.noted("list-type=2") - moto.noted("max-keys=1&");
     assert_eq!(pages, 3, "{} listings", moto.noted("list-type=2"));
     assert_eq!(fs::metadata(swarm.nodes[1].origin("s3").join("many/0006")).unwrap().len(), 6);

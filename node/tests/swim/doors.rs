@@ -59,7 +59,6 @@ fn a_hub_is_read_by_its_own_client_and_by_another_one_and_asked_once() {
     let output = Command::new("python3").args(["-c", COPY, &door]).arg(&copy).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(fs::read(&copy).unwrap() == bytes);
-    eprintln!("{:#?}", hub.asked().iter().map(|a| format!("{} {} {} {} {} {}", a.side, a.method, a.target, a.status, a.bytes, a.range)).collect::<Vec<_>>());
     let files = hub.asked().into_iter().filter(|asked| asked.side == "cdn" || asked.target.contains("/resolve/"));
     assert_eq!(files.map(|asked| asked.bytes).sum::<u64>(), SIZE as u64 + 2, "each byte once, whoever asks");
 }

@@ -98,6 +98,10 @@ impl Server {
         (gets.iter().map(|line| line[2].parse::<u64>().unwrap()).sum(), gets.len())
     }
 
+    pub fn show(&self) {
+        eprintln!("{}", fs::read_to_string(self.dir.path().join("log")).unwrap());
+    }
+
     /// How many requests moto noted that have this in them.
     pub fn noted(&self, what: &str) -> usize {
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
