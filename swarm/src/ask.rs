@@ -37,7 +37,9 @@ impl From<PeerError> for Useless {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     /// The chunk, wherever it must get it.
-    Anyhow,
+    First,
+    /// The same, after it was silent.
+    Again,
     /// Only what it has.
     Held,
 }
@@ -46,7 +48,8 @@ impl Flight {
     pub(crate) async fn ask(&self, view: &View, giver: Giver, patience: Duration, share: &Arc<Share>) -> Answer {
         match giver {
             Giver::Run(feed) => self.ask_run(feed, share).await,
-            Giver::Peer(peer) => self.ask_peer(view, peer, Asked::Anyhow, patience, share).await,
+            Giver::Peer(peer) => self.ask_peer(view, peer, Asked::First, patience, share).await,
+            Giver::Again(peer) => self.ask_peer(view, peer, Asked::Again, patience, share).await,
             Giver::Holder(peer) => self.ask_peer(view, peer, Asked::Held, patience, share).await,
             Giver::Origin(object) => self.ask_origin(object, share).await,
         }
@@ -81,6 +84,13 @@ impl Flight {
             Err(Useless::Wire(PeerError::Refused { status: 502, detail })) => {
                 question.answered();
                 no(format!("could not get it: {detail}"), false)
+            }
+            Err(Useless::Wire(error @ (PeerError::Connect(_) | PeerError::TimedOut(_) | PeerError::Broken(_))))
+                if asked == Asked::First && matches!(self.content.source(), Source::Object(_)) =>
+            {
+                question.given_up();
+                failed("silent");
+                Answer::Silent { why: error.to_string(), peer }
             }
             Err(Useless::Wire(error)) => {
                 question.failed();

@@ -96,6 +96,11 @@ impl Question<'_> {
         });
     }
 
+    /// Says nothing about the peer yet.
+    pub fn given_up(&mut self) {
+        self.settled = true;
+    }
+
     pub fn failed(&mut self) {
         self.settled = true;
         self.health.with(&self.peer, |peer| peer.failed = Some(Instant::now()));

@@ -7,7 +7,7 @@ pub(crate) const BYTES_FETCHED: &str = "herring_swarm_bytes_fetched_total";
 /// Bytes that the origin gave to the one node that asks it on behalf of all, by `origin`. `herring_origin_bytes_total` over this, both summed over
 /// the nodes, is how many times the origin sent each byte: 1.00 is the aim.
 pub(crate) const ORIGIN_UNIQUE: &str = "herring_swarm_origin_unique_bytes_total";
-/// Questions to peers that failed, by `why`: `unreachable`, `lied`, `missing`.
+/// Questions to peers that failed, by `why`: `unreachable`, `silent` (and asked once more), `lied`, `missing`.
 pub(crate) const PEER_FAILURES: &str = "herring_swarm_peer_failures_total";
 /// Second owners asked because the first was slow.
 pub(crate) const HEDGES: &str = "herring_swarm_hedges_total";

@@ -27,6 +27,8 @@ pub(crate) enum Giver {
     Run(Feed),
     /// A node that has the chunk, or asks the origin for it.
     Peer(Candidate),
+    /// The same once more: it was silent, but is alive as far as gossip knows, and another owner would ask the origin a second time.
+    Again(Candidate),
     /// A node that may have it.
     Holder(Candidate),
     Origin(ObjectRef),
@@ -35,6 +37,11 @@ pub(crate) enum Giver {
 /// What came of asking one giver.
 pub(crate) enum Answer {
     Chunk(Chunk),
+    /// The owner of an object's chunk was silent for the first time.
+    Silent {
+        peer: Candidate,
+        why: String,
+    },
     /// The object is not what it was: of this version there is only what the swarm holds.
     Changed,
     /// Not from this one; whether it may help to ask again soon.
@@ -148,6 +155,12 @@ impl Flight {
                         self.swarm.forget_content(&self.content);
                         givers.retain(|giver| matches!(giver, Giver::Holder(_)));
                     }
+                    Answer::Silent { peer, why } => {
+                        tried.note(&peer.id, why);
+                        if !self.swarm.view().suspect(&peer.id) {
+                            givers.push_front(Giver::Again(peer));
+                        }
+                    }
                     Answer::No { whom, why, transient: passing } => {
                         transient |= passing;
                         tried.note(whom, why);
@@ -172,7 +185,7 @@ impl Flight {
             (_, Giver::Holder(_)) => HOLDER_PATIENCE,
             // Behind the origin come only those who may hold the chunk, and asking them costs the origin nothing.
             (_, Giver::Origin(_)) => ORIGIN_PATIENCE,
-            (Source::Object(_), Giver::Peer(_) | Giver::Run(_)) => self.swarm.0.config.origin_hedge,
+            (Source::Object(_), Giver::Peer(_) | Giver::Again(_) | Giver::Run(_)) => self.swarm.0.config.origin_hedge,
             (Source::Blob(_), _) => self.swarm.0.config.hedge,
         }
     }

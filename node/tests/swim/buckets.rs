@@ -7,7 +7,7 @@ use herring_http_api::client::ClientError;
 use rustix::io::Errno;
 
 use crate::servers::Server;
-use crate::swarm::{Plan, Swarm, have_fuse, wait_until};
+use crate::swarm::{Plan, Swarm, have_fuse, request, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -38,9 +38,8 @@ fn a_directory_of_many_keys_is_listed_whole_and_each_page_once() {
         }
     });
     // Three of a thousand keys each; whether there is such a directory is a question of one key.
-    if std::env::var_os("SHOWLOG").is_some() { moto.show(); }
-    let pages = moto.noted("list-type=2") - moto.noted("max-keys=1&");
-    assert_eq!(pages, 3, "{} listings", moto.noted("list-type=2"));
+    assert_eq!(moto.noted("max-keys=1000 "), 3);
+    assert!(moto.noted("list-type=2") <= 4);
     assert_eq!(fs::metadata(swarm.nodes[1].origin("s3").join("many/0006")).unwrap().len(), 6);
 }
 
@@ -49,27 +48,30 @@ fn an_object_that_changes_is_never_a_mix_of_its_versions() {
     // For as long as this takes, every node believes in the old version until it finds out.
     let Some((moto, swarm)) = start(3600) else { return };
     let held = moto.write("held", 20 * MIB + 1, 1);
-    let old = moto.write("part", 64 * MIB + 1, 2);
+    let old = moto.write("part", 40 * MIB + 1, 2);
     let path = |n: usize, key: &str| swarm.nodes[n].origin("s3").join(key);
     assert!(fs::read(path(0, "held")).unwrap() == held);
-    let files: Vec<File> = (0..3).map(|n| File::open(path(n, "part")).unwrap()).collect();
+    let files: Vec<File> = (0..2).map(|n| File::open(path(n, "part")).unwrap()).collect();
+    assert_eq!(request(swarm.nodes[2].http, "HEAD /v1/origins/s3/part HTTP/1.1", b"").0, 200);
     let mut piece = [0; 4096];
     files[0].read_exact_at(&mut piece, 0).unwrap();
     assert!(piece == old[..4096]);
     let end = old.len() as u64 - 4096;
 
     moto.write("held", 20 * MIB + 1, 3);
-    let new = moto.write("part", 64 * MIB + 1, 4);
+    let new = moto.write("part", 40 * MIB + 1, 4);
     for n in 0..3 {
         assert!(fs::read(path(n, "held")).unwrap() == held, "the old version is in the swarm, whole: node {n}'s mount");
         assert!(swarm.object(n, "s3", "held").unwrap() == held, "node {n}'s HTTP");
     }
+    let (status, answer) = request(swarm.nodes[2].http, &format!("GET /v1/origins/s3/part HTTP/1.1\r\nRange: bytes={end}-"), b"");
+    assert_eq!(status, 409, "nobody has the old version's end: {answer}");
     for (n, file) in files.iter().enumerate() {
         let mut piece = [0; 4096];
         file.read_exact_at(&mut piece, 0).unwrap();
         assert!(piece == old[..4096], "node {n} opened the old version, whose beginning is in the swarm");
         let error = file.read_exact_at(&mut piece, end).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(Errno::STALE.raw_os_error()), "node {n}: nobody has the old version's end");
+        assert_eq!(error.raw_os_error(), Some(Errno::STALE.raw_os_error()), "node {n}");
     }
     for n in 0..3 {
         wait_until("the new version", || match swarm.object(n, "s3", "part") {

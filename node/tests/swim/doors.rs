@@ -1,7 +1,7 @@
 //! What others' programs read a hub with, each through another node.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::servers::runs;
@@ -16,28 +16,30 @@ from huggingface_hub import snapshot_download
 print(snapshot_download('org/tiny'))
 ";
 
-/// Lists the repository in the bucket, and copies the model to the path given.
+/// Lists the repository at a commit in the bucket, and copies the model to the path given.
 const COPY: &str = "
 import sys, boto3
-s3 = boto3.client('s3', endpoint_url=sys.argv[1], aws_access_key_id='any', aws_secret_access_key='thing', region_name='us-east-1')
-keys = [entry['Key'] for entry in s3.list_objects_v2(Bucket='hub', Prefix='org/tiny@main/')['Contents']]
-assert keys == ['org/tiny@main/model.safetensors', 'org/tiny@main/sub/config.json'], keys
-s3.download_file('hub', keys[0], sys.argv[2])
+door, commit, path = sys.argv[1:]
+s3 = boto3.client('s3', endpoint_url=door, aws_access_key_id='any', aws_secret_access_key='thing', region_name='us-east-1')
+keys = [entry['Key'] for entry in s3.list_objects_v2(Bucket='hub', Prefix=f'org/tiny@{commit}/')['Contents']]
+assert keys == [f'org/tiny@{commit}/{name}' for name in ('model.safetensors', 'sub/config.json')], keys
+s3.download_file('hub', keys[0], path)
 ";
 
 fn have_package(need: &str, package: &str) -> bool {
     have(need, runs(Command::new("python3").args(["-c", &format!("import {package}")])))
 }
 
-fn snapshot(swarm: &Swarm, n: usize, home: &Path) -> Vec<u8> {
+/// Its commit, and the model.
+fn snapshot(swarm: &Swarm, n: usize, home: &Path) -> (String, Vec<u8>) {
     let endpoint = format!("{}/hf", swarm.nodes[n].url());
     let mut command = Command::new("python3");
     command.args(["-c", SNAPSHOT]).env("HF_ENDPOINT", endpoint).env("HF_HOME", home).env("HF_HUB_DISABLE_TELEMETRY", "1");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let at = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(fs::read(Path::new(at.trim()).join("sub/config.json")).unwrap(), b"{}");
-    fs::read(Path::new(at.trim()).join("model.safetensors")).unwrap()
+    let at = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    assert_eq!(fs::read(at.join("sub/config.json")).unwrap(), b"{}");
+    (at.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(at.join("model.safetensors")).unwrap())
 }
 
 #[test]
@@ -49,16 +51,16 @@ fn a_hub_is_read_by_its_own_client_and_by_another_one_and_asked_once() {
     let bytes = noise(SIZE, 5);
     hub.write("models/org/tiny/main/model.safetensors", &bytes);
     hub.write("models/org/tiny/main/sub/config.json", b"{}");
-    let mut swarm = Swarm::start(Plan { origins: vec![format!("hub=hf://?endpoint={}", hub.endpoint())], ..Plan::default() });
+    let swarm = Swarm::start(Plan { origins: vec![format!("hub=hf://?endpoint={}", hub.endpoint())], ..Plan::default() });
     let dir = tempfile::tempdir().unwrap();
-    assert!(snapshot(&swarm, 0, &dir.path().join("first")) == bytes);
-    swarm.nodes[0].kill();
-    assert!(snapshot(&swarm, 1, &dir.path().join("second")) == bytes);
+    let (commit, first) = snapshot(&swarm, 0, &dir.path().join("first"));
+    assert!(first == bytes);
+    assert!(snapshot(&swarm, 1, &dir.path().join("second")) == (commit.clone(), bytes.clone()));
     let copy = dir.path().join("copy");
     let door = format!("{}/s3", swarm.nodes[2].url());
-    let output = Command::new("python3").args(["-c", COPY, &door]).arg(&copy).output().unwrap();
+    let output = Command::new("python3").args(["-c", COPY, &door, &commit]).arg(&copy).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(fs::read(&copy).unwrap() == bytes);
-    let files = hub.asked().into_iter().filter(|asked| asked.side == "cdn" || asked.target.contains("/resolve/"));
+    let files = hub.asked().into_iter().filter(|asked| asked.side == "cdn" || asked.target.contains("resolve"));
     assert_eq!(files.map(|asked| asked.bytes).sum::<u64>(), SIZE as u64 + 2, "each byte once, whoever asks");
 }

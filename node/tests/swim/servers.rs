@@ -57,7 +57,7 @@ impl Server {
         let (here, root) = (dir.path().display(), root.display());
         let config = format!(
             "daemon off; master_process off; pid {here}/pid; error_log {here}/errors; events {{}}
-             http {{ log_format what '$request_method $status $body_bytes_sent $uri $http_range $request_time $request_completion [$time_iso8601] $connection'; access_log {here}/access what;
+             http {{ log_format what '$request_method $status $body_bytes_sent $uri $http_range'; access_log {here}/access what;
              client_body_temp_path {here}/b; proxy_temp_path {here}/p; fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;
              server {{ listen {address}; root {root}; autoindex on; autoindex_format json; {directives} }} }}",
         );
@@ -93,13 +93,8 @@ impl Server {
     pub fn sent(&self, path: &str) -> (u64, usize) {
         let log = fs::read_to_string(self.dir.path().join("access")).unwrap();
         let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        if std::env::var_os("SHOWLOG").is_some() { eprintln!("{log}"); }
         let gets: Vec<Vec<String>> = log.lines().map(fields).filter(|line| line[0] == "GET" && line[3] == path).collect();
         (gets.iter().map(|line| line[2].parse::<u64>().unwrap()).sum(), gets.len())
-    }
-
-    pub fn show(&self) {
-        eprintln!("{}", fs::read_to_string(self.dir.path().join("log")).unwrap());
     }
 
     /// How many requests moto noted that have this in them.
