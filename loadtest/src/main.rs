@@ -2,8 +2,10 @@
 
 mod blob;
 mod blocks;
+mod boot;
 mod error;
 mod figures;
+mod interrupt;
 mod mapping;
 mod node;
 mod origin;
@@ -39,6 +41,8 @@ enum Scenario {
     FuseStream(stream::StreamArguments),
     /// Measures reads of an origin through a swarm beside asking the origin oneself: cold, warm, with half of the nodes stopped, by all at once
     Origin(origin::OriginArguments),
+    /// Measures a program that starts from a mount: at the first node that starts it, and at others with that one's profile and without
+    BootProfile(boot::BootArguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         }
         Scenario::FuseSweep(arguments) => sweep(&arguments),
         Scenario::Origin(arguments) => tell(origin::run(&arguments).map(|report| report.table())),
+        Scenario::BootProfile(arguments) => tell(boot::run(&arguments).map(|report| report.table())),
         Scenario::FuseStream(arguments) => tell(stream::run(&arguments).map(|report| report.table())),
     }
 }

@@ -44,6 +44,8 @@ pub struct Launch<'a> {
     /// Of all nodes' data.
     pub home: &'a Path,
     pub ports: Ports,
+    /// The network namespace that it is in, if not ours.
+    pub host: Option<&'a str>,
     pub mounted: bool,
     /// More flags.
     pub settings: &'a [String],
@@ -84,7 +86,7 @@ impl Node {
         std::fs::create_dir_all(&dir).map_err(FuseError::at(&dir))?;
         let log = File::create(dir.join("log")).map_err(FuseError::at(&dir))?;
         let (http, gossip) = (launch.ports.http.to_string(), launch.ports.gossip.to_string());
-        let mut command = Command::new(launch.program);
+        let mut command = inside(launch.host, launch.program);
         command.args(["node", "--die-with-parent", "--id", launch.id, "--listen", &http, "--gossip", &gossip]);
         command.arg("--data-dir").arg(&dir).args(launch.settings);
         if launch.mounted {
@@ -177,6 +179,14 @@ impl Node {
         // The dead mount would be in the way of removing the directory.
         let _ = unmount(&self.mount, UnmountFlags::DETACH);
     }
+}
+
+/// A program in a network namespace, or in ours. What is started is the program itself: a signal reaches it.
+pub fn inside(host: Option<&str>, program: &Path) -> Command {
+    let Some(host) = host else { return Command::new(program) };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{host}")).arg(program);
+    command
 }
 
 /// User and system time from `/proc/PID/stat`.

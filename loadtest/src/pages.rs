@@ -21,6 +21,11 @@ impl Pages {
         if File::options().write(true).open(SWITCH).is_ok() { Self::Kernel } else { Self::Advice }
     }
 
+    /// Writes what is dirty, so that it is not written while something is measured.
+    pub fn sync() {
+        sync();
+    }
+
     /// What to tell of it in a report.
     pub fn note(&self) -> Option<String> {
         match self {

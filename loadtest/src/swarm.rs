@@ -1,6 +1,4 @@
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,12 +6,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_http_api::client::ApiClient;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
 
 use crate::blob::TestBlob;
 use crate::error::FuseError;
+use crate::interrupt::Interrupt;
 use crate::node::{Launch, Node, Ports};
 
 /// Starting takes about a second; a build without optimisation on a busy machine some more.
@@ -21,8 +17,6 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// Puts under way: each waits for the disk.
 const PUTS: usize = 16;
-/// For the runtime to see a signal that came.
-const GLANCE: Duration = Duration::from_millis(1);
 
 /// What nodes of our own are made of.
 #[derive(Debug, Args)]
@@ -68,9 +62,7 @@ pub struct SwarmArguments {
 /// The nodes that are measured.
 pub struct Swarm {
     nodes: Vec<Node>,
-    runtime: Runtime,
-    /// By Ctrl-C or SIGTERM: that ends the measurement in good order, so that nothing is left behind.
-    asked_to_stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     /// Of all nodes' data; removed at the end.
     home: TempDir,
 }
@@ -113,9 +105,7 @@ impl Swarm {
 
     fn empty(home: &HomeArguments) -> Result<Self, FuseError> {
         let home = home.make()?;
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(FuseError::at(home.path()))?;
-        let asked_to_stop = runtime.block_on(async { watch_signals() }).map_err(FuseError::at(Path::new("signals")))?;
-        Ok(Self { nodes: Vec::new(), runtime, asked_to_stop, home })
+        Ok(Self { nodes: Vec::new(), interrupt: Interrupt::new()?, home })
     }
 
     /// A node for each of `settings`, each told of all others.
@@ -126,7 +116,7 @@ impl Swarm {
             let others = ports.iter().enumerate().filter(|(other, _)| *other != at);
             let seeds = others.flat_map(|(_, ports)| flags(&["--seed", &ports.gossip.to_string()]));
             let (id, settings): (_, Vec<String>) = (format!("n{}", at + 1), seeds.chain(own.iter().cloned()).collect());
-            let launch = Launch { program, id: &id, home, ports: ports[at], mounted, settings: &settings };
+            let launch = Launch { program, id: &id, home, ports: ports[at], host: None, mounted, settings: &settings };
             self.nodes.push(Node::spawn(&launch)?);
         }
         Ok(())
@@ -137,16 +127,13 @@ impl Swarm {
         let (count, deadline) = (self.nodes.len(), Instant::now() + READY_DEADLINE);
         for node in &mut self.nodes {
             let client = ApiClient::new(&node.url)?;
-            while let Err(detail) = self.runtime.block_on(serves(&client, node, count)) {
+            while let Err(detail) = self.interrupt.block_on(serves(&client, node, count)) {
                 node.check()?;
-                if self.asked_to_stop.load(Ordering::Relaxed) {
-                    return Err(FuseError::Interrupted);
-                }
                 if Instant::now() > deadline {
                     let (id, seconds, log) = (node.id.clone(), READY_DEADLINE.as_secs(), node.log());
                     return Err(FuseError::NotReady { id, seconds, detail, log });
                 }
-                std::thread::sleep(POLL);
+                self.interrupt.wait(POLL)?;
             }
         }
         Ok(())
@@ -154,8 +141,12 @@ impl Swarm {
 
     /// Fails where somebody wants an end. Takes a millisecond, so it is for between passes.
     pub fn go_on(&self) -> Result<(), FuseError> {
-        self.runtime.block_on(async { sleep(GLANCE).await });
-        if self.asked_to_stop.load(Ordering::Relaxed) { Err(FuseError::Interrupted) } else { Ok(()) }
+        self.interrupt.go_on()
+    }
+
+    /// Does nothing for a while; fails where somebody wants an end.
+    pub fn rest(&self, duration: Duration) -> Result<(), FuseError> {
+        self.interrupt.wait(duration)
     }
 
     pub fn nodes(&self) -> &[Node] {
@@ -197,7 +188,7 @@ impl Swarm {
         let client = ApiClient::new(&self.first().url)?;
         let puts = stream::iter(blobs).map(|blob| client.put(Some(blob.id), Some(blob.size), blob.stream()));
         let all = puts.buffer_unordered(PUTS).map_err(FuseError::from).try_for_each(|_| async { Ok(()) });
-        self.runtime.block_on(all)
+        self.interrupt.block_on(all)
     }
 
     /// Puts blobs that nobody has asked node 2 for: its disk must not know them.
@@ -212,7 +203,7 @@ impl Swarm {
     pub fn delete(&self, blobs: &[TestBlob]) -> Result<(), FuseError> {
         let client = ApiClient::new(&self.first().url)?;
         let deletes = stream::iter(blobs).map(|blob| client.delete(blob.id)).buffer_unordered(PUTS);
-        self.runtime.block_on(deletes.map_err(FuseError::from).try_for_each(|()| async { Ok(()) }))
+        self.interrupt.block_on(deletes.map_err(FuseError::from).try_for_each(|()| async { Ok(()) }))
     }
 }
 
@@ -221,18 +212,6 @@ impl Drop for Swarm {
         self.nodes.iter().for_each(Node::ask_to_stop);
         self.nodes.iter_mut().for_each(Node::wait);
     }
-}
-
-/// From here on Ctrl-C and SIGTERM set a flag instead of ending this process. The task ends with its runtime.
-fn watch_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let seen = flag.clone();
-    tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        seen.store(true, Ordering::Relaxed);
-    });
-    Ok(flag)
 }
 
 async fn serves(client: &ApiClient, node: &Node, count: usize) -> Result<(), String> {

@@ -53,6 +53,10 @@ impl Throttle {
         self.heard.subscribe()
     }
 
+    pub(crate) fn is_held(&self) -> bool {
+        self.state().until > Instant::now()
+    }
+
     /// Returns when a question may go out. One that would have to wait for longer than until `end` does not wait at all.
     pub(crate) async fn wait(&self, end: Instant) -> Result<(), Fault> {
         loop {

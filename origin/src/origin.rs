@@ -174,6 +174,11 @@ impl Origin {
         self.throttle.held()
     }
 
+    /// Whether questions wait because the origin wants to be left alone, whoever was told so.
+    pub fn is_held(&self) -> bool {
+        self.throttle.is_held()
+    }
+
     /// Asks the origin nothing new for so long: another node was told to leave it alone. Longer holds stay.
     pub fn hold(&self, left: Duration) {
         self.throttle.hold(left);

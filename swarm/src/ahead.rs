@@ -110,7 +110,7 @@ impl Swarm {
     }
 
     /// Whether the disk can keep what is fetched until the reader is there. What has no entry is kept nowhere: a blob that was removed.
-    fn has_room(&self, content: &Content) -> bool {
+    pub(crate) fn has_room(&self, content: &Content) -> bool {
         let gone = matches!(content.source(), crate::Source::Blob(_)) && self.0.store.get(&content.id()).is_none();
         let needed = u64::from(content.geometry().chunk_size()).saturating_mul(IN_FLIGHT as u64);
         !gone && self.0.store.free() >= needed

@@ -195,26 +195,23 @@ impl Flight {
 
     async fn land_fed(&self, object: &ObjectRef, mut feed: Feed, share: &Arc<Share>) -> Answer {
         let pieces = self.content.geometry().pieces(self.chunk);
+        let acting = self.swarm.acts_as_owner(&self.content, self.chunk);
         while let Some(fed) = feed.recv().await {
             let (index, bytes): (u32, Bytes) = match fed {
                 Ok(piece) => piece,
                 Err(error) => return self.origin_error(object, error),
             };
             fetched_bytes("origin", bytes.len() as u64);
+            if acting {
+                counter!(m::ORIGIN_UNIQUE, "origin" => object.origin.clone()).increment(bytes.len() as u64);
+            }
             if let Ok(Some(chunk)) = self.pilot.land(pieces, index, bytes, Word::Origin, share) {
-                self.fetched_from_origin(object, &chunk);
+                counter!(m::CHUNKS_FETCHED, "from" => "origin").increment(1);
+                self.swarm.0.health.origin_answered(&object.origin);
                 return Answer::Chunk(chunk);
             }
         }
         self.not_from_origin("gave fewer bytes than it should")
-    }
-
-    fn fetched_from_origin(&self, object: &ObjectRef, chunk: &Chunk) {
-        counter!(m::CHUNKS_FETCHED, "from" => "origin").increment(1);
-        self.swarm.0.health.origin_answered(&object.origin);
-        if self.is_acting_owner(object) {
-            counter!(m::ORIGIN_UNIQUE, "origin" => object.origin.clone()).increment(chunk.len().into());
-        }
     }
 
     /// An object that was deleted changed as well: who opens it again is told that it is gone.

@@ -1,6 +1,6 @@
 //! One chunk from elsewhere: the flight that brings it, and keeping what it brought. Who is asked is `race.rs`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use herring_blob::{Chunk, ContentId};
@@ -10,18 +10,21 @@ use tokio::time::{sleep, timeout};
 use crate::config::{AGAIN, FETCH_DEADLINE, MEMORY_DEADLINE};
 use crate::flight::Listed;
 use crate::landing::{Held, Landing, Pilot};
-use crate::memory::Share;
+use crate::memory::{Memory, Share};
 use crate::run::{Feed, Run};
 use crate::{Content, ReadError, Source, Swarm, Tried};
 
-/// For whom a chunk is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// As what this node fetches a chunk. Flights of the two are apart: what an owner brings for others must not wait for what others bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
-    /// A reader of this node: owners are asked, then the origin.
+    /// For readers of this node: owners are asked, then the origin.
     Reader,
-    /// A peer that asked this node as an owner, which therefore asks no other owner.
+    /// As the chunk's owner, who asks the origin on behalf of all and no other owner.
     Owner,
 }
+
+/// What a flight is of.
+pub(crate) type Key = (ContentId, u32, Role);
 
 /// One chunk being brought here.
 pub(crate) struct Flight {
@@ -31,8 +34,8 @@ pub(crate) struct Flight {
     pub want: Want,
     pub role: Role,
     pub pilot: Pilot,
-    /// What another flight brings of it.
-    pub feed: Mutex<Option<Feed>>,
+    /// What another flight brings of it, and the memory for it: one that waited for memory while it is fed would hold up those behind it.
+    pub fed: Mutex<Option<(Feed, Arc<Share>)>>,
     /// What this one is to ask the origin for.
     pub run: Mutex<Option<(Run, Feed)>>,
 }
@@ -69,16 +72,16 @@ impl Swarm {
 
     /// The flight of a chunk: begun where none is under way.
     pub(crate) fn launch(&self, content: &Content, chunk: u32, want: Want, role: Role) -> Arc<Landing> {
-        let key = (content.id(), chunk);
-        self.0.chunks.launch(key, |listed| self.flight(content, chunk, want, role, None, listed))
+        let role = if self.acts_as_owner(content, chunk) { Role::Owner } else { role };
+        self.0.chunks.launch((content.id(), chunk, role), |listed| self.flight(content, chunk, want, role, None, listed))
     }
 
-    /// Begins the flight of a chunk. False where one is under way.
-    pub(crate) fn begin(&self, content: &Content, chunk: u32, want: Want, role: Role, feed: Option<Feed>) -> bool {
-        let mut begun = false;
-        self.0.chunks.launch((content.id(), chunk), |listed| {
+    /// Begins the flight of a chunk that is fed by another. False where one is under way.
+    pub(crate) fn begin_fed(&self, content: &Content, chunk: u32, role: Role, feed: Feed, share: Arc<Share>) -> bool {
+        let (want, mut begun) = (Want { first: 0, until: chunk + 1 }, false);
+        self.0.chunks.launch((content.id(), chunk, role), |listed| {
             begun = true;
-            self.flight(content, chunk, want, role, feed, listed)
+            self.flight(content, chunk, want, role, Some((feed, share)), listed)
         });
         begun
     }
@@ -89,13 +92,18 @@ impl Swarm {
         chunk: u32,
         want: Want,
         role: Role,
-        feed: Option<Feed>,
-        listed: Listed<(ContentId, u32), Arc<Landing>>,
+        fed: Option<(Feed, Arc<Share>)>,
+        listed: Listed<Key, Arc<Landing>>,
     ) -> (Arc<Landing>, impl Future<Output = ()> + use<>) {
         let landing = Landing::new(want.first);
         let pilot = Pilot::new(Arc::clone(&landing), listed, interrupted(content, chunk));
-        let (swarm, content, feed, run) = (self.clone(), content.clone(), Mutex::new(feed), Mutex::default());
-        (landing, Flight { swarm, content, chunk, want, role, pilot, feed, run }.fly())
+        let (swarm, content, fed, run) = (self.clone(), content.clone(), Mutex::new(fed), Mutex::default());
+        (landing, Flight { swarm, content, chunk, want, role, pilot, fed, run }.fly())
+    }
+
+    /// What chunks are held in by what they are fetched as: two nodes must not wait for each other's memory.
+    pub(crate) fn memory_of(&self, role: Role) -> &Memory {
+        if role == Role::Owner { &self.0.peer_memory } else { &self.0.memory }
     }
 
     /// Whether a chunk is on this node's disk.
@@ -120,10 +128,7 @@ impl Flight {
     }
 
     async fn bring(&self) -> Result<Held, ReadError> {
-        let memory = if self.role == Role::Owner { &self.swarm.0.peer_memory } else { &self.swarm.0.memory };
-        let overloaded = |_| ReadError::Overloaded { what: self.content.to_string(), waited_ms: MEMORY_DEADLINE.as_millis() };
-        let length = self.content.geometry().chunk_range(self.chunk).len();
-        let share = memory.take(length, MEMORY_DEADLINE).await.map_err(overloaded)?;
+        let share = self.share().await?;
         // It may have landed between the asker's look and this flight's start.
         if let Some(held) = self.swarm.0.unkept.get(&(self.content.id(), self.chunk)) {
             return Ok(held);
@@ -136,6 +141,16 @@ impl Flight {
         let held = Held::new(self.ask_around(&share).await?, share);
         self.keep(&held, unreadable).await;
         Ok(held)
+    }
+
+    async fn share(&self) -> Result<Arc<Share>, ReadError> {
+        let brought = self.fed.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, share)| Arc::clone(share));
+        if let Some(share) = brought {
+            return Ok(share);
+        }
+        let overloaded = |_| ReadError::Overloaded { what: self.content.to_string(), waited_ms: MEMORY_DEADLINE.as_millis() };
+        let length = self.content.geometry().chunk_range(self.chunk).len();
+        self.swarm.memory_of(self.role).take(length, MEMORY_DEADLINE).await.map_err(overloaded)
     }
 
     async fn ask_around(&self, share: &Arc<Share>) -> Result<Chunk, ReadError> {

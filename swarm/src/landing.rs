@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use herring_blob::{Arrival, Chunk, ContentId, PieceDigest, PieceDigests, Pieces, WrongPiece};
+use herring_blob::{Arrival, Chunk, PieceDigest, PieceDigests, Pieces, WrongPiece};
 use tokio::sync::watch;
 
 use crate::ReadError;
+use crate::fetch::Key;
 use crate::flight::Listed;
 use crate::memory::Share;
 
@@ -59,7 +60,7 @@ enum State {
 /// The flight's end. A landing of which it was dropped has failed.
 pub(crate) struct Pilot {
     landing: Arc<Landing>,
-    listed: Option<Listed<(ContentId, u32), Arc<Landing>>>,
+    listed: Option<Listed<Key, Arc<Landing>>>,
     coming: Mutex<Option<Coming>>,
     interrupted: ReadError,
 }
@@ -99,6 +100,11 @@ impl Held {
 
     pub fn slice(&self, range: Range<u32>) -> Bytes {
         part(&self.share, self.chunk.slice(range), self.chunk.len())
+    }
+
+    /// All of them, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = Passed> {
+        (0..self.chunk.digests().pieces().count()).filter_map(|index| self.piece(index))
     }
 
     fn piece(&self, index: u32) -> Option<Passed> {
@@ -219,7 +225,7 @@ impl Landing {
 }
 
 impl Pilot {
-    pub fn new(landing: Arc<Landing>, listed: Listed<(ContentId, u32), Arc<Landing>>, interrupted: ReadError) -> Self {
+    pub fn new(landing: Arc<Landing>, listed: Listed<Key, Arc<Landing>>, interrupted: ReadError) -> Self {
         Self { landing, listed: Some(listed), coming: Mutex::new(None), interrupted }
     }
 
@@ -268,10 +274,17 @@ impl Pilot {
 
     /// The piece from which on the origin is to be asked, up to the end: the first that is missing. What comes on the word of a peer who said
     /// in front what all of them are does not count.
+    ///
+    /// Where that is not the very first, what came counts from now on, and no peer's word replaces it: the origin will not give it.
     pub fn first_of_origin(&self, pieces: Pieces) -> u32 {
-        let coming = self.coming();
-        let kept = coming.as_ref().map(|coming| &coming.arrival).filter(|arrival| arrival.expected().is_none());
-        kept.and_then(|arrival| (0..pieces.count()).find(|index| !arrival.has(*index))).unwrap_or(0)
+        let mut coming = self.coming();
+        let kept = coming.as_mut().filter(|coming| coming.arrival.expected().is_none());
+        let missing = |arrival: &Arrival| (0..pieces.count()).find(|index| !arrival.has(*index)).unwrap_or(0);
+        kept.map_or(0, |coming| {
+            let first = missing(&coming.arrival);
+            coming.from_origin |= first > 0;
+            first
+        })
     }
 
     /// Takes a piece and shows it. The chunk, once all have landed. A piece on a word that another's has replaced since is refused: it

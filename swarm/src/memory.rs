@@ -26,10 +26,19 @@ impl Memory {
         Self { free: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS))), kib }
     }
 
+    /// A share of `bytes`, if so much is free and nobody waits for it.
+    pub fn take_now(&self, bytes: u64) -> Option<Arc<Share>> {
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(self.kib_of(bytes)).ok()?;
+        Some(Arc::new(Share(permit)))
+    }
+
+    fn kib_of(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib)
+    }
+
     /// A share of `bytes`, or of the whole budget where that is less, first come first served.
     pub async fn take(&self, bytes: u64, wait: Duration) -> Result<Arc<Share>, Exhausted> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib);
-        match timeout(wait, Arc::clone(&self.free).acquire_many_owned(kib)).await {
+        match timeout(wait, Arc::clone(&self.free).acquire_many_owned(self.kib_of(bytes))).await {
             // The semaphore is never closed.
             Ok(Ok(permit)) => Ok(Arc::new(Share(permit))),
             Ok(Err(_)) | Err(_) => Err(Exhausted),

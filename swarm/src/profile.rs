@@ -24,6 +24,8 @@ const SCOPES: usize = 1024;
 const AT_ONCE: usize = 64;
 /// Segments of an origin's key that name a scope: `models/llama-3` of `models/llama-3/weights/1.bin`.
 const DEPTH: usize = 2;
+/// Chunks of one profile: 16 GiB in chunks of 4 MiB. What reads more than that is no start.
+const MOST: usize = 4096;
 /// What a profile begins with.
 const VERSION: u32 = 1;
 

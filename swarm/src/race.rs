@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use herring_blob::{Chunk, ObjectRef};
 use herring_gossip::View;
+use herring_origin::Origin;
 use herring_ring::{NodeId, Point};
 use metrics::counter;
 use tokio::time::sleep;
@@ -18,7 +19,7 @@ use crate::config::{HOLDER_PATIENCE, LATELY_OWNERS, ORIGIN_PATIENCE};
 use crate::fetch::{Flight, Role};
 use crate::memory::Share;
 use crate::run::Feed;
-use crate::{ReadError, Source, Tried, metrics as m};
+use crate::{Content, ReadError, Source, Swarm, Tried, metrics as m};
 
 /// Whoever can be asked for a chunk.
 #[derive(Debug)]
@@ -55,6 +56,21 @@ pub(crate) enum Answer {
 /// Givers that are asked for one chunk at the same time.
 const TOGETHER: usize = 4;
 
+impl Swarm {
+    /// Whether, as far as this node knows, it is the one who asks the origin for this chunk on behalf of all.
+    pub(crate) fn acts_as_owner(&self, content: &Content, chunk: u32) -> bool {
+        let Source::Object(object) = content.source() else { return false };
+        let view = self.view();
+        let owners = self.candidates(&view, Point::of_object_chunk(object, chunk)).owners;
+        let first = owners.into_iter().find(|one| self.is_me(&view, one) || self.is_well(&view, &one.id));
+        first.is_some_and(|one| self.is_me(&view, &one))
+    }
+
+    fn is_well(&self, view: &View, id: &NodeId) -> bool {
+        view.get(id).is_some() && !view.suspect(id) && !self.0.health.failed_lately(id)
+    }
+}
+
 impl Flight {
     pub(crate) fn givers(&self, view: &View) -> VecDeque<Giver> {
         match self.content.source() {
@@ -76,7 +92,7 @@ impl Flight {
         let holders = swarm.candidates(view, point).by_nearness(view, &swarm.0.health).into_iter();
         let holders: Vec<_> = holders.filter(|one| !owners.contains(one) && !lately.contains(one)).map(Giver::Holder).collect();
         let origin = [Giver::Origin(object.clone())];
-        let fed = self.feed.lock().unwrap_or_else(PoisonError::into_inner).take().map(Giver::Run);
+        let fed = self.fed.lock().unwrap_or_else(PoisonError::into_inner).take().map(|(feed, _)| Giver::Run(feed));
         if owners.is_empty() && fed.is_none() {
             // Before anyone asks for the others one by one.
             let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,15 +112,10 @@ impl Flight {
             return Vec::new();
         }
         let owners = self.swarm.candidates(view, point).owners.into_iter();
-        owners.filter(|one| self.is_me_or_well(view, one)).take_while(|one| !self.swarm.is_me(view, one)).collect()
-    }
-
-    fn is_me_or_well(&self, view: &View, one: &Candidate) -> bool {
-        self.swarm.is_me(view, one) || self.is_well(view, &one.id)
-    }
-
-    fn is_well(&self, view: &View, id: &NodeId) -> bool {
-        view.get(id).is_some() && !view.suspect(id) && !self.swarm.0.health.failed_lately(id)
+        owners
+            .filter(|one| self.swarm.is_me(view, one) || self.swarm.is_well(view, &one.id))
+            .take_while(|one| !self.swarm.is_me(view, one))
+            .collect()
     }
 
     /// For a while after a change of members: those who owned the chunk before it, which are the other owners and the next on the walk. They may
@@ -114,14 +125,7 @@ impl Flight {
             return Vec::new();
         }
         let (owners, others) = self.swarm.candidates(view, point).peers(view.me());
-        owners.into_iter().chain(others).filter(|one| self.is_well(view, &one.id)).take(LATELY_OWNERS).collect()
-    }
-
-    /// Whether, as far as this node knows, it is the one who asks the origin for this chunk on behalf of all.
-    pub(crate) fn is_acting_owner(&self, object: &ObjectRef) -> bool {
-        let (view, point) = (self.swarm.view(), Point::of_object_chunk(object, self.chunk));
-        let mut owners = self.swarm.candidates(&view, point).owners.into_iter().filter(|one| self.is_me_or_well(&view, one));
-        owners.next().is_some_and(|one| self.swarm.is_me(&view, &one))
+        owners.into_iter().chain(others).filter(|one| self.swarm.is_well(view, &one.id)).take(LATELY_OWNERS).collect()
     }
 
     /// Asks the givers in order until one gives the chunk: the next one when one fails, and a second one at the same time
@@ -137,8 +141,12 @@ impl Flight {
         let mut asking: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
         let (mut transient, mut changed, mut landed) = (false, false, self.pilot.landed());
         loop {
-            if asking.is_empty() {
+            while asking.is_empty() {
                 match givers.pop_front() {
+                    // What was well when the flight began may be known to hang by now.
+                    Some(Giver::Peer(peer)) if self.is_object() && !self.swarm.is_well(&self.swarm.view(), &peer.id) => {
+                        tried.note(&peer.id, "is silent");
+                    }
                     Some(giver) => {
                         patience = self.patience(&giver);
                         asking.push(Box::pin(self.ask(view, giver, patience, share)));
@@ -168,7 +176,7 @@ impl Flight {
                 },
                 () = sleep(patience), if asking.len() < TOGETHER && !givers.is_empty() => {
                     // Slow is not stuck, and what was only sent for ahead may take its time.
-                    let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed;
+                    let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed && !self.is_held();
                     if stuck && self.pilot.is_awaited() && let Some(giver) = givers.pop_front() {
                         counter!(m::HEDGES).increment(1);
                         patience = self.patience(&giver);
@@ -176,6 +184,18 @@ impl Flight {
                     }
                 }
             }
+        }
+    }
+
+    fn is_object(&self) -> bool {
+        matches!(self.content.source(), Source::Object(_))
+    }
+
+    /// Whether the origin wants to be left alone for now: then all who ask it wait, and asking others as well would only ask it more.
+    fn is_held(&self) -> bool {
+        match self.content.source() {
+            Source::Object(object) => self.swarm.origin(&object.origin).is_ok_and(Origin::is_held),
+            Source::Blob(_) => false,
         }
     }
 

@@ -12,7 +12,7 @@ use herring_origin::{OriginError, Parts};
 use herring_ring::Point;
 use tokio::sync::mpsc;
 
-use crate::fetch::{Flight, Role, Want};
+use crate::fetch::{Flight, Role};
 use crate::{Content, Swarm};
 
 /// Pieces that wait for one chunk's flight: 1 MiB of pieces of 256 KiB.
@@ -45,14 +45,17 @@ impl Flight {
 }
 
 impl Swarm {
-    /// Begins the flights of these chunks, up to the first that is here or under way already; each waits for what its feed gets.
+    /// Begins the flights of these chunks, up to the first that is here or under way already, or for which there is no memory now; each waits
+    /// for what its feed gets.
     fn claim(&self, content: &Content, chunks: Range<u32>, role: Role) -> Vec<mpsc::Sender<Fed>> {
+        let geometry = content.geometry();
         let claim = |chunk| {
+            let share =
+                self.memory_of(role).take_now(geometry.chunk_range(chunk).len()).filter(|_| !self.is_here(content, chunk))?;
             let (feed, fed) = mpsc::channel(WAITING);
-            let want = Want { first: 0, until: chunk + 1 };
-            (!self.is_here(content, chunk) && self.begin(content, chunk, want, role, Some(fed))).then_some(feed)
+            self.begin_fed(content, chunk, role, fed, share).then_some(feed)
         };
-        (chunks.start..chunks.end.min(content.geometry().chunk_count())).map_while(claim).collect()
+        (chunks.start..chunks.end.min(geometry.chunk_count())).map_while(claim).collect()
     }
 
     /// Bytes of an object's first run.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt, stream};
 use herring_blob::{BlobId, Chunk, ChunkDigest, Geometry, Manifest, ObjectRef};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
@@ -58,7 +58,10 @@ impl Swarm {
         let ObjectChunk { object, chunk_size, index, wanted, held } = asked;
         let content = self.asked_object(object, chunk_size, index)?;
         if self.is_here(&content, index) {
-            let share = self.peer_share(content.geometry().chunk_range(index).len()).await?;
+            let Some(share) = self.0.peer_memory.take_now(content.geometry().chunk_range(index).len()) else {
+                // The asker is to know at once that this node is alive, however long it takes.
+                return Ok(GivenChunk::Arriving(self.clone().when_there_is_memory(content, index).boxed()));
+            };
             if let Some(chunk) = self.chunk_here(&content.id(), index).await {
                 return Ok(GivenChunk::Whole(served(&Held::new(chunk, share))));
             }
@@ -72,6 +75,22 @@ impl Swarm {
                 Ok(GivenChunk::Arriving(landing.passed_on().map(arriving).boxed()))
             }
         }
+    }
+
+    /// The pieces of a chunk on this node's disk, once there is memory for it.
+    fn when_there_is_memory(self, content: Content, index: u32) -> impl Stream<Item = Arriving> {
+        let read = async move {
+            let length = content.geometry().chunk_range(index).len();
+            let unavailable = |why: String| Arriving::Failed { status: 503, detail: why };
+            let share = self.peer_share(length).await.map_err(|error| unavailable(error.to_string()))?;
+            let gone = || unavailable(format!("chunk {index} of {content} cannot be read any more"));
+            Ok(Held::new(self.chunk_here(&content.id(), index).await.ok_or_else(gone)?, share))
+        };
+        let frames = |read: Result<Held, Arriving>| match read {
+            Ok(held) => stream::iter(held.pieces().map(|piece| arriving(Ok(piece))).collect::<Vec<_>>()),
+            Err(failed) => stream::iter(vec![failed]),
+        };
+        stream::once(read).flat_map(frames)
     }
 
     fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {

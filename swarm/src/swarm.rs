@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::candidates::{Candidate, Candidates};
 use crate::config::LATELY;
+use crate::fetch::Key;
 use crate::flight::{Answer, Flights};
 use crate::health::Health;
 use crate::jobs::Jobs;
@@ -47,7 +48,7 @@ pub(crate) struct Inner {
     pub peer_memory: Memory,
     /// What read-ahead may take of `memory`.
     pub ahead_memory: Memory,
-    pub chunks: Arc<Flights<(ContentId, u32), Arc<Landing>>>,
+    pub chunks: Arc<Flights<Key, Arc<Landing>>>,
     /// Chunks that found no room on the disk, for those who read them in small pieces; until the next sweep.
     pub unkept: Cache<(ContentId, u32), Held, Bytes>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,

@@ -17,6 +17,8 @@ pub struct Together {
     pub alone_seconds: f64,
     /// Until the last of the nodes had given all.
     pub seconds: f64,
+    /// Of all cores, that the nodes used for it; the readers and the origin, which share the machine, used more.
+    pub cpu_seconds: f64,
     /// Bytes that the origin sent over the bytes that there are.
     pub sent_per_unique: f64,
     pub gets: u64,
@@ -48,6 +50,7 @@ pub fn listings(bench: &mut Bench<'_>) -> Result<Vec<Listing>, OriginError> {
 impl Bench<'_> {
     fn read_together(&mut self, object: Object) -> Result<Together, OriginError> {
         let (alone, _) = self.counted(|bench| bench.runtime.block_on(bench.plain.get(&bench.direct, object, None)))?;
+        let cpu_before = self.swarm.cpu_seconds();
         let (seconds, counts) = self.counted(|bench| {
             let (nodes, seed, began) = (bench.nodes.clone(), bench.arguments.seed, Instant::now());
             // Each with its buffer made before: the clock is the readers' own.
@@ -58,7 +61,8 @@ impl Bench<'_> {
         eprintln!("loadtest: all nodes have read {} bytes at once", object.size);
         let sent_per_unique = counts.bytes as f64 / object.size as f64;
         let (gets, heads) = (counts.gets, counts.heads);
-        Ok(Together { alone_seconds: alone.as_secs_f64(), seconds, sent_per_unique, gets, heads })
+        let cpu_seconds = self.swarm.cpu_seconds() - cpu_before;
+        Ok(Together { alone_seconds: alone.as_secs_f64(), seconds, cpu_seconds, sent_per_unique, gets, heads })
     }
 
     fn list_together(&mut self, directory: u64) -> Result<Listing, OriginError> {

@@ -9,6 +9,8 @@ use super::{Bench, OriginError, Place};
 const FIRST: u64 = 64 << 10;
 /// How long nodes that hang are news: by then they are suspected.
 const NEWS: Duration = Duration::from_secs(2);
+/// How long all are up before some hang again: longer than nodes remember who was silent, 3 s.
+const REST: Duration = Duration::from_secs(5);
 /// Directories, so that no object is read twice.
 const CALM: u64 = 1;
 const HALF: u64 = 3;
@@ -88,7 +90,7 @@ pub fn half(bench: &mut Bench<'_>) -> Result<Vec<Times>, OriginError> {
     let mut next = |bench: &Bench<'_>, part: Part| bench.object(part.directory(HALF), numbers.next().unwrap_or_default());
     for round in 0..rounds {
         bench.swarm.ready()?;
-        bench.settle()?;
+        bench.swarm.rest(REST)?;
         let paused = bench.swarm.pause(stopped);
         let (began, mut parts) = (Instant::now(), PARTS.iter().cycle());
         while began.elapsed() < NEWS {

@@ -20,6 +20,8 @@ pub struct Line {
     pub more_p50_ms: f64,
     pub more_p99_ms: f64,
     pub ratio: f64,
+    /// All of them, in the order of the reads.
+    pub ms: Vec<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,11 +76,11 @@ impl OriginReport {
 
     fn crowd(&self) -> String {
         let mut text = String::new();
-        for Together { alone_seconds, seconds, sent_per_unique, gets, heads } in &self.together {
+        for Together { alone_seconds, seconds, cpu_seconds, sent_per_unique, gets, heads } in &self.together {
             let (ratio, size) = (seconds / alone_seconds, mib(self.large));
             writeln!(
                 text,
-                "{size} by all {} nodes at once: {seconds:.2} s, oneself alone {alone_seconds:.2} s, ratio {ratio:.2}; bytes from the \
+                "{size} by all {} nodes at once: {seconds:.2} s ({cpu_seconds:.2} s of CPU), oneself alone {alone_seconds:.2} s, ratio {ratio:.2}; bytes from the \
                  origin / unique bytes {sent_per_unique:.3}, {gets} GETs, {heads} HEADs",
                 self.nodes
             )
@@ -121,13 +123,14 @@ fn line(what: &str, way: &'static str, times: &[f64], base: &[f64]) -> Line {
         more_p50_ms: p50_ms - base_p50,
         more_p99_ms: p99_ms - p99(base),
         ratio: p50_ms / base_p50,
+        ms: times.to_vec(),
     }
 }
 
 fn rows(title: &str, lines: &[Line]) -> String {
     let [reads, p50, p99, max, more, more_p99, ratio] = ["reads", "p50 ms", "p99 ms", "max ms", "+p50 ms", "+p99 ms", "ratio"];
     let mut text = format!("{title:<36}{reads:>6}{p50:>9}{p99:>9}{max:>9}{more:>9}{more_p99:>9}{ratio:>7}\n");
-    for Line { what, way, reads, p50_ms, p99_ms, max_ms, more_p50_ms, more_p99_ms, ratio } in lines {
+    for Line { what, way, reads, p50_ms, p99_ms, max_ms, more_p50_ms, more_p99_ms, ratio, .. } in lines {
         writeln!(
             text,
             "{what:<14}{way:<22}{reads:>6}{p50_ms:>9.1}{p99_ms:>9.1}{max_ms:>9.1}{more_p50_ms:>9.1}{more_p99_ms:>9.1}{ratio:>7.2}"

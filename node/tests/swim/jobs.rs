@@ -25,7 +25,7 @@ fn a_prefetch_goes_on_after_its_node_was_killed_and_what_it_brought_needs_no_ori
     let (one, two) = (noise(SIZE, 1), noise(SIZE, 2));
     fs::write(root.path().join("model/one"), &one).unwrap();
     fs::write(root.path().join("model/sub/two"), &two).unwrap();
-    let Some(mut nginx) = Server::nginx(root.path(), "limit_rate 8m;") else { return };
+    let Some(mut nginx) = Server::nginx(root.path(), "limit_rate 4m;") else { return };
     let origins = vec![format!("web={}", nginx.url())];
     let mut swarm = Swarm::start(Plan { origins, ..Plan::default() });
 

@@ -12,7 +12,8 @@ use crate::trees::make;
 
 /// Path, type, mode, time, link target and size of files; what `diff -r` does not look at.
 fn looks(dir: &Path) -> String {
-    let format = ["-mindepth", "1", "-printf", "%P %y %m %T@ %l ", "(", "-type", "f", "-printf", "%s\n", "-o", "-printf", "\n", ")"];
+    let format =
+        ["-mindepth", "1", "-printf", "%P %y %m %T@ %l ", "(", "-type", "f", "-printf", "%s\n", "-o", "-printf", "\n", ")"];
     let output = Command::new("find").arg(dir).args(format).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

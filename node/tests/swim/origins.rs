@@ -120,7 +120,8 @@ fn read_counting(path: &Path, read: &AtomicUsize) -> Vec<u8> {
 #[test]
 fn with_half_of_the_nodes_hanging_the_others_still_read_what_nobody_has() {
     let Some((_root, _nginx, swarm, bytes)) = start("") else { return };
-    let (hanging, well): (Vec<&Node>, Vec<&Node>) = (vec![&swarm.nodes[0], &swarm.nodes[2]], vec![&swarm.nodes[1], &swarm.nodes[3]]);
+    let (hanging, well): (Vec<&Node>, Vec<&Node>) =
+        (vec![&swarm.nodes[0], &swarm.nodes[2]], vec![&swarm.nodes[1], &swarm.nodes[3]]);
     hanging.iter().for_each(|node| node.signal(Signal::STOP));
     for node in well {
         let web = node.origin("web");

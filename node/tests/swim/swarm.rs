@@ -138,7 +138,9 @@ impl Swarm {
         self.block(async {
             let (_, body) = self.api(n).get_object(origin, key, None).await?;
             let whole: Result<Vec<Bytes>, std::io::Error> = body.try_collect().await;
-            whole.map(|pieces| pieces.concat()).map_err(|error| ClientError::Broken { url: key.into(), detail: error.to_string() })
+            whole
+                .map(|pieces| pieces.concat())
+                .map_err(|error| ClientError::Broken { url: key.into(), detail: error.to_string() })
         })
     }
 

@@ -3,7 +3,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, stream};
 use herring_blob::{BlobId, ByteRange};
 
-use super::{Profile, Scope, VERSION};
+use super::{MOST, Profile, Scope, VERSION};
 use crate::{Condition, Content, NameError, Swarm};
 
 /// Chunks in flight for one profile: within the 8–12 streams that fill a connection.
@@ -51,14 +51,19 @@ impl Swarm {
         // All are looked up before the first chunk is sent for: many are small, and their order is across them.
         let lookups = profile.contents.into_iter().map(|name| self.clone().profiled(scope.clone(), name));
         let contents: Vec<Option<Content>> = stream::iter(lookups).buffered(IN_FLIGHT).collect().await;
-        let mut flying = FuturesUnordered::new();
-        for (content, first, count) in profile.reads {
+        let (mut flying, mut left) = (FuturesUnordered::new(), MOST);
+        // Where a chunk cannot be had or kept, the rest is left to who reads it.
+        'reads: for (content, first, count) in profile.reads {
             let Some(Some(content)) = usize::try_from(content).ok().and_then(|content| contents.get(content)) else { continue };
             let until = first.saturating_add(count).min(content.geometry().chunk_count());
             for chunk in (first..until).filter(|chunk| !self.is_here(content, *chunk)) {
+                if left == 0 || !self.has_room(content) {
+                    break 'reads;
+                }
+                left -= 1;
                 flying.push(self.fetch_ahead(content, chunk, until));
-                if flying.len() >= IN_FLIGHT {
-                    flying.next().await;
+                if flying.len() >= IN_FLIGHT && flying.next().await == Some(false) {
+                    break 'reads;
                 }
             }
         }

@@ -6,13 +6,11 @@ use std::time::Duration;
 use herring_blob::{ByteRange, ContentId};
 use tokio::time::{Instant, interval};
 
-use super::{Profile, VERSION};
+use super::{MOST, Profile, VERSION};
 use crate::{Content, Source};
 
-/// What takes longer than this is no start any more.
+/// Where something new is read all the time for so long it is no start, but a scan, and nobody else shall repeat it.
 const LONGEST: Duration = Duration::from_secs(120);
-/// Chunks of one profile: 64 GiB in chunks of 4 MiB.
-const MOST: usize = 16_384;
 /// Fewer chunks are found sooner than their profile.
 const LEAST: usize = 2;
 /// How often, within the idle time, somebody looks whether it is over.
@@ -59,8 +57,13 @@ impl Trace {
         loop {
             look.tick().await;
             let reads = self.reads();
-            if reads.last.is_some_and(|last| last.elapsed() >= idle) || reads.order.len() >= MOST || begin.elapsed() >= LONGEST {
+            if reads.last.is_some_and(|last| last.elapsed() >= idle) {
                 break;
+            }
+            if reads.order.len() >= MOST || begin.elapsed() >= LONGEST {
+                drop(reads);
+                self.end();
+                return None;
             }
         }
         self.over.store(true, Relaxed);
