@@ -1,3 +1,4 @@
+use std::io::{self, Write};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,12 @@ pub enum TreeError {
     Version { found: u32 },
     #[error("{path:?} cannot be in a tree: {why}")]
     Entry { path: String, why: &'static str },
+    #[error(
+        "a tree has at most {} entries in {} MiB, this one has more: give directories in it names of their own",
+        Tree::MAX_ENTRIES,
+        Tree::MAX_BYTES >> 20
+    )]
+    TooLarge,
 }
 
 /// One directory with all that is below it, as a value: immutable, canonical, itself kept as a blob.
@@ -116,6 +123,10 @@ impl Tree {
     pub const MAGIC: &str = "{\"tree\":";
     /// Of the format that is written.
     pub const VERSION: u32 = 1;
+    /// Bytes of an encoded tree. Whoever opens one has it in memory whole: more is neither put, nor opened, nor mounted.
+    pub const MAX_BYTES: u64 = 256 << 20;
+    /// Entries of a tree. [`MAX_BYTES`](Self::MAX_BYTES) of the shortest lines would be 8 million: a gigabyte once they are read.
+    pub const MAX_ENTRIES: usize = 4_000_000;
     /// Bytes of one name, as the kernel has it.
     pub const MAX_NAME: usize = 255;
     /// Bytes of a path or of a link's target, as the kernel has it.
@@ -138,9 +149,10 @@ impl Tree {
         &self.entries
     }
 
-    /// The bytes of all files together.
+    /// The bytes of all files together. Files may share theirs, so somebody's tree can say more than there is: then it is `u64::MAX`.
     pub fn size(&self) -> u64 {
-        self.entries.iter().filter(|entry| matches!(entry.kind, TreeKind::File { .. })).map(TreeEntry::size).sum()
+        let files = self.entries.iter().filter(|entry| matches!(entry.kind, TreeKind::File { .. }));
+        files.map(TreeEntry::size).fold(0, u64::saturating_add)
     }
 
     /// The index of the entry at `path`.
@@ -169,15 +181,26 @@ impl Tree {
     /// The tree as the bytes of its blob: a line of JSON for the whole, then one for each entry.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 * self.entries.len() + 80 * self.blobs.len());
-        let head = Head { tree: Self::VERSION, blobs: self.blobs.clone() };
         // These types have string keys only, and writing to memory does not fail.
-        serde_json::to_writer(&mut out, &head).expect("a head can be written");
-        out.push(b'\n');
-        for entry in &self.entries {
-            serde_json::to_writer(&mut out, entry).expect("an entry can be written");
-            out.push(b'\n');
-        }
+        self.write(&mut out).expect("a tree can be written to memory");
         out
+    }
+
+    /// How many bytes [`encode`](Self::encode) makes of it, without making them.
+    pub fn encoded_size(&self) -> u64 {
+        let mut count = Count(0);
+        self.write(&mut count).expect("counting does not fail");
+        count.0
+    }
+
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let head = Head { tree: Self::VERSION, blobs: self.blobs.clone() };
+        serde_json::to_writer(&mut *out, &head)?;
+        for entry in &self.entries {
+            out.write_all(b"\n")?;
+            serde_json::to_writer(&mut *out, entry)?;
+        }
+        out.write_all(b"\n")
     }
 
     /// The tree of such bytes, which may come from anyone: all that [`new`](Self::new) checks is checked.
@@ -191,6 +214,11 @@ impl Tree {
         if head.tree != Self::VERSION {
             return Err(TreeError::Version { found: head.tree });
         }
+        // Counted before they are read: in memory a line is more than its bytes. The head's is one more.
+        let mut ends = bytes.iter().filter(|byte| **byte == b'\n');
+        if bytes.len() as u64 > Self::MAX_BYTES || ends.nth(Self::MAX_ENTRIES + 1).is_some() {
+            return Err(TreeError::TooLarge);
+        }
         let entries: Result<_, _> = lines.filter(|(_, text)| !text.is_empty()).map(|(line, text)| read(line, text)).collect();
         let tree = Self { blobs: head.blobs, entries: entries? };
         tree.check()?;
@@ -199,6 +227,9 @@ impl Tree {
 
     fn check(&self) -> Result<(), TreeError> {
         let wrong = |path: &str, why| Err(TreeError::Entry { path: path.to_owned(), why });
+        if self.entries.len() > Self::MAX_ENTRIES {
+            return Err(TreeError::TooLarge);
+        }
         match self.entries.first() {
             Some(root) if root.path.is_empty() && root.is_directory() => {}
             _ => return wrong("", "the first entry is the root directory"),
@@ -250,9 +281,26 @@ impl Tree {
             TreeKind::File { blob, .. } if usize::try_from(*blob).is_ok_and(|blob| blob >= self.blobs.len()) => {
                 Err("its blob is not among the tree's")
             }
-            TreeKind::File { offset, size, .. } if offset.checked_add(*size).is_none() => Err("it ends past any blob"),
+            // Kernels count bytes of files with a sign.
+            TreeKind::File { offset, size, .. } if offset.checked_add(*size).is_none_or(|end| i64::try_from(end).is_err()) => {
+                Err("it ends past any blob")
+            }
             TreeKind::File { .. } => Ok(()),
         }
+    }
+}
+
+/// Takes bytes and keeps how many.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -53,8 +53,7 @@ impl Branch {
         if !self.entry().is_directory() {
             return 1;
         }
-        let inside = self.all().children(self.at).filter(|child| self.all().entries()[*child].is_directory()).count();
-        u32::try_from(inside).unwrap_or(u32::MAX).saturating_add(2)
+        self.tree.inside(self.at).saturating_add(2)
     }
 
     /// What is called `name` in this directory.
@@ -100,7 +99,9 @@ impl Branch {
 
     fn found(self) -> Found {
         match self.entry().kind {
-            TreeKind::File { size, .. } if size >= OWN_INODE => Found::Node(Node { tree: Some(self.tree.root.open.id), ..Node::slice(self.slice()) }),
+            TreeKind::File { size, .. } if size >= OWN_INODE => {
+                Found::Node(Node { tree: Some(self.tree.root.open.id), ..Node::slice(self.slice()) })
+            }
             _ => Found::Branch(self),
         }
     }

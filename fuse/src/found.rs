@@ -14,12 +14,14 @@ pub(crate) enum Found {
     Node(Node),
     Branch(Branch),
     Root(Root),
+    /// A name of which nobody could tell in time what it points at: a directory in listings, but whoever goes there has to ask.
+    Unopened(Node),
 }
 
 impl Found {
     pub fn ino(&self) -> u64 {
         match self {
-            Self::Node(node) => node.ino,
+            Self::Node(node) | Self::Unopened(node) => node.ino,
             Self::Branch(branch) => branch.ino(),
             Self::Root(root) => root.ino(),
         }
@@ -27,7 +29,7 @@ impl Found {
 
     pub fn kind(&self) -> FileType {
         match self {
-            Self::Node(node) => node.place.kind(),
+            Self::Node(node) | Self::Unopened(node) => node.place.kind(),
             Self::Branch(branch) => branch.kind(),
             Self::Root(_) => FileType::Directory,
         }

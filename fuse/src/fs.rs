@@ -198,6 +198,11 @@ impl HerringFs {
         self.inodes.unname(node.ino)
     }
 
+    /// The names of trees to take back once the kernel knows too many of them, as directory and name.
+    pub async fn crowded(&self) -> Vec<(u64, String)> {
+        self.trees.crowded().await
+    }
+
     pub fn pages(&self) -> &Pages {
         &self.pages
     }
@@ -220,6 +225,8 @@ impl HerringFs {
                 branch.tree().count();
                 self.entry(&branch, FOR_EVER)
             }
+            // Believed for no time: an empty directory in its place would be copied as one.
+            Found::Unopened(node) => Entry { name_ttl: Duration::ZERO, ..self.enter(parent, Found::Node(node), since) },
             Found::Root(root) => self.entry(&self.trees.plant(&root), NAME_TTL),
         }
     }

@@ -115,6 +115,7 @@ impl Mount {
         }
         tasks.spawn_on(recall.clone().follow_deletions(deletions), &runtime);
         tasks.spawn_on(recall.clone().follow_changes(changes), &runtime);
+        tasks.spawn_on(recall.clone().follow_trees(), &runtime);
         tasks.spawn_on(pages::sweep(Arc::clone(&fs)), &runtime);
         tasks.spawn_on(async move { readers.watch().await }, &runtime);
         let bind = config.native_reads.then(|| bind(&config, &at, &swarm)).flatten();

@@ -17,9 +17,9 @@ pub(crate) struct Node {
     pub size: u64,
     pub modified: SystemTime,
     pub content: OnceCell<Content>,
-    /// When something in this directory was asked for last.
     /// The tree that it was found in first, for its boot profile.
     pub tree: Option<BlobId>,
+    /// When something in this directory was asked for last.
     pub seen: Seen,
 }
 

@@ -53,6 +53,14 @@ impl Recall {
         }
     }
 
+    /// Those of trees that nobody used for longest, where the kernel knows too many.
+    pub async fn follow_trees(self) {
+        loop {
+            let names = self.fs.crowded().await;
+            self.tell(names).await;
+        }
+    }
+
     /// Who looks for these names from now on learns what they are now.
     pub async fn take_back(&self, nodes: Vec<Arc<Node>>) {
         let names: Vec<_> = nodes.iter().filter_map(|node| Some((self.fs.unname(node)?, node.place.name()))).collect();

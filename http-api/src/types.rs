@@ -212,6 +212,12 @@ pub struct Prefetch {
     pub origins: Vec<PrefetchPath>,
 }
 
+impl Prefetch {
+    pub fn is_empty(&self) -> bool {
+        self.blobs.is_empty() && self.names.is_empty() && self.origins.is_empty()
+    }
+}
+
 /// A key of an origin, or a directory with all that is below it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PrefetchPath {
@@ -233,6 +239,8 @@ pub struct Job {
     #[schema(value_type = String)]
     pub job: Uuid,
     pub state: JobState,
+    /// Only where one job is asked for, and while it is not over: it may have 1 MiB.
+    #[serde(skip_serializing_if = "Prefetch::is_empty", default)]
     pub wanted: Prefetch,
     /// Bytes of what was found so far; complete once `state` is not `looking` any more.
     pub bytes_total: u64,
@@ -247,6 +255,13 @@ pub struct Job {
     pub created_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended_ms: Option<u64>,
+}
+
+impl Job {
+    /// How far it is, without what it is about.
+    pub fn without_wanted(self) -> Self {
+        Self { wanted: Prefetch::default(), ..self }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -75,7 +75,7 @@ impl Backend for Api {
     }
 
     async fn read_object(&self, origin: &str, key: &str, asked: &str, range: ByteRange) -> Result<ByteStream, ApiError> {
-        let content = self.swarm.open_object(origin, key).await.map_err(open_error)?;
+        let content = self.swarm.open_version(origin, key, asked).await.map_err(open_error)?;
         if version(&content) != asked {
             return Err(ApiError::new(
                 ErrorKind::Changed,

@@ -180,6 +180,8 @@ impl From<Error> for Fault {
             Error::Precondition { .. } | Error::NotModified { .. } => Self::Changed,
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Denied(detail),
             _ if has_status(&error, "code: 403") || has_status(&error, "code: 401") => Self::Denied(detail),
+            // A key in a listing that its paths cannot be.
+            Error::InvalidPath { .. } => Self::Unusable(detail),
             _ if has_status(&error, "code: 4") => Self::Unusable(detail),
             _ => Self::Unavailable(detail),
         }
@@ -217,6 +219,12 @@ mod tests {
         let source = "Error performing PUT http://169.254.169.254/latest/api/token".into();
         let fault = fault(Error::Generic { store: "S3", source }, "set AWS_ACCESS_KEY_ID");
         assert!(matches!(fault, Fault::Denied(detail) if detail.contains("AWS_ACCESS_KEY_ID")));
+    }
+
+    #[test]
+    fn a_listing_that_cannot_be_read_is_not_asked_for_again() {
+        let error = Error::from(Path::parse("a//b").unwrap_err());
+        assert!(matches!(Fault::from(error), Fault::Unusable(detail) if detail.contains("a//b")));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -195,8 +196,8 @@ fn list_page(root: &Path, prefix: &str, token: Option<&str>, paged: &Shelf<Names
         None => read_names(&path, prefix, paged)?,
     };
     let from = token.map_or(0, |last| names.behind(last));
-    let real_root = root.canonicalize()?;
-    let entries = names.from(from).take(PAGE).filter_map(|name| list_entry(&real_root, &path, name)).collect();
+    let links = Links::new(root, prefix)?;
+    let entries = names.from(from).take(PAGE).filter_map(|name| list_entry(&links, &path, name)).collect();
     let next = (names.len() > from + PAGE).then(|| names.get(from + PAGE - 1).to_owned());
     Ok(Page { entries, next })
 }
@@ -210,15 +211,44 @@ fn read_names(path: &Path, prefix: &str, paged: &Shelf<Names>) -> Result<Arc<Nam
     Ok(names)
 }
 
-/// `None` for what cannot be asked for: it is neither file nor directory, it just went away, or it is a link that leads nowhere or
-/// out of the root.
-fn list_entry(real_root: &Path, directory: &Path, name: &str) -> Option<Listed> {
+/// Where the links in a directory may lead.
+struct Links<'a> {
+    root: &'a Path,
+    real_root: PathBuf,
+    prefix: &'a str,
+    /// See `above`.
+    above: OnceCell<Vec<PathBuf>>,
+}
+
+impl<'a> Links<'a> {
+    fn new(root: &'a Path, prefix: &'a str) -> Result<Self, Fault> {
+        Ok(Self { root, real_root: root.canonicalize()?, prefix, above: OnceCell::new() })
+    }
+
+    /// The directories from the listed one up to the root, where they really are: looked up for the first link to a directory.
+    fn above(&self) -> &[PathBuf] {
+        self.above.get_or_init(|| {
+            let prefixes = Path::new(self.prefix).ancestors();
+            prefixes.filter_map(|prefix| self.root.join(prefix).canonicalize().ok()).collect()
+        })
+    }
+
+    /// What the link leads to. `None` where that is out of the root, nowhere, or back to where one came through, also by another link: who
+    /// walks down the listed directories would never come to an end.
+    fn follow(&self, link: &Path) -> Option<Metadata> {
+        let real = link.canonicalize().ok().filter(|real| real.starts_with(&self.real_root))?;
+        let meta = fs::metadata(&real).ok()?;
+        let leads_back = meta.is_dir() && self.above().iter().any(|above| above.starts_with(&real));
+        (!leads_back).then_some(meta)
+    }
+}
+
+/// `None` for what cannot be asked for: it is neither file nor directory, it just went away, or it is a link that is not followed.
+fn list_entry(links: &Links<'_>, directory: &Path, name: &str) -> Option<Listed> {
     let (path, name) = (directory.join(name), name.to_owned());
     let mut meta = fs::symlink_metadata(&path).ok()?;
     if meta.is_symlink() {
-        meta = Some(path.canonicalize().ok()?)
-            .filter(|real| real.starts_with(real_root))
-            .and_then(|real| fs::metadata(real).ok())?;
+        meta = links.follow(&path)?;
     }
     if meta.is_dir() {
         return Some(Listed::Directory { name });

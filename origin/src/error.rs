@@ -46,6 +46,9 @@ pub enum OriginError {
     /// Worth another try later.
     #[error("origin {origin} could not give {key:?}: {detail}")]
     Unavailable { origin: String, key: String, detail: String },
+    /// The origin is well, but this answer of it makes no sense, and would be the same if it were asked for again.
+    #[error("origin {origin} answers for {key:?} what cannot be used: {detail}")]
+    Unusable { origin: String, key: String, detail: String },
     /// Nothing was asked.
     #[error("{key:?} cannot be a key of origin {origin}: it {why}")]
     InvalidKey { origin: String, key: String, why: KeyError },
@@ -70,6 +73,7 @@ impl OriginError {
             Self::Changed { .. } => "changed",
             Self::Denied { .. } => "denied",
             Self::Unavailable { .. } => "unavailable",
+            Self::Unusable { .. } => "unusable",
             Self::InvalidKey { .. } => "invalid_key",
             Self::OutOfRange { .. } => "out_of_range",
             Self::Unlisted { .. } => "unlisted",

@@ -9,6 +9,7 @@ use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
+use crate::above::Above;
 use crate::backend::{Backend, Body, Found};
 use crate::bucket::if_match;
 use crate::cloud::rejected;
@@ -26,6 +27,9 @@ const INDEXES: usize = 128 << 20;
 /// Sizes of a page that are asked for at once, where the index does not tell them.
 const HEADS: usize = 16;
 
+/// Bytes of an index. A larger one is parsed where that holds up nobody.
+const SMALL: usize = 1 << 20;
+
 /// A server that gives files over HTTP: an object is what answers at its URL, and a directory what answers with a slash behind it.
 ///
 /// Not `object_store`'s own, which lists by WebDAV only and tells neither a status nor where a redirect led.
@@ -34,6 +38,7 @@ pub(crate) struct Site {
     base: Url,
     client: Client,
     paged: Shelf<Index>,
+    above: Above,
 }
 
 impl Site {
@@ -48,7 +53,7 @@ impl Site {
             base.set_path(&format!("{}/", base.path()));
         }
         let client = web::client(base.scheme() == "https").map_err(|error| rejected(spec, error.without_url()))?;
-        Ok(Self { base, client, paged: Shelf::new(INDEXES) })
+        Ok(Self { base, client, paged: Shelf::new(INDEXES), above: Above::new() })
     }
 
     /// Everything in a key is a letter of it: `%`, `#` and `?` have no other meaning.
@@ -79,7 +84,7 @@ impl Site {
         }
         web::check(response.status(), response.headers())?;
         let size = content_length(response.headers()).ok_or_else(unsized_answer)?;
-        Ok(found(response.headers(), size))
+        found(response.headers(), size)
     }
 
     /// Where HEAD is not spoken: the answer that has the first byte tells the same.
@@ -87,7 +92,7 @@ impl Site {
         let response = self.request(Method::GET, self.url(key, false)).header(header::RANGE, "bytes=0-0").send().await?;
         web::check(response.status(), response.headers())?;
         let (_, size) = given(&response).ok_or_else(unsized_answer)?;
-        Ok(found(response.headers(), size))
+        found(response.headers(), size)
     }
 
     /// What the server tells of a directory.
@@ -103,7 +108,7 @@ impl Site {
         if *response.url() != url || !["application/json", "text/html"].iter().any(|known| kind.starts_with(known)) {
             return Err(Fault::Unlisted);
         }
-        Index::parse(&url, &kind, &whole(response).await?).ok_or(Fault::Unlisted)
+        parse(url, kind, whole(response).await?).await
     }
 
     async fn page(&self, index: &Index, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
@@ -127,17 +132,11 @@ impl Site {
         Ok(Some(Listed::Object { name, size, modified, version }))
     }
 
-    /// Whether what answers 404 may be a directory all the same: not where an index above it does not have it.
+    /// Whether what answers 404 may be a directory all the same: not where the index of the deepest directory above it does not have the
+    /// way to it.
     async fn may_be_directory(&self, key: &str) -> Result<bool, Fault> {
-        let mut below = key;
-        while !below.is_empty() {
-            let (parent, name) = below.rsplit_once('/').unwrap_or(("", below));
-            match self.index(parent).await {
-                Ok(index) => return Ok(index.has_directory(name)),
-                Err(Fault::NotFound) => below = parent,
-                Err(Fault::Unlisted) => break,
-                Err(fault) => return Err(fault),
-            }
+        if let Some(has) = self.above.has(key, |directory| self.index(directory)).await? {
+            return Ok(has);
         }
         match self.head_object(key).await {
             Ok(_) => Ok(false),
@@ -166,7 +165,7 @@ impl Backend for Site {
         web::check(response.status(), response.headers())?;
         let (given, whole) =
             given(&response).ok_or_else(|| Fault::Unusable("its answer does not say which bytes it has".to_owned()))?;
-        if is_directory(response.url()) || whole != size || found(response.headers(), whole).version != version {
+        if is_directory(response.url()) || whole != size || found(response.headers(), whole)?.version != version {
             return Err(Fault::Changed);
         }
         if given != range {
@@ -191,7 +190,7 @@ impl Backend for Site {
         if given != ByteRange::new(0, most.min(whole)) {
             return Err(Fault::Unusable(format!("it was asked for the first {most} bytes and gave {given}")));
         }
-        Ok((found(response.headers(), whole), Some(response.bytes_stream().map_err(Fault::from).boxed())))
+        Ok((found(response.headers(), whole)?, Some(response.bytes_stream().map_err(Fault::from).boxed())))
     }
 
     /// A token is the last name of the page before.
@@ -251,12 +250,24 @@ fn given(response: &Response) -> Option<(ByteRange, u64)> {
 }
 
 /// The ETag is the version; without one, the modification time in seconds and the size.
-fn found(headers: &HeaderMap, size: u64) -> Found {
+fn found(headers: &HeaderMap, size: u64) -> Result<Found, Fault> {
     let modified = text(headers, header::LAST_MODIFIED).and_then(|text| httpdate::parse_http_date(text).ok());
-    let modified = modified.unwrap_or(SystemTime::UNIX_EPOCH);
-    let made_up = || format!("{:x}-{size:x}", modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
-    let version = text(headers, header::ETAG).map_or_else(made_up, str::to_owned);
-    Found { version, size, modified }
+    let made_up = |modified: SystemTime| {
+        format!("{:x}-{size:x}", modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
+    };
+    let version = text(headers, header::ETAG).map(str::to_owned).or_else(|| modified.map(made_up));
+    let version = version
+        .ok_or_else(|| Fault::Unusable("it tells neither ETag nor Last-Modified, so versions cannot be told apart".to_owned()))?;
+    Ok(Found { version, size, modified: modified.unwrap_or(SystemTime::UNIX_EPOCH) })
+}
+
+async fn parse(directory: Url, content_type: String, body: Bytes) -> Result<Index, Fault> {
+    let large = body.len() > SMALL;
+    let parse = move || Index::parse(&directory, &content_type, &body).ok_or(Fault::Unlisted);
+    if !large {
+        return parse();
+    }
+    tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| Err(Fault::Unavailable(error.to_string())))
 }
 
 async fn whole(response: Response) -> Result<Bytes, Fault> {
@@ -269,4 +280,32 @@ async fn whole(response: Response) -> Result<Bytes, Fault> {
         all.extend_from_slice(&part);
     }
     Ok(all.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// The one thread for what blocks is taken: whatever is ready nevertheless was done here.
+    #[test]
+    fn a_large_index_is_not_parsed_where_requests_are_answered() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, held) = mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || held.recv().is_ok());
+            let index = |bytes: usize| {
+                let body = format!("[{}]", " ".repeat(bytes));
+                parse(Url::parse("http://h/").unwrap(), "application/json".to_owned(), body.into())
+            };
+            assert!(index(10).now_or_never().is_some());
+            let mut large = std::pin::pin!(index(SMALL));
+            assert!((&mut large).now_or_never().is_none());
+            release.send(()).unwrap();
+            assert_eq!(large.await.unwrap().len(), 0);
+        });
+    }
 }

@@ -5,6 +5,7 @@
 //! leaves an origin alone that says it has too much to do ([`held`](Origin::held)). A new kind of origin is one implementation of
 //! the private `Backend` trait and one line in `backend.rs`.
 
+mod above;
 mod azure;
 mod backend;
 mod bucket;

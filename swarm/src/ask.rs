@@ -1,7 +1,7 @@
 //! One question for a chunk. Its pieces land as they come.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use herring_blob::{ByteRange, Chunk, ObjectRef};
@@ -106,7 +106,9 @@ impl Flight {
         let (request, patience, deadline) = self.request(asked);
         let pieces = self.content.geometry().pieces(self.chunk);
         let (first, ask) = (self.pilot.first_missing(pieces), self.swarm.ask(view, deadline));
+        let asked_at = Instant::now();
         let mut body = self.swarm.0.peers.chunk(peer.http, &request, pieces, first, patience, &ask).await?;
+        self.swarm.0.health.began(asked_at.elapsed());
         let wanted = self.content.digest(self.chunk);
         match body.digests() {
             Some(digests) if wanted.is_some_and(|wanted| wanted != digests.digest()) => {
@@ -158,7 +160,7 @@ impl Flight {
                     wanted: self.want.until.saturating_sub(self.chunk).max(1),
                     held: asked == Asked::Held,
                 };
-                (ChunkRequest::Object(object), self.swarm.0.config.owner_patience, OBJECT_DEADLINE)
+                (ChunkRequest::Object(object), self.swarm.owner_patience(), OBJECT_DEADLINE)
             }
         }
     }

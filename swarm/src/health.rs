@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,19 @@ pub(crate) struct Health {
     peers: Mutex<HashMap<NodeId, Peer>>,
     /// When an origin failed last, of those that gave nothing since.
     origins: Mutex<HashMap<String, Instant>>,
+    pace: Pace,
+}
+
+/// How long peers took lately to begin an answer that they could give at once, the slowest of them counting longest: on a machine without an
+/// idle processor that is hundreds of milliseconds, elsewhere one.
+#[derive(Debug)]
+struct Pace(AtomicU64);
+
+impl Default for Pace {
+    /// Nothing is known yet, and the first questions are the slowest.
+    fn default() -> Self {
+        Self(AtomicU64::new(micros(SHORTEST)))
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -39,6 +53,15 @@ pub(crate) struct Question<'a> {
     settled: bool,
 }
 
+/// The least that a silent peer is waited for: a hundred times what an answer takes in a data centre.
+const SHORTEST: Duration = Duration::from_millis(300);
+/// How many times as long as the slowest took lately.
+const TIMES: u32 = 4;
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A peer that failed is asked last for this long: one reader pays for finding out, not all.
 const SHUNNED: Duration = Duration::from_secs(3);
 
@@ -49,8 +72,24 @@ impl Health {
         Standing { failed_lately, waiting: peer.waiting, latency: peer.latency }
     }
 
+    pub fn failed(&self, peer: &NodeId) {
+        self.with(peer, |peer| peer.failed = Some(Instant::now()));
+    }
+
     pub fn failed_lately(&self, peer: &NodeId) -> bool {
         self.standing(peer).failed_lately
+    }
+
+    /// A peer began an answer that it could give at once.
+    pub fn began(&self, took: Duration) {
+        let slower = |slowest: u64| Some(micros(took).max(slowest / 8 * 7));
+        let _ = self.pace.0.fetch_update(Relaxed, Relaxed, slower);
+    }
+
+    /// How long a peer may be silent before it begins to answer, at most `most`: where peers are quick, less.
+    pub fn patience(&self, most: Duration) -> Duration {
+        let slowest = Duration::from_micros(self.pace.0.load(Relaxed));
+        (slowest * TIMES).max(SHORTEST).min(most)
     }
 
     /// What was asked of an origin failed, and not because of what was asked.
@@ -89,7 +128,7 @@ impl Health {
 impl Question<'_> {
     pub fn answered(&mut self) {
         self.settled = true;
-        let took = u64::try_from(self.asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = micros(self.asked.elapsed());
         self.health.with(&self.peer, |peer| {
             peer.failed = None;
             peer.latency = if peer.latency == 0 { took } else { (peer.latency / 8).saturating_mul(7).saturating_add(took / 8) };
@@ -103,7 +142,7 @@ impl Question<'_> {
 
     pub fn failed(&mut self) {
         self.settled = true;
-        self.health.with(&self.peer, |peer| peer.failed = Some(Instant::now()));
+        self.health.failed(&self.peer);
     }
 }
 
@@ -132,6 +171,19 @@ mod tests {
         drop(asking);
         assert_eq!(health.standing(&good).waiting, 0);
         assert!(!health.failed_lately(&good), "nobody lost patience");
+    }
+
+    #[test]
+    fn where_peers_are_quick_silence_is_noticed_soon() {
+        let (health, most) = (Health::default(), Duration::from_secs(1));
+        assert_eq!(health.patience(most), most, "nothing is known yet");
+        for _ in 0..20 {
+            health.began(Duration::from_millis(1));
+        }
+        assert_eq!(health.patience(most), SHORTEST);
+        health.began(Duration::from_millis(200));
+        assert_eq!(health.patience(most), Duration::from_millis(800));
+        assert_eq!(health.patience(Duration::from_millis(30)), Duration::from_millis(30));
     }
 
     #[test]

@@ -4,13 +4,13 @@ mod bring;
 mod find;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join;
-use herring_http_api::types::{Job, JobState, Prefetch};
+use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use herring_store::{Change, RecordError, Table};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ use find::Finder;
 
 /// Jobs that are not over, and as many that are.
 const MOST: usize = 1000;
+/// Bytes in memory of what all jobs that are not over are about: 64 of the largest, or a thousand of 2,000 blobs each.
+const WANTED: usize = 64 << 20;
 /// How long a job that is over can be asked about.
 const KEPT: Duration = Duration::from_secs(3600);
 /// Jobs that work at the same time; the others wait their turn.
@@ -36,7 +38,7 @@ const MEETING: Duration = Duration::from_secs(60);
 pub enum JobError {
     #[error("nothing to prefetch: give at least one blob, name or origin's path")]
     Nothing,
-    #[error("{MOST} prefetches are under way on this node: try again when some are done")]
+    #[error("{MOST} prefetches, or such as ask for very much, are under way on this node: try again when some are done")]
     TooMany,
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -44,31 +46,53 @@ pub enum JobError {
 
 /// The jobs of this node that run, and those that ended lately.
 pub(crate) struct Jobs {
-    known: Mutex<HashMap<Uuid, watch::Sender<Job>>>,
+    known: Mutex<HashMap<Uuid, Known>>,
+    /// For what they are about, in bytes.
+    room: Arc<Semaphore>,
     turns: Semaphore,
     lanes: Semaphore,
 }
 
+struct Known {
+    /// Without what it is about: many ask how far it is, and often.
+    state: watch::Sender<Job>,
+    /// `None` once it is over.
+    aim: Option<Arc<Aim>>,
+}
+
+/// What a job is about, with the room that this takes; none where it was promised by an earlier run.
+struct Aim {
+    wanted: Prefetch,
+    room: Option<OwnedSemaphorePermit>,
+}
+
 impl Default for Jobs {
     fn default() -> Self {
-        Self { known: Mutex::default(), turns: Semaphore::new(AT_ONCE), lanes: Semaphore::new(IN_FLIGHT) }
+        let (room, turns, lanes) = (Arc::new(Semaphore::new(WANTED)), Semaphore::new(AT_ONCE), Semaphore::new(IN_FLIGHT));
+        Self { known: Mutex::default(), room, turns, lanes }
     }
 }
 
 impl Jobs {
-    fn known(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Job>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Uuid, Known>> {
         // Entries come and go whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_full(&self) -> bool {
-        self.known().values().filter(|job| !job.borrow().state.is_final()).count() >= MOST
+        self.known().values().filter(|job| !job.state.borrow().state.is_final()).count() >= MOST
+    }
+
+    fn aim(&self, wanted: Prefetch) -> Aim {
+        let bytes = u32::try_from(weight(&wanted)).ok();
+        let room = bytes.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes).ok());
+        Aim { wanted, room: room }
     }
 
     /// Takes out the jobs that ended long ago, and the oldest of those that are too many.
     fn take_old(&self, now_ms: u64) -> Vec<Uuid> {
         let mut known = self.known();
-        let ended = |(id, job): (&Uuid, &watch::Sender<Job>)| job.borrow().ended_ms.map(|ended| (ended, *id));
+        let ended = |(id, job): (&Uuid, &Known)| job.state.borrow().ended_ms.map(|ended| (ended, *id));
         let mut ended: Vec<_> = known.iter().filter_map(ended).collect();
         ended.sort_unstable();
         let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
@@ -83,32 +107,38 @@ impl Jobs {
 impl Swarm {
     /// Begins to bring all of this to this node's disk, in the background. Returns once a restart cannot lose the job.
     pub async fn prefetch(&self, wanted: Prefetch) -> Result<Uuid, JobError> {
-        if wanted.blobs.is_empty() && wanted.names.is_empty() && wanted.origins.is_empty() {
+        if wanted.is_empty() {
             return Err(JobError::Nothing);
         }
-        if self.0.jobs.is_full() {
+        let aim = self.0.jobs.aim(wanted);
+        if aim.room.is_none() || self.0.jobs.is_full() {
             return Err(JobError::TooMany);
         }
-        let job = begun(Uuid::new_v4(), wanted, now_ms());
-        self.write_job(&job).await?;
+        let job = begun(Uuid::new_v4(), now_ms());
+        self.write_job(&Job { wanted: aim.wanted.clone(), ..job.clone() }).await?;
         let id = job.job;
-        self.start_job(job);
+        self.start_job(job, aim);
         Ok(id)
     }
 
-    /// A job of this node, as it is now.
+    /// A job of this node, as it is now, and until it is over what it is about.
     pub fn job(&self, job: Uuid) -> Option<Job> {
-        self.0.jobs.known().get(&job).map(|job| job.borrow().clone())
+        let (state, aim) = {
+            let known = self.0.jobs.known();
+            let Known { state, aim } = known.get(&job)?;
+            (state.borrow().clone(), aim.clone())
+        };
+        Some(Job { wanted: aim.map_or_else(Prefetch::default, |aim| aim.wanted.clone()), ..state })
     }
 
-    /// A job's states as they come.
+    /// A job's states as they come, without what it is about.
     pub fn follow_job(&self, job: Uuid) -> Option<watch::Receiver<Job>> {
-        self.0.jobs.known().get(&job).map(watch::Sender::subscribe)
+        self.0.jobs.known().get(&job).map(|job| job.state.subscribe())
     }
 
-    /// This node's jobs, the oldest first.
+    /// This node's jobs, the oldest first, without what they are about.
     pub fn jobs(&self) -> Vec<Job> {
-        let mut jobs: Vec<_> = self.0.jobs.known().values().map(|job| job.borrow().clone()).collect();
+        let mut jobs: Vec<_> = self.0.jobs.known().values().map(|job| job.state.borrow().clone()).collect();
         jobs.sort_unstable_by_key(|job| (job.created_ms, job.job));
         jobs
     }
@@ -123,22 +153,25 @@ impl Swarm {
         });
         for (key, value) in records {
             match serde_json::from_slice::<Job>(&value) {
-                Ok(job) if job.state.is_final() => drop(self.0.jobs.known().insert(job.job, watch::Sender::new(job))),
-                Ok(job) => self.start_job(begun(job.job, job.wanted, job.created_ms)),
+                Ok(job) if job.state.is_final() => {
+                    let (id, state) = (job.job, watch::Sender::new(job.without_wanted()));
+                    self.0.jobs.known().insert(id, Known { state, aim: None });
+                }
+                Ok(job) => self.start_job(begun(job.job, job.created_ms), self.0.jobs.aim(job.wanted)),
                 Err(error) => tracing::warn!(job = key, %error, "the record of a prefetch cannot be read; it is not continued"),
             }
         }
     }
 
-    fn start_job(&self, job: Job) {
-        let (id, state) = (job.job, watch::Sender::new(job));
-        self.0.jobs.known().insert(id, state.clone());
-        let (run, stop) = (self.clone().run_job(state), self.0.stop.clone());
+    fn start_job(&self, job: Job, aim: Aim) {
+        let (id, state, aim) = (job.job, watch::Sender::new(job), Arc::new(aim));
+        self.0.jobs.known().insert(id, Known { state: state.clone(), aim: Some(Arc::clone(&aim)) });
+        let (run, stop) = (self.clone().run_job(state, aim), self.0.stop.clone());
         self.0.tasks.spawn_on(stop.run_until_cancelled_owned(run), &self.0.runtime);
     }
 
-    async fn run_job(self, job: watch::Sender<Job>) {
-        let faults = self.work(&job).await;
+    async fn run_job(self, job: watch::Sender<Job>, aim: Arc<Aim>) {
+        let faults = self.work(&job, &aim.wanted).await;
         let mut ended = job.borrow().clone();
         ended.error = faults.told();
         ended.state = if ended.error.is_some() { JobState::Failed } else { JobState::Done };
@@ -147,15 +180,19 @@ impl Swarm {
         if let Err(error) = self.write_job(&ended).await {
             tracing::warn!(job = %ended.job, %error, "that a prefetch ended was not written down; it will run again after a restart");
         }
+        if let Some(known) = self.0.jobs.known().get_mut(&ended.job) {
+            known.aim = None;
+        }
+        drop(aim);
         job.send_replace(ended);
     }
 
-    async fn work(&self, job: &watch::Sender<Job>) -> Faults {
+    async fn work(&self, job: &watch::Sender<Job>, wanted: &Prefetch) -> Faults {
         // Never closed.
         let _turn = self.0.jobs.turns.acquire().await;
         // What cannot be found then either, says so itself.
         let _ = timeout(MEETING, self.0.view.clone().wait_for(|view| view.settled())).await;
-        let (faults, wanted) = (Faults::default(), job.borrow().wanted.clone());
+        let faults = Faults::default();
         let (found, contents) = mpsc::channel(FOUND);
         let find = async {
             Finder::new(self, job, found, &faults).find(wanted).await;
@@ -180,8 +217,15 @@ impl Swarm {
     }
 }
 
-fn begun(job: Uuid, wanted: Prefetch, created_ms: u64) -> Job {
-    let state = JobState::Looking;
+/// Bytes in memory.
+fn weight(Prefetch { blobs, names, origins }: &Prefetch) -> usize {
+    let names = names.iter().map(|name| size_of_val(name) + name.len()).sum::<usize>();
+    let path = |path: &PrefetchPath| size_of_val(path) + path.origin.len() + path.path.len();
+    size_of_val(&**blobs) + names + origins.iter().map(path).sum::<usize>()
+}
+
+fn begun(job: Uuid, created_ms: u64) -> Job {
+    let (state, wanted) = (JobState::Looking, Prefetch::default());
     Job { job, state, wanted, bytes_total: 0, bytes_done: 0, contents: 0, error: None, created_ms, ended_ms: None }
 }
 
@@ -196,18 +240,18 @@ mod tests {
     use super::*;
 
     fn ended(ended_ms: u64) -> Job {
-        Job { state: JobState::Done, ended_ms: Some(ended_ms), ..begun(Uuid::new_v4(), Prefetch::default(), 0) }
+        Job { state: JobState::Done, ended_ms: Some(ended_ms), ..begun(Uuid::new_v4(), 0) }
     }
 
     fn with(jobs: impl IntoIterator<Item = Job>) -> Jobs {
         let all = Jobs::default();
-        all.known().extend(jobs.into_iter().map(|job| (job.job, watch::Sender::new(job))));
+        all.known().extend(jobs.into_iter().map(|job| (job.job, Known { state: watch::Sender::new(job), aim: None })));
         all
     }
 
     #[test]
     fn jobs_that_ended_an_hour_ago_are_forgotten_and_no_others() {
-        let (old, young, running) = (ended(1000), ended(1001), begun(Uuid::new_v4(), Prefetch::default(), 0));
+        let (old, young, running) = (ended(1000), ended(1001), begun(Uuid::new_v4(), 0));
         let jobs = with([old.clone(), young.clone(), running.clone()]);
         let hour = 3_600_000;
         assert!(jobs.take_old(999 + hour).is_empty());
@@ -223,5 +267,16 @@ mod tests {
         let jobs = with((2..=MOST as u64 + 1).map(ended).chain([oldest.clone()]));
         assert_eq!(jobs.take_old(1), [oldest.job]);
         assert_eq!(jobs.known().len(), MOST);
+    }
+
+    #[test]
+    fn what_jobs_are_about_is_bounded_until_they_are_over() {
+        let jobs = Jobs::default();
+        let names = Prefetch { names: vec!["n".repeat((1 << 20) - size_of::<String>())], ..Prefetch::default() };
+        let mut aims: Vec<Aim> = (0..WANTED >> 20).map(|_| jobs.aim(names.clone())).collect();
+        assert!(aims.iter().all(|aim| aim.room.is_some()));
+        assert!(jobs.aim(names.clone()).room.is_none());
+        aims.pop();
+        assert!(jobs.aim(names).room.is_some());
     }
 }

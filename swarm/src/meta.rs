@@ -5,6 +5,7 @@
 mod answer;
 mod ask;
 mod holds;
+mod json;
 mod keep;
 mod known;
 mod owners;
@@ -47,7 +48,7 @@ impl Swarm {
         if key.is_empty() {
             return Ok(Found::Directory);
         }
-        let question = MetaQuestion::Key { origin: from.name().to_owned(), key: key.to_owned() };
+        let question = key_of(from.name(), key);
         let known = self.enquire(&question, reading).await?;
         match &known.word {
             Word::Object(info) => Ok(Found::Object(self.opened(&known, info)?)),
@@ -68,6 +69,24 @@ impl Swarm {
                 let tried = Tried::of(format!("origin {origin}"), "has a directory there");
                 Err(OpenError::NotFound { what: format!("{origin}/{key}"), tried })
             }
+        }
+    }
+
+    /// The version that the caller was told of a moment ago, without another question where this node remembers it and nothing speaks against it;
+    /// else the present one.
+    pub async fn open_version(&self, origin: &str, key: &str, version: &str) -> Result<Content, OpenError> {
+        match self.remembered_version(origin, key, version) {
+            Some(content) => Ok(content),
+            None => self.open_object(origin, key).await,
+        }
+    }
+
+    fn remembered_version(&self, origin: &str, key: &str, version: &str) -> Option<Content> {
+        let (meta, question) = (&self.0.meta, key_of(origin, key));
+        let known = meta.answers.get(&question).filter(|known| !meta.is_doubtful(&question, known))?;
+        match &known.word {
+            Word::Object(info) if info.object.version == version => self.opened(&known, info).ok(),
+            _ => None,
         }
     }
 
@@ -96,11 +115,16 @@ impl Swarm {
     pub fn forget_object(&self, origin: &str, key: &str) {
         let prefix = key.rsplit_once('/').map_or("", |(prefix, _)| prefix).to_owned();
         self.0.meta.doubt(MetaQuestion::Page { origin: origin.to_owned(), prefix, token: None });
-        self.0.meta.doubt(MetaQuestion::Key { origin: origin.to_owned(), key: key.to_owned() });
+        self.0.meta.doubt(key_of(origin, key));
     }
 
+    /// The same after this version turned out to be gone. Where another one is remembered that is known already: who goes on reading an old
+    /// version does not make all others ask again with each of its chunks.
     pub(crate) fn forget_content(&self, content: &Content) {
-        if let Source::Object(object) = content.source() {
+        let Source::Object(object) = content.source() else { return };
+        let known = self.0.meta.answers.get(&key_of(&object.origin, &object.key));
+        let is_this = |known: &Arc<Known>| matches!(&known.word, Word::Object(info) if info.object == *object);
+        if known.as_ref().is_none_or(is_this) {
             self.forget_object(&object.origin, &object.key);
         }
     }
@@ -137,4 +161,8 @@ impl Swarm {
         let geometry = Geometry::new(size, self.0.config.chunk_size).ok_or_else(too_large)?;
         Ok(Content::object(info.object.clone(), geometry, info.modified))
     }
+}
+
+fn key_of(origin: &str, key: &str) -> MetaQuestion {
+    MetaQuestion::Key { origin: origin.to_owned(), key: key.to_owned() }
 }

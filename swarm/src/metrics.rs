@@ -18,8 +18,8 @@ pub(crate) const PUT_BYTES: &str = "herring_swarm_put_bytes_total";
 /// Chunks answered to peers, and their bytes.
 pub(crate) const CHUNKS_SERVED: &str = "herring_swarm_chunks_served_total";
 pub(crate) const BYTES_SERVED: &str = "herring_swarm_bytes_served_total";
-/// What this node's readers asked about origins and were told, by `kind`: `key`, `page`, `document`; and `from`: `memory`, `owner`, `origin`, or
-/// `stale` where the origin does not answer.
+/// What this node's readers asked about origins and were told, by `kind`: `key`, `page`, `document`; and `from`: `memory`, `owner`, or `stale`
+/// where the origin does not answer. `origin`: questions that this node put to one, each once, for its own readers or for other nodes.
 pub(crate) const METADATA: &str = "herring_swarm_metadata_total";
 /// Tries of changing a name that had to be repeated: another change was under way, or too few owners answered.
 pub(crate) const NAME_RETRIES: &str = "herring_swarm_name_retries_total";

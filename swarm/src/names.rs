@@ -49,7 +49,7 @@ pub enum NameError {
     Condition { name: String, why: String },
     #[error("this node has not met its swarm yet: wait until /readyz says so")]
     NotReady,
-    #[error("names cannot be changed here: {0}")]
+    #[error("names can be neither told nor changed here: {0}")]
     Minority(#[from] Minority),
     #[error("{what}: {tried}")]
     Unavailable { what: String, tried: Tried },
@@ -127,7 +127,7 @@ impl Swarm {
 
     async fn change_name(&self, name: &str, change: Change) -> Result<(u64, bool), NameError> {
         check(name)?;
-        self.may_change_names()?;
+        self.check_majority()?;
         let mut state = NameState { version: 0, target: change.target, modified_ms: change.now_ms, changes: Vec::new() };
         let turn = &self.0.names.turns[usize::try_from(Point::of_name(name).as_u64() % TURNS as u64).unwrap_or(0)];
         let busy = || NameError::Unavailable { what: format!("too many change {name:?} on this node"), tried: Tried::default() };
@@ -166,24 +166,28 @@ impl Swarm {
         if votes.agreed() < panel.majority() {
             return Err(panel.too_few(format_args!("the name {name:?} cannot be read"), votes));
         }
-        // The part of a swarm that must not change names must not finish what others began either.
-        let outcome = match (votes.latest(), self.may_change_names()) {
-            (None, allowed) => allowed.map(|()| None)?,
-            (Some(latest), _) if votes.held(latest) >= panel.majority() => {
-                self.teach(&panel, name, latest, &votes);
-                Some(latest.state.clone())
+        // Most owners of a ring that shrank to a part of the swarm: the others may know better, and only who would take less is told this.
+        if let Err(cut_off) = self.check_majority() {
+            if let Some(latest) = votes.latest() {
+                self.0.names.heard.note(name, Some(&latest.state));
             }
-            (Some(latest), Err(_)) => Some(latest.state.clone()),
-            (Some(_), Ok(())) => match self.settle(name, Proposer::look()).await? {
-                Outcome::Is(state) => state,
+            return Err(cut_off);
+        }
+        match votes.latest() {
+            None => Ok(None),
+            Some(latest) if votes.held(latest) >= panel.majority() => {
+                self.teach(&panel, name, latest, &votes);
+                Ok(Some(latest.state.clone()))
+            }
+            Some(_) => match self.settle(name, Proposer::look()).await? {
+                Outcome::Is(state) => Ok(state),
                 other => unreachable!("a look ends as one, not as {other:?}"),
             },
-        };
-        Ok(outcome)
+        }
     }
 
     /// Fails where this node may be of the smaller part of a swarm that fell apart.
-    fn may_change_names(&self) -> Result<(), NameError> {
+    fn check_majority(&self) -> Result<(), NameError> {
         let view = self.view();
         if !view.settled() {
             return Err(NameError::NotReady);

@@ -43,10 +43,20 @@ struct Lease {
     blobs: HashSet<BlobId>,
 }
 
-impl Lease {
-    fn lasts(&self, now_ms: u64) -> bool {
-        now_ms < self.pin.until_ms
-    }
+/// What is needed of one to end it: a tree may have many blobs.
+#[derive(Deserialize)]
+struct Written {
+    pin: PinInfo,
+}
+
+fn lasts(pin: &PinInfo, now_ms: u64) -> bool {
+    now_ms < pin.until_ms
+}
+
+/// What becomes of a record: one that cannot be read keeps nothing.
+fn end(kept: Option<&[u8]>, is_one: impl FnOnce(&PinInfo) -> bool) -> Change<()> {
+    let written = kept.and_then(|kept| serde_json::from_slice::<Written>(kept).ok());
+    if written.is_some_and(|Written { pin }| !is_one(&pin)) { Change::Keep(()) } else { Change::Remove(()) }
 }
 
 impl Pins {
@@ -69,6 +79,14 @@ impl Pins {
     fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Lease>> {
         // Leases come and go whole.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a lease out if it is still one of those.
+    fn remove(&self, target: &str, is_one: impl FnOnce(&PinInfo) -> bool) {
+        let mut pins = self.write();
+        if pins.get(target).is_some_and(|lease| is_one(&lease.pin)) {
+            pins.remove(target);
+        }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, Lease>> {
@@ -113,14 +131,23 @@ impl Swarm {
     /// Ends a lease early. What it kept stays until the room is needed.
     pub async fn unpin(&self, target: &str) -> Result<(), PinError> {
         let key = target.parse::<BlobId>().map_or_else(|_| target.to_owned(), |id| id.to_string());
-        let lasted = self.0.pins.read().get(&key).is_some_and(|lease| lease.lasts(now_ms()));
-        self.end_lease(key).await?;
+        let Some(pin) = self.0.pins.read().get(&key).map(|lease| lease.pin.clone()) else {
+            return Err(PinError::NotPinned { target: target.to_owned() });
+        };
+        let lasted = lasts(&pin, now_ms());
+        self.end_lease(key, move |now| *now == pin).await?;
         if lasted { Ok(()) } else { Err(PinError::NotPinned { target: target.to_owned() }) }
     }
 
-    async fn end_lease(&self, target: String) -> Result<(), RecordError> {
-        self.0.store.records().update(Table::Pins, target.clone(), |_| Change::Remove(())).await?;
-        self.0.pins.write().remove(&target);
+    /// Unless it is not one of those any more: it may be renewed meanwhile, which comes after.
+    async fn end_lease(
+        &self,
+        target: String,
+        is_one: impl Fn(&PinInfo) -> bool + Clone + Send + 'static,
+    ) -> Result<(), RecordError> {
+        let written = is_one.clone();
+        self.0.store.records().update(Table::Pins, target.clone(), move |kept| end(kept, written)).await?;
+        self.0.pins.remove(&target, is_one);
         Ok(())
     }
 
@@ -128,7 +155,7 @@ impl Swarm {
     pub fn pins(&self) -> Vec<PinInfo> {
         let now = now_ms();
         let mut pins: Vec<_> =
-            self.0.pins.read().values().filter(|lease| lease.lasts(now)).map(|lease| lease.pin.clone()).collect();
+            self.0.pins.read().values().map(|lease| &lease.pin).filter(|pin| lasts(pin, now)).cloned().collect();
         pins.sort_unstable_by(|a, b| a.target.cmp(&b.target));
         pins
     }
@@ -137,7 +164,7 @@ impl Swarm {
     pub fn pinned(&self, content: &ContentId) -> bool {
         let ContentId::Blob(id) = content else { return false };
         let now = now_ms();
-        self.0.pins.read().values().any(|lease| lease.lasts(now) && lease.blobs.contains(id))
+        self.0.pins.read().values().any(|lease| lasts(&lease.pin, now) && lease.blobs.contains(id))
     }
 
     /// Forgets the leases that have ended.
@@ -145,12 +172,35 @@ impl Swarm {
         let now = now_ms();
         let ended: Vec<_> = {
             let pins = self.0.pins.read();
-            pins.iter().filter(|(_, lease)| !lease.lasts(now)).map(|(target, _)| target.clone()).collect()
+            pins.iter().filter(|(_, lease)| !lasts(&lease.pin, now)).map(|(target, _)| target.clone()).collect()
         };
         for target in ended {
-            if let Err(error) = self.end_lease(target.clone()).await {
+            if let Err(error) = self.end_lease(target.clone(), move |pin| !lasts(pin, now)).await {
                 tracing::warn!(target, %error, "a pin that ended was not forgotten");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(until_ms: u64) -> Lease {
+        Lease { pin: PinInfo { target: "t".into(), id: BlobId::of(b""), until_ms }, blobs: HashSet::new() }
+    }
+
+    /// A sweep looks first, and forgets later.
+    #[test]
+    fn a_lease_that_was_renewed_meanwhile_does_not_end() {
+        let ended = |pin: &PinInfo| !lasts(pin, 10);
+        for (until_ms, kept) in [(10, false), (11, true)] {
+            let written = serde_json::to_vec(&lease(until_ms)).unwrap();
+            assert_eq!(matches!(end(Some(&written), ended), Change::Keep(())), kept, "{until_ms}");
+            let pins = Pins(RwLock::new([("t".to_owned(), lease(until_ms))].into()));
+            pins.remove("t", ended);
+            assert_eq!(pins.read().contains_key("t"), kept, "{until_ms}");
+        }
+        assert!(matches!(end(Some(b"?"), ended), Change::Remove(())) && matches!(end(None, ended), Change::Remove(())));
     }
 }

@@ -139,7 +139,7 @@ impl Flight {
     ) -> Result<(Option<Chunk>, bool), ReadError> {
         let mut patience = Duration::MAX;
         let mut asking: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
-        let (mut transient, mut changed, mut landed) = (false, false, self.pilot.landed());
+        let (mut transient, mut changed, mut silent, mut landed) = (false, false, false, self.pilot.landed());
         loop {
             while asking.is_empty() {
                 match givers.pop_front() {
@@ -165,8 +165,10 @@ impl Flight {
                     }
                     Answer::Silent { peer, why } => {
                         tried.note(&peer.id, why);
-                        if !self.swarm.view().suspect(&peer.id) {
-                            givers.push_front(Giver::Again(peer));
+                        let first = !std::mem::replace(&mut silent, true);
+                        match first && !self.swarm.view().suspect(&peer.id) {
+                            true => givers.push_front(Giver::Again(peer)),
+                            false => self.swarm.0.health.failed(&peer.id),
                         }
                     }
                     Answer::No { whom, why, transient: passing } => {

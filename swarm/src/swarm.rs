@@ -179,6 +179,11 @@ impl Swarm {
         self.repair_names_soon();
     }
 
+    /// How long an owner may be silent before it begins to answer.
+    pub(crate) fn owner_patience(&self) -> std::time::Duration {
+        self.0.health.patience(self.0.config.owner_patience)
+    }
+
     /// Whether owners may not have yet what former owners have.
     pub(crate) fn ring_changed_lately(&self) -> bool {
         self.ring().1.elapsed() < LATELY

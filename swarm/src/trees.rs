@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use herring_blob::{BlobId, ByteRange, Tree};
+use herring_blob::{BlobId, ByteRange, Tree, TreeEntry, TreeError, TreeKind};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::flight::{Answer, Flights};
 use crate::{Content, OpenError, ReadError, Swarm, Tried};
 
-/// Bytes of parsed trees that are kept: some 600,000 entries.
+/// Bytes of parsed trees that are kept: some 500,000 entries. A larger tree lives for as long as it is used.
 const MEMORY: u64 = 64 << 20;
-/// Bytes of the largest tree that is opened: some two million entries.
-const LARGEST: u64 = 256 << 20;
+/// Trees of at most so many bytes are read and parsed [`SMALL_AT_ONCE`] at a time, larger ones one by one beside them: trees come from anyone, and to list names
+/// is to open many. So at most one tree of the largest kind and a million entries more are in the making.
+const SMALL: u64 = 4 << 20;
+const SMALL_AT_ONCE: usize = 8;
+/// Bytes that the allocator takes for a short text beside its own.
+const OVERHEAD: usize = 24;
 /// Trees that there may be, as a guess.
 const FEW: usize = 1000;
 /// Bytes read at once.
@@ -32,22 +37,43 @@ type Opened = Option<Arc<OpenTree>>;
 
 /// What is known of blobs that somebody took for trees.
 pub(crate) struct Trees {
-    opened: Cache<BlobId, Opened, Weight>,
+    opened: Cache<BlobId, Kept, Weight>,
     opening: Arc<Flights<BlobId, Answer<Result<Opened, OpenError>>>>,
+    /// Turns to read and parse.
+    small: Semaphore,
+    large: Semaphore,
 }
 
-/// Weighs trees by about the memory that they take; one that is larger than all may be is kept alone.
+#[derive(Debug, Clone)]
+struct Kept {
+    opened: Opened,
+    /// About the bytes that it takes, counted once: the cache asks often.
+    weight: u64,
+}
+
 #[derive(Debug, Clone)]
 struct Weight;
 
-impl Weighter<BlobId, Opened> for Weight {
-    fn weight(&self, _: &BlobId, opened: &Opened) -> u64 {
-        let tree = opened.as_ref().map_or(0, |open| {
-            let of_paths: usize = open.tree.entries().iter().map(|entry| 96 + entry.path.len()).sum();
-            (of_paths + 32 * open.tree.blobs().len()) as u64
-        });
-        (tree + 64).min(MEMORY / 2)
+impl Weighter<BlobId, Kept> for Weight {
+    fn weight(&self, _: &BlobId, kept: &Kept) -> u64 {
+        kept.weight
     }
+}
+
+impl Kept {
+    fn new(opened: Opened) -> Self {
+        let weight = 64 + opened.as_ref().map_or(0, |open| weigh(&open.tree));
+        Self { opened, weight }
+    }
+}
+
+fn weigh(tree: &Tree) -> u64 {
+    let target = |entry: &TreeEntry| match &entry.kind {
+        TreeKind::Link { target } => OVERHEAD + target.len(),
+        _ => 0,
+    };
+    let of_entry = |entry: &TreeEntry| size_of::<TreeEntry>() + OVERHEAD + entry.path.len() + target(entry);
+    (tree.entries().iter().map(of_entry).sum::<usize>() + size_of_val(tree.blobs())) as u64
 }
 
 impl Trees {
@@ -55,7 +81,23 @@ impl Trees {
         let options = OptionsBuilder::new().estimated_items_capacity(FEW).weight_capacity(MEMORY).shards(1).build();
         let options = options.expect("a capacity and a weight are all that options need");
         let opened = Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { opened, opening: Flights::new(tasks.clone(), stop.clone()) }
+        let (small, large) = (Semaphore::new(SMALL_AT_ONCE), Semaphore::new(1));
+        Self { opened, opening: Flights::new(tasks.clone(), stop.clone()), small, large }
+    }
+
+    fn get(&self, id: &BlobId) -> Option<Opened> {
+        self.opened.get(id).map(|kept| kept.opened)
+    }
+
+    /// One that is larger than all may be together is not kept.
+    fn keep(&self, id: BlobId, opened: Opened) {
+        self.opened.insert(id, Kept::new(opened));
+    }
+
+    /// To read and parse so many bytes.
+    async fn turn(&self, bytes: u64) -> SemaphorePermit<'_> {
+        let turns = if bytes <= SMALL { &self.small } else { &self.large };
+        turns.acquire().await.expect("nobody closes these")
     }
 
     /// After the blob was removed.
@@ -67,7 +109,7 @@ impl Trees {
 impl Swarm {
     /// The tree that a blob is; `None` where it is an ordinary blob.
     pub async fn open_tree(&self, id: BlobId) -> Result<Option<Arc<OpenTree>>, OpenError> {
-        if let Some(opened) = self.0.trees.opened.get(&id) {
+        if let Some(opened) = self.0.trees.get(&id) {
             return Ok(opened);
         }
         let swarm = self.clone();
@@ -79,41 +121,99 @@ impl Swarm {
     async fn parse_tree(&self, id: BlobId) -> Result<Opened, OpenError> {
         let removals = self.0.removals.load(Ordering::Relaxed);
         let content = self.open_blob(id).await?;
-        let opened = match self.read_tree(&content).await? {
-            Some(bytes) => decode(id, bytes).await.map(Arc::new),
-            None => None,
+        let opened = match self.begins_as_tree(&content).await? {
+            true => {
+                let _turn = self.0.trees.turn(content.size()).await;
+                let bytes = self.read_tree(&content).await?;
+                decode(id, bytes).await?.map(Arc::new)
+            }
+            false => None,
         };
         if self.0.removals.load(Ordering::Relaxed) == removals {
-            self.0.trees.opened.insert(id, opened.clone());
+            self.0.trees.keep(id, opened.clone());
         }
         Ok(opened)
     }
 
-    /// All bytes of a blob that begins as a tree does.
-    async fn read_tree(&self, content: &Content) -> Result<Option<Vec<u8>>, OpenError> {
-        let unreadable =
-            |error: ReadError| OpenError::Unavailable { what: content.to_string(), tried: Tried::of("reading it", error) };
-        let begin = self.read(content, ByteRange::at(0, Tree::MAGIC.len() as u64)).await.map_err(unreadable)?;
-        if begin != Tree::MAGIC.as_bytes() {
-            return Ok(None);
-        }
-        if content.size() > LARGEST {
-            let detail = format!("{content} has {} bytes; trees of more than {LARGEST} are not opened", content.size());
+    async fn begins_as_tree(&self, content: &Content) -> Result<bool, OpenError> {
+        let begin =
+            self.read(content, ByteRange::at(0, Tree::MAGIC.len() as u64)).await.map_err(|error| unreadable(content, error))?;
+        Ok(begin == Tree::MAGIC.as_bytes())
+    }
+
+    async fn read_tree(&self, content: &Content) -> Result<Vec<u8>, OpenError> {
+        if content.size() > Tree::MAX_BYTES {
+            let detail = format!("{content} is not opened: {}", TreeError::TooLarge);
             return Err(OpenError::InvalidKey { detail });
         }
         let mut whole = Vec::with_capacity(usize::try_from(content.size()).unwrap_or(0));
         while (whole.len() as u64) < content.size() {
             let piece = ByteRange::at(whole.len() as u64, PIECE);
-            whole.extend_from_slice(&self.read(content, piece).await.map_err(unreadable)?);
+            whole.extend_from_slice(&self.read(content, piece).await.map_err(|error| unreadable(content, error))?);
         }
-        Ok(Some(whole))
+        Ok(whole)
     }
 }
 
+fn unreadable(content: &Content, error: ReadError) -> OpenError {
+    OpenError::Unavailable { what: content.to_string(), tried: Tried::of("reading it", error) }
+}
+
+async fn decode(id: BlobId, bytes: Vec<u8>) -> Result<Option<OpenTree>, OpenError> {
+    // Fails only where the runtime ends.
+    let interrupted = |_| OpenError::Unavailable { what: format!("tree {id}"), tried: Tried::default() };
+    tokio::task::spawn_blocking(move || parse(id, &bytes)).await.map_err(interrupted)?
+}
+
 /// What begins as a tree and is none is an ordinary blob.
-async fn decode(id: BlobId, bytes: Vec<u8>) -> Option<OpenTree> {
-    let decoded = tokio::task::spawn_blocking(move || Tree::decode(&bytes)).await.ok()?;
-    let tree =
-        decoded.inspect_err(|error| tracing::warn!(%id, %error, "a blob that begins as a tree is taken for a file")).ok()?;
-    Some(OpenTree { id, tree })
+fn parse(id: BlobId, bytes: &[u8]) -> Result<Option<OpenTree>, OpenError> {
+    match Tree::decode(bytes) {
+        Ok(tree) => Ok(Some(OpenTree { id, tree })),
+        Err(error @ TreeError::TooLarge) => Err(OpenError::InvalidKey { detail: format!("tree {id} is not opened: {error}") }),
+        Err(error) => {
+            tracing::warn!(%id, %error, "a blob that begins as a tree is taken for a file");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "{\"tree\":1,\"blobs\":[]}\n{\"p\":\"\",\"m\":493,\"t\":0,\"d\":1}\n";
+
+    fn id() -> BlobId {
+        BlobId::of(b"tree")
+    }
+
+    #[test]
+    fn a_tree_of_too_many_entries_is_an_error_and_what_is_none_is_a_blob() {
+        let mut text = HEAD.as_bytes().to_vec();
+        assert!(parse(id(), &text).unwrap().is_some());
+        text.resize(text.len() + Tree::MAX_ENTRIES, b'\n');
+        assert!(matches!(parse(id(), &text), Err(OpenError::InvalidKey { .. })));
+        assert!(parse(id(), b"{\"tree\":").unwrap().is_none());
+    }
+
+    #[test]
+    fn trees_are_kept_as_long_as_there_is_room_for_all_of_them() {
+        let trees = Trees::new(&TaskTracker::new(), &CancellationToken::new());
+        let opened = parse(id(), HEAD.as_bytes()).unwrap().map(Arc::new);
+        assert!(Kept::new(opened.clone()).weight >= size_of::<TreeEntry>() as u64);
+        trees.keep(id(), opened.clone());
+        assert!(trees.get(&id()).is_some_and(|opened| opened.is_some()));
+        let large = BlobId::of(b"large");
+        trees.opened.insert(large, Kept { opened, weight: MEMORY + 1 });
+        assert!(trees.get(&large).is_none() && trees.get(&id()).is_some());
+    }
+
+    #[tokio::test]
+    async fn large_trees_are_parsed_one_by_one_and_small_ones_do_not_wait_for_them() {
+        let trees = Trees::new(&TaskTracker::new(), &CancellationToken::new());
+        let _large = trees.turn(SMALL + 1).await;
+        assert!(trees.large.try_acquire().is_err());
+        let _small = trees.turn(SMALL).await;
+        assert_eq!(trees.small.available_permits(), SMALL_AT_ONCE - 1);
+    }
 }

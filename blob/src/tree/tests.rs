@@ -55,6 +55,8 @@ fn impossible_entries_are_refused() {
         file("missing/a", 0, 1),
         file(&long, 0, 1),
         file("a", u64::MAX, 1),
+        file("a", 0, 1 << 63),
+        file("a", i64::MAX.cast_unsigned(), 1),
         file("a", 1, 0),
         link("a", ""),
         TreeEntry { mode: 0o10000, ..directory("a") },
@@ -80,6 +82,21 @@ fn bytes_of_anyone_are_checked() {
     assert!(matches!(Tree::decode(text.split_at(text.len() - 5).0.as_bytes()), Err(TreeError::Line { line: 3, .. })));
 }
 
+#[test]
+fn a_size_that_no_number_holds_is_no_mistake() {
+    let most = i64::MAX.cast_unsigned();
+    let tree = tree(vec![directory(""), file("a", 0, most), file("b", 0, most), file("c", 0, most)]).unwrap();
+    assert_eq!(tree.size(), u64::MAX);
+}
+
+#[test]
+fn a_tree_of_too_many_lines_is_refused_unread() {
+    let most = tree(vec![directory("")]).unwrap().encode();
+    let lines = |more: usize| [&most[..], &vec![b'\n'; more]].concat();
+    assert!(Tree::decode(&lines(Tree::MAX_ENTRIES - 1)).is_ok());
+    assert_eq!(Tree::decode(&lines(Tree::MAX_ENTRIES)), Err(TreeError::TooLarge));
+}
+
 proptest! {
     #[test]
     fn a_tree_is_read_as_it_was_written(paths in prop::collection::btree_set("[a-c-]{1,2}(/[a-c-]{1,2}){0,2}", 0..20)) {
@@ -96,7 +113,9 @@ proptest! {
             entries.push(if inner { directory(path) } else { file(path, 0, path.len() as u64) });
         }
         let tree = tree(entries).unwrap();
-        prop_assert_eq!(&Tree::decode(&tree.encode()).unwrap(), &tree);
+        let bytes = tree.encode();
+        prop_assert_eq!(&Tree::decode(&bytes).unwrap(), &tree);
+        prop_assert_eq!(bytes.len() as u64, tree.encoded_size());
         for (at, entry) in tree.entries().iter().enumerate() {
             prop_assert_eq!(tree.find(&entry.path), Some(at));
             let children: Vec<_> = tree.children(at).map(|child| tree.entries()[child].path.clone()).collect();

@@ -93,6 +93,10 @@ impl Layout {
             let Some(next) = next else { break };
             after = Some(below.map_or(next, |segment| format!("{within}{segment}/{LAST}")));
         }
+        // No directory but the first is there without names in it: it was deleted, or it is a name that could not be looked into.
+        if segments.is_empty() && !prefix.is_empty() {
+            return Err(FsError::Gone);
+        }
         let dots = [".", ".."].map(|name| Segment { name: name.to_owned(), info: None });
         let shown = segments.into_iter().filter(|(name, _)| !is_hidden(prefix, name));
         Ok(dots.into_iter().chain(shown.map(|(name, info)| Segment { name, info })).collect())
@@ -108,7 +112,7 @@ impl Layout {
         stream::iter(found).buffered(AT_ONCE).collect().await
     }
 
-    /// One that cannot be looked into is shown as a directory: who goes there learns why.
+    /// One that cannot be looked into is shown all the same: who goes there learns why.
     async fn segment(&self, prefix: &str, segment: &Segment) -> Found {
         let here = Place::Names { prefix: prefix.to_owned() };
         let place = match (&*segment.name, &segment.info) {
@@ -117,7 +121,7 @@ impl Layout {
             (_, None) => Place::Names { prefix: Place::key(prefix, &segment.name) },
             (_, Some(info)) => match timeout(PATIENCE, self.named(info.clone())).await {
                 Ok(Ok(found)) => return found,
-                _ => Place::Names { prefix: info.name.clone() },
+                _ => return Found::Unopened(self.directory(Place::Names { prefix: info.name.clone() })),
             },
         };
         Found::Node(self.directory(place))

@@ -140,6 +140,57 @@ fn a_large_file_is_the_same_under_every_name() {
     assert!(one.ino < FIRST_OF_TREES);
 }
 
+/// With so many directories in the first directory, each with as many in it as its number's last digit says.
+fn wide(many: usize) -> Root {
+    let mut entries = vec![directory(""), directory("all")];
+    for n in 0..many {
+        entries.push(directory(&format!("all/{n}")));
+        entries.extend((0..n % 10).map(|inner| directory(&format!("all/{n}/{inner}"))));
+    }
+    let tree = Tree::new(Vec::new(), entries).unwrap();
+    Root { name: "wide".into(), open: Arc::new(OpenTree { id: BlobId::of(&tree.encode()), tree }) }
+}
+
+/// Ends soon only if directories are not counted anew for each.
+#[test]
+fn links_are_counted_once_however_many_directories_there_are() {
+    let top = Trees::default().plant(&wide(20_000));
+    let all = branch(top.find("all"));
+    for n in 0..20_000 {
+        assert_eq!((top.links(), all.links()), (3, 20_002));
+        let one = branch(all.find(&n.to_string()));
+        assert_eq!(one.links(), 2 + n % 10, "{n}");
+    }
+    assert_eq!(branch(branch(all.find("19")).find("8")).links(), 2);
+}
+
+#[tokio::test]
+async fn the_trees_that_nobody_used_for_longest_are_taken_back_where_there_are_too_many() {
+    let [old, used, new, last] = [("a/old", 1), ("used", 2), ("b/c/new", 3), ("last", 4)].map(|(name, seed)| root(name, seed));
+    let trees = Trees::new(2 * old.weight());
+    trees.plant(&old);
+    trees.plant(&used);
+    assert_eq!(trees.oldest(), []);
+    trees.plant(&used);
+    trees.plant(&new);
+    assert_eq!(trees.crowded().await, [(Place::Names { prefix: "a".into() }.ino(), "old".to_owned())]);
+    assert_eq!(trees.oldest(), [], "it was told");
+    assert!(trees.get(old.ino()).is_some(), "something of it may be open");
+    trees.plant(&old);
+    assert_eq!(trees.crowded().await, [(crate::place::NAMES, "used".to_owned())]);
+    trees.plant(&last);
+    assert_eq!(trees.crowded().await, [(Place::Names { prefix: "b/c".into() }.ino(), "new".to_owned())]);
+}
+
+#[test]
+fn one_tree_may_be_as_large_as_it_is() {
+    let trees = Trees::new(1);
+    trees.plant(&root("m", 1));
+    assert_eq!(trees.oldest(), []);
+    trees.plant(&root("n", 1));
+    assert_eq!(trees.oldest(), [(crate::place::NAMES, "m".to_owned())]);
+}
+
 #[test]
 fn an_entry_is_small() {
     // A hundred thousand of them that the kernel knows cost nothing; this is what one costs for the time of a request.

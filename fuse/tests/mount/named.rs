@@ -140,6 +140,21 @@ fn a_name_that_moves_shows_the_new_version_and_open_files_keep_the_old() {
 }
 
 #[test]
+fn a_name_that_cannot_be_looked_into_is_not_copied_as_nothing() {
+    let Some(mounted) = Mounted::new() else { return };
+    let source = source(0);
+    mounted.plant(source.path(), "good");
+    mounted.runtime.block_on(mounted.rig.name("gone", herring_blob::BlobId::of(b"of which no node has anything")));
+    let names = mounted.at.join("names");
+    assert_eq!(output(Command::new("ls").arg(&names)), b"gone\ngood\n");
+    let copy = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp").arg("-a").arg(&names).arg(copy.path().join("copy")).output().unwrap();
+    assert!(!copied.status.success());
+    assert!(String::from_utf8_lossy(&copied.stderr).contains("names/gone'"), "{copied:?}");
+    is_same(&copy.path().join("copy/good"), source.path());
+}
+
+#[test]
 fn a_file_of_a_pack_can_be_mapped_and_read_anywhere() {
     let Some(mounted) = Mounted::new() else { return };
     let source = tempfile::tempdir().unwrap();

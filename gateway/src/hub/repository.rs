@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::answer::{Wanted, about, condition, content_range, json, with};
 use super::refusal::Refusal;
-use super::route::{Repository, encode};
+use super::route::{Repository, encode, has_dots};
 use crate::Body;
 use crate::object::{Object, Verdict};
 
@@ -67,6 +67,9 @@ impl Hub {
         let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (_, path) in form.iter().filter(|(name, _)| name == "paths") {
             let path = path.trim_matches('/');
+            if has_dots(path) {
+                return Err(Refusal::form(format_args!("{path:?} has a segment . or ..")));
+            }
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             wanted.entry(directory).or_default().insert(path);
         }

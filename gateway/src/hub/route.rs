@@ -137,7 +137,12 @@ fn repository(kind: Kind, name: &[&str]) -> Option<Repository> {
 }
 
 fn decode(segment: &str) -> Option<String> {
-    percent_decode_str(segment).decode_utf8().ok().map(Into::into)
+    percent_decode_str(segment).decode_utf8().ok().map(Into::into).filter(|text: &String| !has_dots(text))
+}
+
+/// Whether a path has segments that lead elsewhere: the hub is asked with this node's token, and for nothing but what a route says.
+pub(super) fn has_dots(path: &str) -> bool {
+    path.split('/').any(|segment| [".", ".."].contains(&segment))
 }
 
 pub(super) fn encode(segment: &str) -> String {
@@ -194,6 +199,13 @@ mod tests {
             ("/org/tree/resolve/main/x", "", file(repository(Kind::Models, "org/tree"), "main", "x")),
             ("/org/tiny/resolve/main", "", None),
             ("/..%2F/tiny/resolve/main/x", "", None),
+            ("/api/models/org/tiny/tree/main/../../../../whoami-v2", "", None),
+            ("/api/models/org/tiny/tree/main/%2E%2e/x", "", None),
+            ("/api/models/org/tiny/tree/main/a%2F..%2Fx", "", None),
+            ("/api/models/org/tiny/tree/..%2F..%2Fx/a", "", None),
+            ("/api/models/org/tiny/revision/%2e%2e", "", None),
+            ("/org/tiny/resolve/main/./x", "", None),
+            ("/org/tiny/resolve/main/...", "", file(tiny(), "main", "...")),
             ("/a@b/tiny/resolve/main/x", "", None),
             ("/api/spaces/org/tiny", "", None),
             ("/api/models/org/tiny/revision/a/b", "", None),

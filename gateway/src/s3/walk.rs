@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// than a client that waits.
 const PAGES: usize = 100;
 
+/// Directories that a walk is in at most: a key has 1024 bytes, and so 512 segments, below the root.
+const LEVELS: usize = 513;
+
 /// What is asked for.
 pub(super) struct Wanted {
     pub prefix: String,
@@ -57,8 +60,9 @@ impl Position {
         Self { after, levels: Vec::new() }
     }
 
+    /// `None` for what no walk can have left.
     pub fn parse(token: &str) -> Option<Self> {
-        serde_json::from_str(token).ok()
+        serde_json::from_str(token).ok().filter(|position: &Self| position.levels.len() <= LEVELS)
     }
 }
 
@@ -113,8 +117,10 @@ pub(super) async fn walk(swarm: &Swarm, origin: &str, wanted: Wanted) -> Result<
 }
 
 impl Walk<'_> {
+    /// Each level that it opens again is one page less for what is new, of which there is always one: a walk must come to its end.
     async fn resume(&mut self, mut prefix: String, marks: Vec<Mark>) -> Result<(), OpenError> {
         let marks = if marks.is_empty() { vec![Mark::default()] } else { marks };
+        self.pages = self.pages.saturating_sub(marks.len()).max(1);
         for mark in marks {
             let below = format!("{prefix}{}", mark.taken);
             if !self.open(prefix, mark).await? {
@@ -227,4 +233,17 @@ fn sorted(page: &Page, taken: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = page.entries.iter().map(Entry::new).filter(|entry| entry.name.as_str() > taken).collect();
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_no_more_levels_than_a_key() {
+        let deep = |levels| Position { after: String::new(), levels: vec![Mark::default(); levels] };
+        assert_eq!(Position::parse(&deep(LEVELS).to_string()), Some(deep(LEVELS)));
+        assert_eq!(Position::parse(&deep(LEVELS + 1).to_string()), None);
+        assert_eq!(Position::parse("x"), None);
+    }
 }

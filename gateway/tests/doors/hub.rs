@@ -209,3 +209,23 @@ async fn a_file_is_told_of_as_by_a_hub() {
     assert_eq!(status(Method::GET, header::IF_MATCH, "\"other\"").await, StatusCode::PRECONDITION_FAILED);
     assert_eq!(status(Method::POST, header::ACCEPT, "*/*").await, StatusCode::METHOD_NOT_ALLOWED);
 }
+
+/// The hub is asked with this node's token.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_what_a_path_says_is_asked_of_the_hub() {
+    let Some(hub) = StandIn::start(&[]) else { return };
+    hub.write("models/org/tiny/main/config.json", b"{}");
+    let node = Node::start(&[format!("hub=hf://?ttl=0&endpoint={}", hub.endpoint())]).await;
+    for path in ["../../../../org/tiny/tree/main", "%2e%2e/%2E./whoami-v2", "a%2F..%2F..%2Fx"] {
+        let answer = ask(&node, Method::GET, &format!("/api/models/org/tiny/tree/main/{path}"), &[]).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    for (path, status) in [("config.json", StatusCode::OK), ("../../../../../whoami-v2/x", StatusCode::BAD_REQUEST)] {
+        let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("paths", path).finish();
+        let request = Request::post("/api/models/org/tiny/paths-info/main").body(http_body_util::Full::from(form));
+        let Ok(answer) = node.hub.clone().oneshot(request.unwrap()).await;
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    let asked: Vec<String> = hub.asked().into_iter().map(|asked| asked.target).collect();
+    assert_eq!(asked, ["/api/models/org/tiny/tree/main"]);
+}

@@ -2,6 +2,8 @@ use std::fs;
 use std::path::Path;
 
 use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -60,4 +62,60 @@ async fn whatever_is_asked_is_answered() {
         let Ok(answer) = node.s3.clone().oneshot(request).await;
         assert_eq!(answer.status(), status, "{method} {path}");
     }
+}
+
+/// A part of a listing: its keys, and where it goes on.
+async fn part(node: &Node, token: Option<&str>) -> (Vec<String>, Option<String>) {
+    let token = token.map(|token| format!("&continuation-token={}", utf8_percent_encode(token, NON_ALPHANUMERIC)));
+    let uri = format!("/data?list-type=2{}", token.unwrap_or_default());
+    let Ok(answer) = node.s3.clone().oneshot(Request::builder().uri(uri).body(()).unwrap()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let text = String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let all = |tag: &str| {
+        let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+        let inner = text.split(&open).skip(1).map(|rest| rest.split(&close).next().unwrap().replace("&quot;", "\""));
+        inner.collect::<Vec<_>>()
+    };
+    (all("Key"), all("NextContinuationToken").pop())
+}
+
+/// An answer asks for at most a hundred directories, those counted that it goes through to where the one before ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_that_are_gone_through_again_are_counted() {
+    let root = TempDir::new().unwrap();
+    let deep = vec!["d"; 60].join("/");
+    (0..100).for_each(|n| fs::create_dir_all(root.path().join(&deep).join(format!("{n:03}"))).unwrap());
+    write(root.path(), &format!("{deep}/last"), b"");
+    let node = Node::start(&[format!("data=file://{}", root.path().display())]).await;
+    let (mut keys, mut token, mut answers) = (Vec::new(), None, 0);
+    loop {
+        let (more, next) = part(&node, token.as_deref()).await;
+        keys.extend(more);
+        answers += 1;
+        token = next;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(keys, [format!("{deep}/last")]);
+    assert_eq!(answers, 3, "61 directories to go through, and 39 of the hundred at a time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_deeper_than_an_answer_may_go_is_listed_to_its_end() {
+    let root = TempDir::new().unwrap();
+    let deep = vec!["d"; 130].join("/");
+    write(root.path(), &format!("{deep}/key"), b"");
+    write(root.path(), "z", b"");
+    let node = Node::start(&[format!("data=file://{}", root.path().display())]).await;
+    let (mut keys, mut token) = (Vec::new(), None);
+    for _ in 0..100 {
+        let (more, next) = part(&node, token.as_deref()).await;
+        keys.extend(more);
+        token = next;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(keys, [format!("{deep}/key"), "z".to_owned()]);
 }

@@ -24,6 +24,7 @@ const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
 /// Tells the job's states until it ends. `slot` is given back when that, or the client's patience, is over.
 pub(super) fn events(states: BoxStream<'static, Job>, slot: OwnedSemaphorePermit) -> Response {
+    let states = states.map(Job::without_wanted).boxed();
     let progress = Progress { states, last: Instant::now(), told: false, over: false, _slot: slot };
     let told = stream::unfold(progress, async |mut progress| Some((Ok(progress.next().await?), progress)));
     let headers = [(header::CONTENT_TYPE, EVENT_STREAM), (header::CACHE_CONTROL, "no-store")];

@@ -68,7 +68,7 @@ pub(super) fn routes() -> OpenApiRouter<Jobs> {
 )]
 async fn prefetch(State(jobs): State<Jobs>, body: Upload) -> Result<Response, ApiError> {
     let wanted: Prefetch = body.json(MAX_WANTED).await?;
-    if wanted == Prefetch::default() {
+    if wanted.is_empty() {
         return Err(ApiError::new(ErrorKind::BadRequest, "nothing is wanted: list at least one of blobs, names and origins"));
     }
     wanted.names.iter().try_for_each(|name| check(check_name(name), name))?;
@@ -77,16 +77,16 @@ async fn prefetch(State(jobs): State<Jobs>, body: Upload) -> Result<Response, Ap
     Ok((StatusCode::ACCEPTED, location, Json(JobCreated { job })).into_response())
 }
 
-/// The jobs that run, and those that ended in the last hour
+/// The jobs that run, and those that ended in the last hour, without what they are about
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", responses((status = 200, description = "Those of this node", body = JobList)))]
 async fn list_jobs(State(jobs): State<Jobs>) -> Json<JobList> {
-    Json(JobList { jobs: jobs.backend.jobs() })
+    Json(JobList { jobs: jobs.backend.jobs().into_iter().map(Job::without_wanted).collect() })
 }
 
 /// How far a job is
 ///
-/// With `Accept: text/event-stream` its states as they come, each an event whose data is the job as JSON: `progress`, and at last
-/// `done` or `failed`.
+/// With `Accept: text/event-stream` its states as they come, each an event whose data is the job as JSON, without what it is about:
+/// `progress`, and at last `done` or `failed`.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}", tag = "jobs",
     params(

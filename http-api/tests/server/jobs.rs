@@ -98,6 +98,9 @@ async fn a_prefetch_becomes_a_job() {
     assert_eq!((job.wanted.blobs, job.wanted.names), (vec![id], vec!["models/a".to_owned()]));
     let list: JobList = serde_json::from_slice(&get(&fake, "/v1/jobs", &[]).await.body).unwrap();
     assert_eq!(list.jobs.len(), 1);
+    assert!(list.jobs[0].wanted.is_empty(), "a list of many jobs is no list of all that they want");
+    let followed = event(follow(&fake, created.job).await.body_mut()).await.unwrap().1.unwrap();
+    assert!(followed.wanted.is_empty(), "nor is it said ten times a second");
     assert_eq!(get(&fake, &format!("/v1/jobs/{}", Uuid::new_v4()), &[]).await.kind(), "not-found");
     assert_eq!(get(&fake, &format!("/v1/jobs/{}", Uuid::new_v4()), &[("accept", "text/event-stream")]).await.kind(), "not-found");
     assert_eq!(get(&fake, "/v1/jobs/7", &[]).await.kind(), "bad-request");

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::Way;
 use super::error::BootError;
-use super::wires::{Wires, address};
+use super::wires::address;
 use crate::error::FuseError;
 use crate::interrupt::Interrupt;
 use crate::node::{Launch, Node, Ports, inside};
@@ -28,20 +29,24 @@ pub struct Hosts {
     ports: Vec<Ports>,
     pub interrupt: Interrupt,
     /// Dropped when the nodes have ended.
-    pub wires: Option<Wires>,
+    pub way: Way,
     home: TempDir,
 }
 
 impl Hosts {
     /// As many as there are `settings`, which are those beside what all have.
-    pub fn start(home: &HomeArguments, wires: Option<Wires>, settings: &[Vec<String>]) -> Result<Self, BootError> {
+    pub fn start(home: &HomeArguments, way: Way, settings: &[Vec<String>]) -> Result<Self, BootError> {
         let count = settings.len();
-        let ports = match &wires {
-            Some(_) => (1..=count).map(|number| Ok(Ports { http: at(number, HTTP)?, gossip: at(number, GOSSIP)? })).collect(),
-            None => (0..count).map(|_| Ports::free().map_err(|error| wrong(error.to_string()))).collect::<Result<Vec<_>, _>>(),
+        let ports = match &way {
+            Way::Wires(_) => {
+                (1..=count).map(|number| Ok(Ports { http: at(number, HTTP)?, gossip: at(number, GOSSIP)? })).collect()
+            }
+            Way::Loopback | Way::Longer(_) => {
+                (0..count).map(|_| Ports::free().map_err(|error| wrong(error.to_string()))).collect::<Result<Vec<_>, _>>()
+            }
         }?;
         let (program, home, interrupt) = (home.program()?, home.make()?, Interrupt::new()?);
-        let mut hosts = Self { nodes: Vec::new(), program, ports, interrupt, wires, home };
+        let mut hosts = Self { nodes: Vec::new(), program, ports, interrupt, way, home };
         for (number, own) in (1..=count).zip(settings) {
             hosts.launch(number, own)?;
         }
@@ -57,6 +62,7 @@ impl Hosts {
         let seeds = others.flat_map(|(_, ports)| flags(&["--seed", &ports.gossip.to_string()]));
         let settings: Vec<String> = all.into_iter().chain(seeds).chain(own.iter().cloned()).collect();
         let (id, host) = (format!("n{number}"), self.host(number));
+        let settings = [settings, self.longer(number)?].concat();
         let (ports, home) = (self.ports[number - 1], self.home.path());
         let launch =
             Launch { program: &self.program, id: &id, home, ports, host: host.as_deref(), mounted: true, settings: &settings };
@@ -64,8 +70,18 @@ impl Hosts {
         Ok(())
     }
 
+    /// Where peers reach it, if not where it listens.
+    fn longer(&self, number: usize) -> Result<Vec<String>, BootError> {
+        let Way::Longer(relays) = &self.way else { return Ok(Vec::new()) };
+        let address = relays.lengthen(self.ports[number - 1].http).map_err(|error| wrong(error.to_string()))?;
+        Ok(flags(&["--advertise", &address.to_string()]))
+    }
+
     fn host(&self, number: usize) -> Option<String> {
-        self.wires.as_ref().map(|wires| wires.host(number))
+        match &self.way {
+            Way::Wires(wires) => Some(wires.host(number)),
+            Way::Loopback | Way::Longer(_) => None,
+        }
     }
 
     /// Waits until it is mounted and sees all others.

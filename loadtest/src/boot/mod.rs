@@ -3,11 +3,12 @@
 
 mod error;
 mod hosts;
+mod relay;
 mod report;
 mod start;
 mod wires;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -19,6 +20,7 @@ use crate::swarm::{HomeArguments, flags};
 
 pub use error::BootError;
 use hosts::Hosts;
+use relay::Relays;
 pub use report::BootReport;
 use report::Start;
 use start::{Program, ask_python};
@@ -54,9 +56,19 @@ pub struct BootArguments {
     /// Leaves all nodes on loopback
     #[arg(long)]
     loopback: bool,
+    /// Milliseconds that what is sent between nodes takes longer, in each direction; on loopback, without a limit to the rate
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    delay: u64,
     /// Writes all figures, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// What lies between the nodes.
+enum Way {
+    Loopback,
+    Longer(Relays),
+    Wires(Wires),
 }
 
 /// What a node does about profiles.
@@ -74,20 +86,39 @@ pub fn run(arguments: &BootArguments) -> Result<BootReport, BootError> {
     program.start(&dir)?;
     let native = (0..arguments.runs).map(|_| program.start(&dir)).collect::<Result<Vec<_>, _>>()?;
     let kinds = kinds(arguments.runs);
-    let wires = if arguments.loopback { None } else { Wires::make(kinds.len() + 1, &arguments.rate)? };
+    let way = Way::new(arguments, kinds.len() + 1)?;
     let home = HomeArguments { herring: arguments.herring.clone(), dir: arguments.home.clone() };
     let own = kinds.iter().map(|kind| if *kind == Kind::Without { flags(&["--profile-idle", "0"]) } else { Vec::new() });
-    let hosts = Hosts::start(&home, wires, &[Vec::new()].into_iter().chain(own).collect::<Vec<_>>())?;
+    let hosts = Hosts::start(&home, way, &[Vec::new()].into_iter().chain(own).collect::<Vec<_>>())?;
     hosts.put(&dir, NAME)?;
     let starts = kinds.iter().zip(2..).map(|(kind, number)| start_on(&hosts, &program, *kind, number));
     let starts = starts.collect::<Result<Vec<_>, _>>()?;
-    let links = hosts.wires.as_ref().map(|_| arguments.rate.clone());
-    let report = BootReport::new(dir, program.command, links, native, starts);
+    let report = BootReport::new(dir, program.command, hosts.way.describe(arguments), native, starts);
     if let Some(path) = &arguments.json {
         let written = std::fs::write(path, report.json());
         written.map_err(FuseError::at(path))?;
     }
     Ok(report)
+}
+
+impl Way {
+    fn new(arguments: &BootArguments, nodes: usize) -> Result<Self, BootError> {
+        if arguments.delay > 0 {
+            let relays = Relays::new(Duration::from_millis(arguments.delay));
+            return Ok(Self::Longer(relays.map_err(FuseError::at(Path::new("relays")))?));
+        }
+        let wires = if arguments.loopback { None } else { Wires::make(nodes, &arguments.rate)? };
+        Ok(wires.map_or(Self::Loopback, Self::Wires))
+    }
+
+    fn describe(&self, arguments: &BootArguments) -> String {
+        match self {
+            Self::Loopback if arguments.loopback => "all nodes on loopback".to_owned(),
+            Self::Loopback => "all nodes on loopback: links are shaped for root only".to_owned(),
+            Self::Longer(_) => format!("all nodes on loopback, {} ms away from each other", arguments.delay),
+            Self::Wires(_) => format!("links of {}", arguments.rate),
+        }
+    }
 }
 
 fn what_is_started(arguments: &BootArguments) -> Result<(Program, PathBuf), BootError> {

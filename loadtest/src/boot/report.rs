@@ -20,8 +20,8 @@ pub struct Start {
 pub struct BootReport {
     pub dir: PathBuf,
     pub command: String,
-    /// The rate of each node's link; `None`: all on loopback.
-    pub links: Option<String>,
+    /// What lies between the nodes.
+    pub way: String,
     /// Seconds from the directory itself.
     pub native: Vec<f64>,
     pub starts: Vec<Start>,
@@ -31,10 +31,10 @@ pub struct BootReport {
 }
 
 impl BootReport {
-    pub fn new(dir: PathBuf, command: String, links: Option<String>, native: Vec<f64>, starts: Vec<Start>) -> Self {
+    pub fn new(dir: PathBuf, command: String, way: String, native: Vec<f64>, starts: Vec<Start>) -> Self {
         let of = |kind| median(&seconds(&starts, kind));
         let (with_over_without, with_over_first) = (of("with") / of("without"), of("with") / of("first"));
-        Self { dir, command, links, native, starts, with_over_without, with_over_first }
+        Self { dir, command, way, native, starts, with_over_without, with_over_first }
     }
 
     pub fn json(&self) -> String {
@@ -42,8 +42,7 @@ impl BootReport {
     }
 
     pub fn table(&self) -> String {
-        let links = self.links.as_ref().map_or("all nodes on loopback".to_owned(), |rate| format!("links of {rate}"));
-        let mut table = format!("{} from {}, {links}\n", self.command, self.dir.display());
+        let mut table = format!("{} from {}, {}\n", self.command, self.dir.display(), self.way);
         table += &format!("{:<40}{:>7}{:>10}{:>10}{:>10}{:>14}\n", "", "starts", "median s", "least s", "most s", "fetched MiB");
         table += &row("the directory itself, warm", &self.native, None);
         let kinds = [
@@ -83,7 +82,7 @@ mod tests {
         let start = |kind, seconds| Start { kind, seconds, had: 0, fetched: 3 << 20 };
         let starts =
             vec![start("first", 4.0), start("with", 1.0), start("without", 2.0), start("with", 3.0), start("without", 6.0)];
-        let report = BootReport::new("/p".into(), "true".into(), None, vec![0.5], starts);
+        let report = BootReport::new("/p".into(), "true".into(), "links".into(), vec![0.5], starts);
         assert_eq!((report.with_over_without, report.with_over_first), (0.5, 0.5));
         let table = report.table();
         let widths: Vec<usize> = table.lines().skip(1).take(5).map(str::len).collect();

@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use herring_blob::{BlobId, ByteRange, TreeEntry, TreeKind};
+use herring_blob::{BlobId, ByteRange, Tree, TreeEntry, TreeKind};
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
 use tempfile::TempPath;
@@ -15,6 +15,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::Target as What;
 use crate::digest::Digester;
 use crate::error::{Failure, OrFail};
 use crate::output::write_failure;
@@ -26,12 +27,19 @@ use crate::tree;
 pub struct GetArgs {
     /// An id (64 hexadecimal digits, with or without sha256: in front) or a name; of a directory also a path in it: NAME/PATH
     #[arg(value_name = "ID|NAME")]
-    what: String,
+    what: What,
 
     /// Where to write it: a file, which appears only once it is whole and verified, or - for stdout; a directory becomes a new one, or fills
     /// an empty one
     #[arg(short, value_name = "PATH")]
     output: Option<PathBuf>,
+}
+
+/// What an argument turned out to be.
+enum Goal {
+    File(Part),
+    /// The directory with this index.
+    Directory(Tree, usize),
 }
 
 /// A file to be got: bytes of a blob.
@@ -58,6 +66,20 @@ pub async fn run(client: &ApiClient, args: GetArgs) -> Result<(), Failure> {
 }
 
 async fn get(client: &ApiClient, args: GetArgs, stop: &CancellationToken) -> Result<(), Failure> {
+    let goal = tokio::select! {
+        goal = look(client, &args) => goal?,
+        () = stop.cancelled() => return Err(Failure::failed("interrupted; nothing was kept")),
+    };
+    match goal {
+        Goal::File(part) => file(client, part, args.output, stop).await,
+        Goal::Directory(tree, at) => match args.output.filter(|path| path.as_os_str() != "-") {
+            Some(output) => tree::bring(client, tree, at, &output, stop).await,
+            None => Err(Failure::usage(format_args!("{} is a directory: give -o DIR", args.what))),
+        },
+    }
+}
+
+async fn look(client: &ApiClient, args: &GetArgs) -> Result<Goal, Failure> {
     let found = tree::find(client, &args.what).await?;
     // To stdout, an id's bytes are what is asked for, whatever they mean.
     let raw = found.path.is_empty() && found.name.is_none() && args.output.as_ref().is_none_or(|path| path.as_os_str() == "-");
@@ -66,23 +88,20 @@ async fn get(client: &ApiClient, args: GetArgs, stop: &CancellationToken) -> Res
         if !found.path.is_empty() {
             return Err(Failure::failed(format_args!("{} is a file: there is no {:?} in it", found.id, found.path)));
         }
-        return file(client, Part { id: found.id, range: None, entry: None }, args.output, stop).await;
+        return Ok(Goal::File(Part { id: found.id, range: None, entry: None }));
     };
     let missing = || Failure::failed(format_args!("there is no {:?} in {}", found.path, found.id));
     let at = tree.find(&found.path).ok_or_else(missing)?;
     let entry = &tree.entries()[at];
     match entry.kind {
-        TreeKind::Directory { .. } => match args.output.filter(|path| path.as_os_str() != "-") {
-            Some(output) => tree::bring(client, tree, at, &output, stop).await,
-            None => Err(Failure::usage(format_args!("{} is a directory: give -o DIR", args.what))),
-        },
+        TreeKind::Directory { .. } => Ok(Goal::Directory(tree, at)),
         TreeKind::Link { ref target } => Err(Failure::failed(format_args!("{} is a link to {target}", args.what))),
         TreeKind::File { blob, offset, size } => {
             // An empty file is in no blob; any will do for a range of nothing.
             let id = tree.blobs().get(blob as usize).copied().unwrap_or(found.id);
             let whole = offset == 0 && size > 0 && client.blob_info(id).await?.size == size;
             let range = (!whole).then(|| ByteRange::at(offset, size));
-            file(client, Part { id, range, entry: Some(entry.clone()) }, args.output, stop).await
+            Ok(Goal::File(Part { id, range, entry: Some(entry.clone()) }))
         }
     }
 }
@@ -277,6 +296,18 @@ mod tests {
         }
         drop(work);
         assert_eq!(files(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_answer_is_not_waited_for_once_it_is_stopped() {
+        let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = ApiClient::new(&format!("http://{}", node.local_addr().unwrap())).unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let args = GetArgs { what: What::Name("models/llama".into()), output: None };
+        // The client itself waits for 30 s.
+        let got = tokio::time::timeout(std::time::Duration::from_secs(10), super::get(&client, args, &stop)).await;
+        assert_eq!(got.unwrap(), Err(Failure::failed("interrupted; nothing was kept")));
     }
 
     #[tokio::test]

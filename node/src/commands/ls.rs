@@ -10,6 +10,8 @@ use crate::output::{Output, Table};
 const PAGE: usize = 1000;
 
 pub async fn run(client: &ApiClient, output: Output, prefix: &str) -> Result<(), Failure> {
+    // As the mount has them.
+    let prefix = prefix.strip_prefix("names/").unwrap_or(prefix);
     let mut list = NameList::default();
     loop {
         let page = client.names(prefix, list.next.as_deref(), PAGE).await?;

@@ -9,9 +9,12 @@ pub mod put;
 mod rm;
 mod stat;
 mod status;
+mod target;
 
 use clap::Subcommand;
 use herring_http_api::client::{ApiClient, ClientError};
+
+pub use target::Target;
 
 use crate::cli::Global;
 use crate::error::Failure;
@@ -32,13 +35,13 @@ pub enum ClientCommand {
     Stat {
         /// 64 hexadecimal digits, with or without sha256: in front, or a name
         #[arg(value_name = "ID|NAME")]
-        what: String,
+        what: Target,
     },
     /// Deletes a blob from the whole swarm, or a name, but not what it points at
     Rm {
         /// 64 hexadecimal digits, with or without sha256: in front, or a name
         #[arg(value_name = "ID|NAME")]
-        what: String,
+        what: Target,
     },
     /// Brings what will be read soon to the node's disk
     Prefetch(prefetch::PrefetchArgs),
@@ -48,7 +51,7 @@ pub enum ClientCommand {
     Unpin {
         /// As it was pinned
         #[arg(value_name = "ID|NAME")]
-        target: String,
+        target: Target,
     },
     /// Shows what is pinned on the node
     Pins,
@@ -64,8 +67,8 @@ pub async fn run(command: ClientCommand, global: &Global) -> Result<(), Failure>
         ClientCommand::Put(args) => put::run(&client, output, args).await,
         ClientCommand::Get(args) => get::run(&client, args).await,
         ClientCommand::Ls { prefix } => ls::run(&client, output, &prefix).await,
-        ClientCommand::Stat { what } => stat::run(&client, output, &what).await,
-        ClientCommand::Rm { what } => rm::run(&client, output, &what).await,
+        ClientCommand::Stat { what } => stat::run(&client, output, what).await,
+        ClientCommand::Rm { what } => rm::run(&client, output, what).await,
         ClientCommand::Prefetch(args) => prefetch::run(&client, output, args).await,
         ClientCommand::Pin(args) => pin::pin(&client, output, args).await,
         ClientCommand::Unpin { target } => pin::unpin(&client, output, &target).await,

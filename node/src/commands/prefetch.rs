@@ -3,11 +3,11 @@ use std::str::FromStr;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use herring_blob::BlobId;
 use herring_http_api::client::ApiClient;
 use herring_http_api::types::{Job, JobCreated, JobState, Prefetch, PrefetchPath};
 use uuid::Uuid;
 
+use crate::commands::Target;
 use crate::error::{Failure, OrFail};
 use crate::output::{Output, Table, size};
 use crate::progress::Progress;
@@ -17,7 +17,7 @@ use crate::signals::Stop;
 pub struct PrefetchArgs {
     /// Ids, names, or origins' paths: ORIGIN:PATH or origins/ORIGIN/PATH; trees and directories with all that is in them
     #[arg(required = true, value_name = "TARGET")]
-    targets: Vec<Target>,
+    targets: Vec<Goal>,
 
     /// Waits until all of it is on the node's disk; Ctrl-C ends only the waiting
     #[arg(long)]
@@ -26,28 +26,25 @@ pub struct PrefetchArgs {
 
 /// What is to be brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
-    Blob(BlobId),
-    Name(String),
+enum Goal {
+    Target(Target),
     Path(PrefetchPath),
 }
 
-impl FromStr for Target {
+impl FromStr for Goal {
     type Err = Infallible;
 
     /// As the mount has it, too: below `blobs`, `names` and `origins`. What can be an id is one; a name with a colon in it is written
     /// `names/NAME`.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let path = |(origin, path): (&str, &str)| Self::Path(PrefetchPath { origin: origin.into(), path: path.into() });
-        if let Ok(id) = text.strip_prefix("blobs/").unwrap_or(text).parse() {
-            return Ok(Self::Blob(id));
-        }
         if let Some(below) = text.strip_prefix("origins/") {
             return Ok(path(below.split_once('/').unwrap_or((below, ""))));
         }
-        let name = || Self::Name(text.strip_prefix("names/").unwrap_or(text).to_owned());
-        let parted = text.split_once(':').filter(|_| !text.starts_with("names/"));
-        Ok(parted.map_or_else(name, path))
+        Ok(match (text.parse()?, text.split_once(':')) {
+            (Target::Name(_), Some(parted)) if !text.starts_with("names/") => path(parted),
+            (target, _) => Self::Target(target),
+        })
     }
 }
 
@@ -68,13 +65,13 @@ pub async fn run(client: &ApiClient, output: Output, args: PrefetchArgs) -> Resu
     }
 }
 
-fn wanted(targets: Vec<Target>) -> Prefetch {
+fn wanted(targets: Vec<Goal>) -> Prefetch {
     let mut wanted = Prefetch::default();
     for target in targets {
         match target {
-            Target::Blob(id) => wanted.blobs.push(id),
-            Target::Name(name) => wanted.names.push(name),
-            Target::Path(path) => wanted.origins.push(path),
+            Goal::Target(Target::Blob(id)) => wanted.blobs.push(id),
+            Goal::Target(Target::Name(name)) => wanted.names.push(name),
+            Goal::Path(path) => wanted.origins.push(path),
         }
     }
     wanted
@@ -111,22 +108,28 @@ fn table(job: &Job) -> String {
 
 #[cfg(test)]
 mod tests {
+    use herring_blob::BlobId;
+
     use super::*;
 
-    fn path(origin: &str, path: &str) -> Target {
-        Target::Path(PrefetchPath { origin: origin.into(), path: path.into() })
+    fn name(name: &str) -> Goal {
+        Goal::Target(Target::Name(name.into()))
+    }
+
+    fn path(origin: &str, path: &str) -> Goal {
+        Goal::Path(PrefetchPath { origin: origin.into(), path: path.into() })
     }
 
     #[test]
     fn targets_are_told_apart() {
         let id = BlobId::of(b"");
         for text in [id.to_string(), format!("sha256:{id}"), format!("blobs/{id}")] {
-            assert_eq!(text.parse(), Ok(Target::Blob(id)), "{text}");
+            assert_eq!(text.parse(), Ok(Goal::Target(Target::Blob(id))), "{text}");
         }
         for (text, expected) in [
-            ("models/llama", Target::Name("models/llama".into())),
-            ("names/models/llama", Target::Name("models/llama".into())),
-            ("names/a:b", Target::Name("a:b".into())),
+            ("models/llama", name("models/llama")),
+            ("names/models/llama", name("models/llama")),
+            ("names/a:b", name("a:b")),
             ("s3:llama/config.json", path("s3", "llama/config.json")),
             ("s3:", path("s3", "")),
             ("origins/s3/llama/a:b", path("s3", "llama/a:b")),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures_util::StreamExt;
-use herring_blob::BlobId;
+use herring_blob::{BlobId, Tree};
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
 use herring_http_api::name::check_name;
@@ -67,7 +67,9 @@ pub async fn run(client: &ApiClient, output: Output, args: PutArgs) -> Result<()
     if args.name.is_some() && args.paths.len() > 1 {
         return Err(Failure::usage("a name points at one thing: give --name with one PATH"));
     }
-    let wanted = args.paths.into_iter().map(|path| Wanted { path, name: args.name.clone() });
+    // As the mount has it.
+    let name = args.name.map(|name| name.strip_prefix("names/").unwrap_or(&name).to_owned());
+    let wanted = args.paths.into_iter().map(|path| Wanted { path, name: name.clone() });
     let (done, failure) = all(client, prepare(wanted.collect())?).await;
     if !done.is_empty() {
         output.show(&done, || table(&done))?;
@@ -87,11 +89,18 @@ fn look(wanted: Wanted) -> Result<Ready, Failure> {
     if let Some(name) = &wanted.name {
         check_name(name).map_err(|fault| Failure::usage(format_args!("{name:?} cannot be a name: it {fault}")))?;
     }
+    if let Some(name) = wanted.name.as_ref().filter(|name| name.starts_with('.')) {
+        let why = "names that begin with a dot are the swarm's own, and no list shows them";
+        return Err(Failure::usage(format_args!("{name:?} cannot be a name: {why}")));
+    }
     if is_stdin(&wanted.path) {
         return Ok(Ready { wanted, walk: None });
     }
     let meta = std::fs::metadata(&wanted.path).map_err(|error| cannot_read(&wanted.path, &error))?;
     let walk = if meta.is_dir() { Some(Walk::of(&wanted.path)?) } else { None };
+    if let Some(walk) = &walk {
+        tree::check(walk, Tree::MAX_BYTES)?;
+    }
     Ok(Ready { wanted, walk })
 }
 
@@ -181,6 +190,14 @@ mod tests {
         prepare(wanted(&["-"])).unwrap();
         let refused = prepare(wanted(&["-", "/dev/null", "-"])).unwrap_err();
         assert_eq!(refused, Failure::usage("stdin can be read only once: give - once"));
+    }
+
+    #[test]
+    fn a_name_that_nobody_would_see_is_refused() {
+        let wanted = |name: &str| vec![Wanted { path: "-".into(), name: Some(name.into()) }];
+        prepare(wanted("a/.b")).unwrap();
+        let refused = prepare(wanted(".a")).unwrap_err();
+        assert!(refused.to_string().contains("begin with a dot"), "{refused}");
     }
 
     #[test]

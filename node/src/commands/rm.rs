@@ -1,18 +1,18 @@
-use herring_blob::BlobId;
 use herring_http_api::client::ApiClient;
 use herring_http_api::types::Condition;
 use serde_json::json;
 
+use crate::commands::Target;
 use crate::error::Failure;
 use crate::output::Output;
 
-pub async fn run(client: &ApiClient, output: Output, what: &str) -> Result<(), Failure> {
-    match what.parse::<BlobId>() {
-        Ok(id) => {
+pub async fn run(client: &ApiClient, output: Output, what: Target) -> Result<(), Failure> {
+    match what {
+        Target::Blob(id) => {
             client.delete(id).await?;
             output.show(&json!({ "id": id, "deleted": true }), || format!("deleted {id}\n"))
         }
-        Err(_) => unname(client, output, what).await,
+        Target::Name(name) => unname(client, output, &name).await,
     }
 }
 

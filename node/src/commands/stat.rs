@@ -3,7 +3,7 @@ use herring_http_api::client::ApiClient;
 use herring_http_api::types::NameInfo;
 use serde::Serialize;
 
-use crate::commands::ls;
+use crate::commands::{Target, ls};
 use crate::error::Failure;
 use crate::output::{Output, Table, count, size};
 use crate::tree;
@@ -35,10 +35,10 @@ struct Tree {
     blobs: usize,
 }
 
-pub async fn run(client: &ApiClient, output: Output, what: &str) -> Result<(), Failure> {
-    let (id, name) = match what.parse() {
-        Ok(id) => (id, None),
-        Err(_) => client.name(what).await.map(|info| (info.target, Some(info)))?,
+pub async fn run(client: &ApiClient, output: Output, what: Target) -> Result<(), Failure> {
+    let (id, name) = match what {
+        Target::Blob(id) => (id, None),
+        Target::Name(name) => client.name(&name).await.map(|info| (info.target, Some(info)))?,
     };
     let manifest = client.manifest(id).await?;
     let geometry = manifest.geometry();

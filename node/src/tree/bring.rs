@@ -37,10 +37,9 @@ pub async fn bring(client: &ApiClient, tree: Tree, at: usize, target: &Path, sto
     let cannot = || format!("cannot write {}", target.display());
     aside(&tree, at, &root, lay_out).await.or_fail(cannot)?;
     let orders = orders(&tree, at, &root);
-    let progress = Progress::new(
-        target.display().to_string(),
-        Some(orders.iter().flat_map(|order| &order.pieces).map(|piece| piece.size).sum()),
-    );
+    // Files that share their bytes can be more together than any number holds.
+    let total = orders.iter().flat_map(|order| &order.pieces).map(|piece| piece.size).fold(0, u64::saturating_add);
+    let progress = Progress::new(target.display().to_string(), Some(total));
     // All are waited for, also where one failed: what still writes would write into what is being removed.
     let brought = orders.into_iter().map(|order| async {
         let brought = bring_blob(client, order, &progress, stop).await;

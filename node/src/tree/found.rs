@@ -4,10 +4,8 @@ use herring_blob::{BlobId, ByteRange, Tree, TreeError};
 use herring_http_api::client::{ApiClient, ClientError};
 use herring_http_api::types::NameInfo;
 
+use crate::commands::Target;
 use crate::error::{Failure, OrFail};
-
-/// Bytes of the largest tree that is loaded: some two million entries.
-const LARGEST: u64 = 256 << 20;
 
 /// What `ID`, `NAME`, or either with a path behind it, means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +18,14 @@ pub struct Found {
 }
 
 /// Looks up what a command line means. What can be an id is one. Of `a/b/c`, the longest of `a/b/c`, `a/b` and `a` that is a name is taken.
-pub async fn find(client: &ApiClient, text: &str) -> Result<Found, Failure> {
-    let text = text.trim_end_matches('/');
-    let (first, rest) = text.split_once('/').unwrap_or((text, ""));
-    if let Ok(id) = first.parse() {
-        return Ok(Found { id, name: None, path: rest.to_owned() });
+pub async fn find(client: &ApiClient, target: &Target) -> Result<Found, Failure> {
+    let in_blob = |id: BlobId, path: &str| Found { id, name: None, path: path.to_owned() };
+    let text = match target {
+        Target::Blob(id) => return Ok(in_blob(*id, "")),
+        Target::Name(text) => text.as_str(),
+    };
+    if let Some((Ok(id), path)) = text.split_once('/').map(|(first, path)| (first.parse(), path)) {
+        return Ok(in_blob(id, path));
     }
     let mut refusal = None;
     let ends = text.match_indices('/').map(|(at, _)| at).chain([text.len()]);
@@ -50,8 +51,9 @@ pub async fn load(client: &ApiClient, id: BlobId) -> Result<Option<Tree>, Failur
     if size < magic.len() as u64 || read(client, id, Some(ByteRange::new(0, magic.len() as u64))).await? != magic {
         return Ok(None);
     }
-    if size > LARGEST {
-        return Err(Failure::failed(format_args!("{id} may be a tree, but has {size} bytes: more than {LARGEST} are not read")));
+    if size > Tree::MAX_BYTES {
+        let most = Tree::MAX_BYTES;
+        return Err(Failure::failed(format_args!("{id} may be a tree, but has {size} bytes: more than {most} are not read")));
     }
     let bytes = read(client, id, None).await?;
     if BlobId::of(&bytes) != id {
@@ -59,7 +61,9 @@ pub async fn load(client: &ApiClient, id: BlobId) -> Result<Option<Tree>, Failur
     }
     match Tree::decode(&bytes) {
         Ok(tree) => Ok(Some(tree)),
-        Err(error @ TreeError::Version { .. }) => Err(Failure::failed(format_args!("the tree {id}: {error}"))),
+        Err(error @ (TreeError::Version { .. } | TreeError::TooLarge)) => {
+            Err(Failure::failed(format_args!("the tree {id}: {error}")))
+        }
         // What begins as a tree and is none is an ordinary blob.
         Err(_) => Ok(None),
     }

@@ -11,7 +11,7 @@ mod write;
 
 pub use bring::bring;
 pub use found::{find, load};
-pub use send::{Sent, send};
+pub use send::{Sent, check, send};
 pub use walk::Walk;
 pub use write::finish;
 

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
 use super::pack::{Parcel, parcels};
-use super::walk::{Kind, Walk, place};
+use super::walk::{Kind, Walk, place, too_large};
 use crate::digest::READ_SIZE;
 use crate::error::{Failure, OrFail};
 use crate::progress::Progress;
@@ -38,7 +38,7 @@ pub struct Sent {
     pub created: bool,
 }
 
-/// Puts all files of a directory, then the tree.
+/// Puts all files of a directory, then the tree, which [`check`] found small enough.
 pub async fn send(client: &ApiClient, walk: Walk) -> Result<Sent, Failure> {
     let parcels = parcels(&walk);
     let walk = Arc::new(walk);
@@ -46,13 +46,22 @@ pub async fn send(client: &ApiClient, walk: Walk) -> Result<Sent, Failure> {
     let progress = Arc::new(Progress::new(name, Some(walk.size())));
     let sending = parcels.iter().map(|parcel| put(client, &walk, parcel, &progress));
     let stored: Vec<Stored> = stream::iter(sending).buffered(AT_ONCE).try_collect().await?;
+    let ids: Vec<BlobId> = stored.iter().map(|stored| stored.id).collect();
     let checked = Arc::clone(&walk);
     tokio::task::spawn_blocking(move || checked.check()).await.or_fail(|| "looking at the directory again".to_owned())??;
-    let bytes = tree(&walk, &parcels, &stored)?.encode();
+    let bytes = tree(&walk, &parcels, &ids)?.encode();
     let (size, body) = (bytes.len() as u64, stream::iter([Ok(Bytes::from(bytes))]).boxed());
     let (tree, created) = client.put(None, Some(size), body).await.or_fail(|| "cannot put the tree".to_owned())?;
     let replicas = stored.iter().map(|one| one.replicas).fold(tree.replicas, usize::min);
     Ok(Sent { id: tree.id, size: walk.size(), files: walk.files(), replicas, created })
+}
+
+/// Fails where a directory cannot be a tree, or only one of more than `most` bytes. Each parcel counts as a blob of its own: should two be the
+/// same, the tree becomes smaller, never larger.
+pub fn check(walk: &Walk, most: u64) -> Result<(), Failure> {
+    let parcels = parcels(walk);
+    let ids: Vec<BlobId> = (0..parcels.len()).map(|index| BlobId::of(&index.to_le_bytes())).collect();
+    if tree(walk, &parcels, &ids)?.encoded_size() > most { Err(too_large(&walk.root)) } else { Ok(()) }
 }
 
 async fn put(client: &ApiClient, walk: &Walk, parcel: &Parcel, progress: &Arc<Progress>) -> Result<Stored, Failure> {
@@ -111,12 +120,13 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-fn tree(walk: &Walk, parcels: &[Parcel], stored: &[Stored]) -> Result<Tree, Failure> {
+/// The tree of a directory whose parcels are these blobs.
+fn tree(walk: &Walk, parcels: &[Parcel], ids: &[BlobId]) -> Result<Tree, Failure> {
     let (mut blobs, mut known, mut places) = (Vec::new(), HashMap::new(), HashMap::new());
-    for (parcel, stored) in parcels.iter().zip(stored) {
+    for (parcel, id) in parcels.iter().zip(ids) {
         // The same large file twice is one blob.
-        let blob = *known.entry(stored.id).or_insert_with(|| {
-            blobs.push(stored.id);
+        let blob = *known.entry(*id).or_insert_with(|| {
+            blobs.push(*id);
             blobs.len() - 1
         });
         let mut offset = 0;

@@ -1,4 +1,7 @@
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -7,84 +10,107 @@ use crate::error::{Failure, OrFail};
 
 /// Where a tree is written: unless it is kept in the end, nothing of it stays.
 #[derive(Debug)]
-pub struct Staging(Option<Place>);
-
-#[derive(Debug)]
-enum Place {
-    /// A new directory, which takes its name once it is whole.
-    Beside(TempDir, PathBuf),
-    /// A directory that was there, and empty.
-    Into(PathBuf),
+pub struct Staging {
+    /// `None` once its content is where it belongs.
+    dir: Option<TempDir>,
+    target: PathBuf,
+    /// Whether it is in the target, a directory that was there and empty, and not beside it.
+    inside: bool,
 }
 
 impl Staging {
     pub fn open(target: &Path) -> Result<Self, Failure> {
-        let cannot = || format!("cannot write {}", target.display());
-        match fs::metadata(target) {
-            Ok(meta) if !meta.is_dir() => Err(Failure::usage(format_args!("{} is there, and no directory", target.display()))),
-            Ok(_) if fs::read_dir(target).or_fail(cannot)?.next().is_some() => {
-                let target = target.display();
-                Err(Failure::usage(format_args!("{target} is not empty: name a directory that is, or that is not there yet")))
-            }
-            Ok(_) => Ok(Self(Some(Place::Into(target.to_owned())))),
-            Err(_) => {
-                let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let beside = tempfile::Builder::new().prefix(".herring-").tempdir_in(parent);
-                let beside = beside.or_fail(|| format!("cannot create a directory beside {}", target.display()))?;
-                Ok(Self(Some(Place::Beside(beside, target.to_owned()))))
-            }
-        }
+        let inside = is_there(target)?;
+        let parent = if inside { target } else { target.parent().unwrap_or(target) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let dir = tempfile::Builder::new().prefix(".herring-").tempdir_in(parent);
+        let dir = dir.or_fail(|| format!("cannot create a directory in {}", parent.display()))?;
+        Ok(Self { dir: Some(dir), target: target.to_owned(), inside })
     }
 
     pub fn path(&self) -> &Path {
-        match &self.0 {
-            Some(Place::Beside(dir, _)) => dir.path(),
-            Some(Place::Into(path)) => path,
-            None => Path::new(""),
-        }
+        self.dir.as_ref().map_or(&self.target, TempDir::path)
     }
 
     /// Lets it appear.
     pub fn keep(mut self) -> Result<(), Failure> {
-        let Some(Place::Beside(dir, target)) = self.0.take() else { return Ok(()) };
-        fs::rename(dir.path(), &target).or_fail(|| format!("cannot write {}", target.display()))?;
+        let kept = if self.inside { fill(self.path(), &self.target) } else { fs::rename(self.path(), &self.target) };
+        kept.or_fail(|| format!("cannot write {}; nothing was kept", self.target.display()))?;
         // It is not there any more under the name that would be removed.
-        let _ = dir.keep();
+        let _ = self.dir.take().map(TempDir::keep);
         Ok(())
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        match self.0.take() {
-            Some(Place::Beside(dir, _)) => {
-                open_up(dir.path());
-                drop(dir);
-            }
-            Some(Place::Into(path)) => empty(&path),
-            None => {}
+        // What cannot be removed is left; the failure that led here is what is told.
+        if let Some(dir) = &self.dir {
+            open_up(dir.path());
         }
     }
 }
 
-/// What is left is left where it cannot be removed; the failure that led here is what is told.
-fn empty(path: &Path) {
-    open_up(path);
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
-            _ => fs::remove_file(entry.path()),
-        };
-        let _ = removed;
+/// Whether a directory is there to be filled; anything else that is there is refused.
+fn is_there(target: &Path) -> Result<bool, Failure> {
+    let (cannot, shown) = (|| format!("cannot write {}", target.display()), target.display());
+    match fs::metadata(target) {
+        Ok(meta) if !meta.is_dir() => Err(Failure::usage(format_args!("{shown} is there, and no directory"))),
+        Ok(_) if fs::read_dir(target).or_fail(cannot)?.next().is_some() => {
+            Err(Failure::usage(format_args!("{shown} is not empty: name a directory that is, or that is not there yet")))
+        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).or_fail(cannot),
+        Err(_) if target.is_symlink() => Err(Failure::usage(format_args!("{shown} is a link to what is not there"))),
+        Err(_) => Ok(false),
     }
+}
+
+/// Moves what is in `dir`, and its mode and time, to the directory that it is in. Where that fails, all is in `dir` again.
+fn fill(dir: &Path, target: &Path) -> io::Result<()> {
+    let meta = fs::metadata(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    let names = names(dir)?;
+    // Somebody else may have written there meanwhile, and a file would be replaced.
+    if self::names(target)?.iter().any(|name| *name != dir.file_name().unwrap_or_default()) {
+        return Err(io::Error::other("something else was written there meanwhile"));
+    }
+    for (count, name) in names.iter().enumerate() {
+        if let Err(error) = shift(&dir.join(name), &target.join(name)) {
+            for name in &names[..count] {
+                let _ = shift(&target.join(name), &dir.join(name));
+            }
+            return Err(error);
+        }
+    }
+    fs::remove_dir(dir)?;
+    let directory = File::open(target)?;
+    match directory.set_permissions(meta.permissions()).and_then(|()| directory.set_modified(meta.modified()?)) {
+        // A directory that is somebody else's keeps what its owner gave it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        set => set,
+    }
+}
+
+fn names(dir: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+}
+
+/// Moves an entry to another directory: of a directory, that changes its entry `..`, which a read-only one refuses.
+fn shift(from: &Path, to: &Path) -> io::Result<()> {
+    let permissions = Some(fs::symlink_metadata(from)?).filter(fs::Metadata::is_dir).map(|meta| meta.permissions());
+    if permissions.is_some() {
+        fs::set_permissions(from, Permissions::from_mode(0o700))?;
+    }
+    fs::rename(from, to)?;
+    permissions.map_or(Ok(()), |permissions| fs::set_permissions(to, permissions))
 }
 
 /// Directories that were made read-only already could not be emptied.
 fn open_up(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     let mut pending = vec![path.to_owned()];
     while let Some(path) = pending.pop() {
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+        let _ = fs::set_permissions(&path, Permissions::from_mode(0o700));
         let entries = fs::read_dir(&path).into_iter().flatten().flatten();
         pending.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
     }

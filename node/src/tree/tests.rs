@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::pack::parcels;
+use super::send::check;
 use super::staging::Staging;
 use super::walk::{Kind, Walk};
 use super::write::{Filler, Piece, finish_all, lay_out};
@@ -116,22 +117,52 @@ fn modes_and_times_are_as_they_were_also_before_1970_and_read_only() {
         entry("sub/link", 0o777, 7_000_000_007, TreeKind::Link { target: "../../etc".into() }),
     ];
     let tree = Tree::new(vec![BlobId::of(b"abcde")], entries).unwrap();
-    let target = dir.path().join("out");
-    let staging = Staging::open(&target).unwrap();
-    let placed: Vec<_> = tree.entries().iter().map(|entry| (super::walk::place(staging.path(), &entry.path), entry)).collect();
-    lay_out(staging.path(), &placed).unwrap();
-    let path = staging.path().join("sub/run");
-    let mut filler = Filler::new(vec![Piece { path, mode: 0o4755, modified_ns: -2_000_000_001, offset: 2, size: 3 }], 0);
-    filler.fill(b"abcde").unwrap();
-    finish_all(&placed).unwrap();
-    staging.keep().unwrap();
-    for entry in tree.entries() {
-        let meta = fs::symlink_metadata(super::walk::place(&target, &entry.path)).unwrap();
-        assert_eq!(meta.mode() & 0o7777, entry.mode, "{}", entry.path);
-        assert_eq!(meta.mtime() * 1_000_000_000 + meta.mtime_nsec(), entry.modified_ns, "{}", entry.path);
+    let (new, empty) = (dir.path().join("new"), dir.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    for target in [&new, &empty] {
+        let staging = Staging::open(target).unwrap();
+        let placed: Vec<_> =
+            tree.entries().iter().map(|entry| (super::walk::place(staging.path(), &entry.path), entry)).collect();
+        lay_out(staging.path(), &placed).unwrap();
+        let path = staging.path().join("sub/run");
+        let mut filler = Filler::new(vec![Piece { path, mode: 0o4755, modified_ns: -2_000_000_001, offset: 2, size: 3 }], 0);
+        filler.fill(b"abcde").unwrap();
+        finish_all(&placed).unwrap();
+        staging.keep().unwrap();
+        for entry in tree.entries() {
+            let meta = fs::symlink_metadata(super::walk::place(target, &entry.path)).unwrap();
+            assert_eq!(meta.mode() & 0o7777, entry.mode, "{}", entry.path);
+            assert_eq!(meta.mtime() * 1_000_000_000 + meta.mtime_nsec(), entry.modified_ns, "{}", entry.path);
+        }
+        assert_eq!(fs::read(target.join("sub/run")).unwrap(), b"cde");
+        assert_eq!(fs::read_dir(target).unwrap().count(), 1);
     }
-    assert_eq!(fs::read(target.join("sub/run")).unwrap(), b"cde");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_directory_that_is_no_tree_of_a_size_is_refused() {
+    let dir = TempDir::new().unwrap();
+    write(&dir, "file", 1);
+    let walk = Walk::of(dir.path()).unwrap();
+    check(&walk, 1000).unwrap();
+    let refused = check(&walk, 100).unwrap_err().to_string();
+    assert!(refused.contains("at most 4000000 entries in 256 MiB") && refused.ends_with("Nothing was sent"), "{refused}");
+}
+
+#[test]
+fn a_file_that_occurs_often_takes_few_descriptors() {
+    let dir = TempDir::new().unwrap();
+    let path = |n: usize| dir.path().join(n.to_string());
+    let pieces = (0..200).map(|n| Piece { path: path(n), mode: 0o444, modified_ns: 0, offset: 0, size: 6 }).collect();
+    let mut filler = Filler::new(pieces, 0);
+    for bytes in [b"her", b"rin"] {
+        filler.fill(bytes).unwrap();
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        assert!(open.filter(|file| file.starts_with(dir.path())).count() <= 64);
+    }
+    assert!(filler.is_done());
+    assert!((0..200).all(|n| fs::read(path(n)).unwrap() == b"herrin"));
 }
 
 #[test]
@@ -152,6 +183,36 @@ fn what_is_not_kept_leaves_nothing_and_what_is_there_stays() {
     assert!(Staging::open(&full).unwrap_err().to_string().contains("not empty"));
     assert!(Staging::open(&full.join("x")).is_err());
     assert!(full.join("x").exists());
+}
+
+#[test]
+fn what_is_there_is_as_it_was_where_a_tree_is_not_kept() {
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o750)).unwrap();
+    let staging = Staging::open(dir.path()).unwrap();
+    fs::write(staging.path().join("mine"), b"x").unwrap();
+    fs::write(dir.path().join("another's"), b"y").unwrap();
+    let refused = staging.keep().unwrap_err().to_string();
+    assert!(refused.contains("meanwhile"), "{refused}");
+    assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o750);
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["another's"]);
+}
+
+#[test]
+fn what_takes_the_name_meanwhile_is_all_that_is_left() {
+    let dir = TempDir::new().unwrap();
+    let target = dir.path().join("out");
+    let staging = Staging::open(&target).unwrap();
+    fs::create_dir(staging.path().join("sub")).unwrap();
+    fs::write(staging.path().join("sub/file"), b"x").unwrap();
+    fs::set_permissions(staging.path().join("sub"), fs::Permissions::from_mode(0o555)).unwrap();
+    fs::write(&target, b"another's").unwrap();
+    assert!(staging.keep().is_err());
+    assert_eq!(fs::read(&target).unwrap(), b"another's");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    symlink("nowhere", dir.path().join("link")).unwrap();
+    assert!(Staging::open(&dir.path().join("link")).unwrap_err().to_string().contains("is a link"));
 }
 
 proptest! {

@@ -2,7 +2,7 @@ use std::fs::{self, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use herring_blob::Tree;
+use herring_blob::{Tree, TreeError};
 
 use crate::error::{Failure, OrFail};
 
@@ -48,6 +48,9 @@ impl Walk {
                 pending.extend(below(root, &entry.path)?);
             }
             entries.push(entry);
+            if entries.len() > Tree::MAX_ENTRIES {
+                return Err(too_large(root));
+            }
         }
         match entries[0].kind {
             Kind::Directory => Ok(Self { root: root.to_owned(), entries }),
@@ -55,9 +58,9 @@ impl Walk {
         }
     }
 
-    /// The bytes of all files together.
+    /// The bytes of all files together; sparse ones can say more than any number holds.
     pub fn size(&self) -> u64 {
-        self.entries.iter().map(Entry::size).sum()
+        self.entries.iter().map(Entry::size).fold(0, u64::saturating_add)
     }
 
     pub fn files(&self) -> usize {
@@ -133,6 +136,11 @@ fn special(file_type: FileType) -> &'static str {
 
 fn refused(at: &Path, why: &str) -> Failure {
     Failure::failed(format_args!("{} cannot be put: {why}. Nothing was sent", at.display()))
+}
+
+/// Nobody would open it again.
+pub fn too_large(root: &Path) -> Failure {
+    refused(root, &TreeError::TooLarge.to_string())
 }
 
 /// The paths of what is in a directory, last first.

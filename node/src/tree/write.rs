@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use herring_blob::{TreeEntry, TreeKind};
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat};
 
+/// Files of one blob that stay open between pieces: with four blobs at once far below the usual 1,024. A large file that occurs often is one blob
+/// and many files; those past this many are opened again for each piece.
+const MAX_OPEN: usize = 64;
+
 /// A file to be filled from a blob.
 #[derive(Debug)]
 pub struct Piece {
@@ -25,8 +29,8 @@ pub struct Piece {
 pub struct Filler {
     /// Those not begun, the last to begin first.
     waiting: Vec<Piece>,
-    /// Those that go on behind what came.
-    open: Vec<(File, Piece)>,
+    /// Those that go on behind what came, the first [`MAX_OPEN`] of them open.
+    begun: Vec<(Option<File>, Piece)>,
     /// How much of the blob came.
     at: u64,
 }
@@ -35,12 +39,13 @@ impl Filler {
     /// Of a blob whose bytes come from `at` on.
     pub fn new(mut pieces: Vec<Piece>, at: u64) -> Self {
         pieces.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.offset));
-        Self { waiting: pieces, open: Vec::new(), at }
+        Self { waiting: pieces, begun: Vec::new(), at }
     }
 
     pub fn fill(&mut self, bytes: &[u8]) -> io::Result<()> {
         let end = self.at + bytes.len() as u64;
-        for (file, piece) in std::mem::take(&mut self.open) {
+        for (file, piece) in std::mem::take(&mut self.begun) {
+            let file = file.map_or_else(|| append(&piece.path), Ok)?;
             self.go_on(file, piece, bytes, end)?;
         }
         while let Some(piece) = self.waiting.pop_if(|piece| piece.offset < end) {
@@ -52,7 +57,7 @@ impl Filler {
     }
 
     pub fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.open.is_empty()
+        self.waiting.is_empty() && self.begun.is_empty()
     }
 
     /// Writes what of `bytes`, which end at `end` of the blob, is in this file.
@@ -64,7 +69,7 @@ impl Filler {
         if piece_end <= end {
             return finish(&file, piece.mode, piece.modified_ns);
         }
-        self.open.push((file, piece));
+        self.begun.push(((self.begun.len() < MAX_OPEN).then_some(file), piece));
         Ok(())
     }
 }
@@ -98,6 +103,11 @@ pub fn finish_all(entries: &[(PathBuf, &TreeEntry)]) -> io::Result<()> {
 
 fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// Opens what was created, to go on at its end.
+fn append(path: &Path) -> io::Result<File> {
+    File::options().append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
 
 /// Gives a file its mode, whatever the umask says, and its time.

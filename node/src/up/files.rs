@@ -46,9 +46,13 @@ pub fn wanted(paths: &[PathBuf]) -> Result<Vec<Wanted>, Failure> {
 /// Of `.` too.
 fn base_name(path: &Path) -> Result<String, Failure> {
     let whole = fs::canonicalize(path).or_fail(|| format!("cannot read {}", path.display()))?;
-    let name = whole.file_name().and_then(OsStr::to_str).filter(|name| check_name(name).is_ok());
-    let unfit =
-        || Failure::usage(format_args!("{} has no name that a tree could have: herring put --name gives it one", path.display()));
+    let name = whole.file_name().and_then(OsStr::to_str).filter(|name| check_name(name).is_ok() && !name.starts_with('.'));
+    let unfit = || {
+        let path = path.display();
+        Failure::usage(format_args!(
+            "{path} has no name that a tree could have, in UTF-8 and without a dot in front: herring put --name gives it one"
+        ))
+    };
     name.map(str::to_owned).ok_or_else(unfit)
 }
 
@@ -143,5 +147,7 @@ mod tests {
         let twice = names(&[at("b"), at("target/../b")]).unwrap_err();
         assert!(twice.to_string().contains("names/b"), "{twice}");
         assert!(names(&["/".into()]).is_err());
+        fs::create_dir(at(".hidden")).unwrap();
+        assert!(names(&[at(".hidden")]).unwrap_err().to_string().contains("without a dot in front"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod buckets;
+mod client;
 mod doors;
 mod hosts;
 mod jobs;

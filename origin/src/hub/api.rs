@@ -127,11 +127,13 @@ impl Api {
         Ok(request.send().await?)
     }
 
-    /// Below `above` of the endpoint, which is empty or ends with a slash, whatever dots are in the path.
+    /// Exactly this path below `above` of the endpoint, which is empty or ends with a slash: a path that a URL means otherwise than it is
+    /// written, such as one with dots, could lead to anything that our token opens.
     pub fn url(&self, above: &str, path: &str) -> Result<Url, Fault> {
         let url = self.endpoint.join(&format!("{above}{path}")).map_err(|error| Fault::Unusable(error.to_string()))?;
-        let below = url.path().strip_prefix(self.endpoint.path()).is_some_and(|below| below.starts_with(above));
-        if below && self.is_ours(&url) { Ok(url) } else { Err(Fault::NotFound) }
+        let plain = path.split('?').next().unwrap_or_default();
+        let as_written = url.path() == format!("{}{above}{plain}", self.endpoint.path());
+        if as_written && self.is_ours(&url) { Ok(url) } else { Err(Fault::NotFound) }
     }
 
     fn is_ours(&self, url: &Url) -> bool {
@@ -235,7 +237,19 @@ mod tests {
     fn nothing_outside_the_endpoint_is_asked_for() {
         let api = Api::new("http://127.0.0.1:9/hf", true, None).unwrap();
         assert_eq!(api.url("api/", "models/x").unwrap().as_str(), "http://127.0.0.1:9/hf/api/models/x");
-        for (above, path) in [("", "../x"), ("", "/x"), ("", "http://other/hf/"), ("", "//other/hf/"), ("api/", "../x")] {
+        assert_eq!(api.url("", "x/resolve/a%20b?c=d/../e").unwrap().as_str(), "http://127.0.0.1:9/hf/x/resolve/a%20b?c=d/../e");
+        for (above, path) in [
+            ("", "../x"),
+            ("", "/x"),
+            ("", "http://other/hf/"),
+            ("", "//other/hf/"),
+            ("api/", "../x"),
+            ("api/", "models/x/tree/main/../../../../whoami-v2"),
+            ("api/", "models/%2E%2e/whoami-v2"),
+            ("api/", "models/.\t./whoami-v2"),
+            ("api/", "models/./x"),
+            ("api/", "models\\x"),
+        ] {
             assert!(matches!(api.url(above, path), Err(Fault::NotFound)), "{above}{path}");
         }
     }

@@ -136,7 +136,7 @@ async fn what_another_try_would_not_change_is_asked_once() {
         (Fault::NotFound, "not_found"),
         (Fault::Changed, "changed"),
         (Fault::Denied(String::new()), "denied"),
-        (Fault::Unusable(String::new()), "unavailable"),
+        (Fault::Unusable(String::new()), "unusable"),
         (Fault::Unlisted, "unlisted"),
     ] {
         let (origin, fake) = origin([Say::Fault(fault), Say::Parts(&[])]);
@@ -178,7 +178,7 @@ async fn more_bytes_than_were_asked_for_are_an_error() {
     for parts in [&[Some("herr")][..], &[Some("he"), Some("rr")], &[Some("her"), Some("r")]] {
         let (origin, fake) = origin([Say::Parts(parts)]);
         let (shown, end) = read(&origin).await;
-        assert_eq!(kind(end), "unavailable", "{parts:?}");
+        assert_eq!(kind(end), "unusable", "{parts:?}");
         assert!("her".starts_with(&shown), "{shown}");
         assert_eq!(fake.ranges(), [(0, 3)]);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use herring_blob::ByteRange;
-use herring_origin::PAGE;
+use herring_origin::{Origin, PAGE};
 use tempfile::TempDir;
 
 use crate::directory;
@@ -117,4 +117,53 @@ async fn a_directory_that_changes_between_pages_is_listed_on() {
     let third = directory(root.path()).list("", second.next.as_deref()).await.unwrap();
     assert_eq!(names(&third)[0], name(2 * PAGE));
     assert_eq!(third.next, Some(name(3 * PAGE - 1)), "the new one is seen by who reads anew");
+}
+
+/// All paths below the root, as whoever walks through the listings finds them.
+async fn walk(origin: &Origin) -> Vec<String> {
+    let (mut found, mut ahead) = (Vec::new(), vec![String::new()]);
+    while let Some(directory) = ahead.pop() {
+        for name in list(origin, directory.trim_end_matches('/')).await.unwrap() {
+            let path = format!("{directory}{name}");
+            assert!(path.len() < 100, "{path}");
+            if path.ends_with('/') {
+                ahead.push(path.clone());
+            }
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn links_that_lead_back_are_not_listed() {
+    let root = TempDir::new().unwrap();
+    let truth = Truth::directory(root.path());
+    for key in ["a/x", "b/y", "deep/er/z"] {
+        truth.write(key, b"").await;
+    }
+    let links =
+        [("here", "."), ("deep/up", ".."), ("deep/er/up", ".."), ("a/to-b", "../b"), ("b/to-a", "../a"), ("to-er", "deep/er")];
+    for (link, target) in links {
+        symlink(target, root.path().join(link)).unwrap();
+    }
+    let expected = [
+        "a/",
+        "a/to-b/",
+        "a/to-b/y",
+        "a/x",
+        "b/",
+        "b/to-a/",
+        "b/to-a/x",
+        "b/y",
+        "deep/",
+        "deep/er/",
+        "deep/er/z",
+        "to-er/",
+        "to-er/z",
+    ];
+    let origin = directory(root.path());
+    assert_eq!(walk(&origin).await, expected);
+    assert_eq!(head(&origin, "here/a/to-b/to-a/x").await.size, 0, "who names them may go through them");
 }

@@ -136,6 +136,10 @@ async fn read(origin: &Origin) -> (usize, Result<(), OriginError>) {
 
 /// Reads the object from a server with these answers, as each kind of origin: all must end like this.
 async fn reads(answers: &[Answer], shown: usize, end: &str) -> Vec<Faulty> {
+    reads_as(&KINDS, answers, shown, end).await
+}
+
+async fn reads_as(kinds: &[fn(&str) -> Origin], answers: &[Answer], shown: usize, end: &str) -> Vec<Faulty> {
     let read_as = |kind: fn(&str) -> Origin| async move {
         let server = Faulty::start(answers.iter().cloned()).await;
         let (bytes, ended) = read(&kind(&server.url)).await;
@@ -143,7 +147,7 @@ async fn reads(answers: &[Answer], shown: usize, end: &str) -> Vec<Faulty> {
         assert!(bytes == shown && ended.starts_with(end), "{bytes} bytes, then {ended}");
         server
     };
-    join_all(KINDS.map(read_as)).await
+    join_all(kinds.iter().copied().map(read_as)).await
 }
 
 #[tokio::test]
@@ -227,11 +231,11 @@ async fn answers_of_another_length_are_no_bytes_of_the_object() {
     let short = answer(format!("{part}Content-Length: 1000\r\nContent-Range: bytes 0-999/{SIZE}\r\n"));
     let other = answer(format!("{part}Content-Length: 1000\r\nContent-Range: bytes 5-1004/{SIZE}\r\n"));
     let smaller = answer(format!("{part}Content-Length: 1000\r\nContent-Range: bytes 0-999/1000\r\n"));
-    reads(&[short], 0, "unavailable").await;
-    reads(&[other], 0, "unavailable").await;
-    let server = Faulty::start([smaller]).await;
-    let (shown, end) = read(&site(&server.url)).await;
-    assert_eq!((shown, end.unwrap_err().kind()), (0, "changed"));
+    for answer in [[short], [other]] {
+        reads_as(&KINDS[..3], &answer, 0, "unavailable").await;
+        reads_as(&KINDS[3..], &answer, 0, "unusable").await;
+    }
+    reads_as(&KINDS[3..], &[smaller], 0, "changed").await;
 }
 
 #[tokio::test]
@@ -242,7 +246,27 @@ async fn a_web_server_without_ranges_gives_what_is_whole() {
     let origin = site(&server.url);
     assert_eq!(read(&origin).await, (SIZE, Ok(())));
     let part = origin.read(&object(), ByteRange::new(10, 20)).await;
-    assert_eq!(part.err().map(|error| error.kind()), Some("unavailable"));
+    assert_eq!(part.err().map(|error| error.kind()), Some("unusable"));
+}
+
+#[tokio::test]
+async fn a_web_server_that_does_not_tell_versions_apart_is_not_believed() {
+    let whole = Answer { head: format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n"), body: 0..0, silent: false };
+    let part = Answer {
+        head: format!("HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/{SIZE}\r\n"),
+        body: 0..10,
+        silent: false,
+    };
+    let server =
+        Faulty::start([whole.clone(), part.clone(), part, whole.with("Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT")]).await;
+    let origin = site(&server.url);
+    let (head, open) = (origin.head("file").await.err(), origin.open("file", 10).await.err());
+    let read = origin.read(&object(), ByteRange::new(0, 10)).await.err();
+    for error in [head, open, read] {
+        let error = error.unwrap();
+        assert!(error.kind() == "unusable" && error.to_string().contains("neither ETag nor Last-Modified"), "{error}");
+    }
+    assert_eq!(origin.head("file").await.unwrap().object.size, SIZE as u64, "either will do");
 }
 
 #[tokio::test]

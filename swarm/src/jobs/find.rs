@@ -27,17 +27,17 @@ impl<'a> Finder<'a> {
         Self { swarm, job, found, faults, seen: Mutex::default() }
     }
 
-    pub async fn find(self, wanted: Prefetch) {
-        for id in wanted.blobs {
-            self.tree(id).await;
+    pub async fn find(self, wanted: &Prefetch) {
+        for id in &wanted.blobs {
+            self.tree(*id).await;
         }
-        for name in wanted.names {
-            match patiently(|| self.swarm.name(&name)).await {
+        for name in &wanted.names {
+            match patiently(|| self.swarm.name(name)).await {
                 Ok(info) => self.tree(info.target).await,
                 Err(fault) => self.faults.note(None, fault),
             }
         }
-        for path in wanted.origins {
+        for path in &wanted.origins {
             self.path(path).await;
         }
     }
@@ -62,7 +62,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    async fn path(&self, wanted: PrefetchPath) {
+    async fn path(&self, wanted: &PrefetchPath) {
         let (origin, path) = (&*wanted.origin, wanted.path.trim_matches('/'));
         if path.is_empty() {
             return self.directory(origin, path.to_owned()).await;

@@ -9,14 +9,16 @@ use herring_origin::{ObjectInfo, Origin, OriginError};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
+use super::ask::count;
+use super::json;
 use super::known::{Known, Said, millis};
 use super::question::origin_of;
 use super::word::{Refusal, Told, Word, word_of};
 use crate::{ServeError, Swarm};
 
-/// An owner shows life within this time, be it to say that it still waits. Less than the 300 ms after which an asker goes on.
-const LIFE: Duration = Duration::from_millis(200);
-/// What an origin refused a moment ago it is not asked again at once, though many ask.
+/// An owner shows life within this time, be it to say that it still waits. Much less than the second (`owner_patience`) after which an asker goes on.
+pub(super) const LIFE: Duration = Duration::from_millis(200);
+/// What an origin refused so lately it is not asked again, though many ask; after that it is, whatever answer would do for the asker.
 const REFUSED: Duration = Duration::from_secs(1);
 /// How long a question waits for its turn with an origin: as long as another one may take.
 const TURN: Duration = Duration::from_secs(60);
@@ -30,8 +32,8 @@ impl Swarm {
             }
             MetaCall::Remembered { question } => {
                 let origin = self.0.origins.get(origin_of(&question)).ok_or(ServeError::NotHere)?;
-                let known = self.recall(origin, &question).ok_or(ServeError::NotHere)?;
-                self.tell(origin, &question, Ok(known))
+                let known = self.recall(origin, &question).await.ok_or(ServeError::NotHere)?;
+                self.tell(origin, &question, Ok(known)).await
             }
             MetaCall::Hold { origin, ms } => {
                 self.hold_origin(&origin, Duration::from_millis(ms));
@@ -47,16 +49,16 @@ impl Swarm {
         reading: u64,
     ) -> Result<MetaReply, ServeError> {
         let origin = self.0.origins.get(origin_of(question)).ok_or(ServeError::NotHere)?;
-        if let Some(known) = self.acceptable(origin, question, newest) {
-            return self.tell(origin, question, Ok(known));
+        if let Some(known) = self.acceptable(origin, question, newest).await {
+            return self.tell(origin, question, Ok(known)).await;
         }
         if let Some((at, refusal)) = self.0.meta.refusals.get(question)
-            && at.elapsed() <= newest.unwrap_or(REFUSED)
+            && at.elapsed() <= newest.unwrap_or(REFUSED).min(REFUSED)
         {
-            return self.tell(origin, question, Err(refusal));
+            return self.tell(origin, question, Err(refusal)).await;
         }
         match timeout(LIFE, self.ask_origin(question, newest, reading)).await {
-            Ok(said) => self.tell(origin, question, said),
+            Ok(said) => self.tell(origin, question, said).await,
             Err(_) => Ok(MetaReply::Asking),
         }
     }
@@ -78,13 +80,18 @@ impl Swarm {
     async fn question_origin(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Said {
         let origin = self.0.origins.get(origin_of(question)).ok_or_else(|| Refusal::Invalid("no such origin".to_owned()))?;
         // Another may have landed between the last look and this flight's start.
-        if let Some(known) = self.acceptable(origin, question, newest) {
+        if let Some(known) = self.acceptable(origin, question, newest).await {
             return Ok(known);
         }
         let _turn = self.turn().await?;
         let asked = Instant::now();
+        // Here and not for each who waits for it.
+        count(question, "origin");
         match self.put_to_origin(origin, question, reading).await.or_else(word_of) {
-            Ok(word) => Ok(self.keep(origin, question, Known::new(word, asked.elapsed(), true))),
+            Ok(word) => {
+                self.0.meta.refusals.remove(question);
+                Ok(self.keep(origin, question, Known::new(word, asked.elapsed(), true)))
+            }
             Err(refusal) => {
                 if refusal.is_passing() {
                     self.0.meta.fell_ill(question);
@@ -97,7 +104,7 @@ impl Swarm {
 
     async fn put_to_origin(&self, origin: &Origin, question: &MetaQuestion, reading: u64) -> Result<Word, OriginError> {
         match question {
-            MetaQuestion::Key { key, .. } if reading > 0 => {
+            MetaQuestion::Key { key, .. } if reading > 0 && !self.has_first(origin, question).await => {
                 or_directory(origin, key, self.open_first(origin, key, reading).await).await
             }
             MetaQuestion::Key { key, .. } => or_directory(origin, key, origin.head(key).await).await,
@@ -119,10 +126,18 @@ impl Swarm {
         Ok(info)
     }
 
-    fn tell(&self, origin: &Origin, question: &MetaQuestion, said: Said) -> Result<MetaReply, ServeError> {
-        let age = said.as_ref().map_or(Duration::ZERO, |known| known.age());
+    /// Whether the first bytes of the version that was there last are here: then most likely only the version is news.
+    async fn has_first(&self, origin: &Origin, question: &MetaQuestion) -> bool {
+        match self.recall(origin, question).await.as_ref().map(|known| &known.word) {
+            Some(Word::Object(info)) => self.object_content(info).is_ok_and(|content| self.is_here(&content, 0)),
+            _ => false,
+        }
+    }
+
+    async fn tell(&self, origin: &Origin, question: &MetaQuestion, said: Said) -> Result<MetaReply, ServeError> {
+        let (age, weight) = said.as_ref().map_or((Duration::ZERO, 0), |known| (known.age(), known.word.weight()));
         let told = Told { origin: self.identity(origin, question), said: said.map(|known| known.word.clone()) };
-        let answer = serde_json::to_string(&told).map_err(|error| ServeError::Invalid(error.to_string()))?;
+        let answer = json::write(told, weight).await.map_err(ServeError::Invalid)?;
         Ok(MetaReply::Answer { answer, age_ms: millis(age) })
     }
 

@@ -35,7 +35,9 @@ impl Swarm {
         let origin = self.ready_origin(origin_of(question)).await?;
         let learnt = self.find_out(origin, question, reading).await;
         let (known, from) = learnt.map_err(|failed| failed.of(question))?;
-        counter!(m::METADATA, "kind" => kind(question), "from" => from).increment(1);
+        if from != "origin" {
+            count(question, from);
+        }
         match &known.word {
             Word::Nothing => Err(OpenError::NotFound { what: what(question), tried: nothing(question) }),
             Word::Unlisted(detail) => Err(OpenError::Unlisted { detail: detail.clone() }),
@@ -65,15 +67,12 @@ impl Swarm {
         reading: u64,
     ) -> Result<(Arc<Known>, &'static str), Failed> {
         let meta = &self.0.meta;
-        if let Some(known) = self.believed(origin, question) {
+        if let Some(known) = self.believed(origin, question).await {
             self.renew(origin, question, &known);
             return Ok((known, "memory"));
         }
         let ill = meta.is_ill(origin.name());
-        let old = match self.recall(origin, question) {
-            None if ill => self.ask_who_remembers(origin, question).await,
-            old => old,
-        };
+        let old = if ill { self.remembered(origin, question).await } else { self.recall(origin, question).await };
         if let Some(old) = old.clone().filter(|old| ill && !meta.is_doubtful(question, old)) {
             self.renew_now(question, None);
             return Ok((old, "stale"));
@@ -84,11 +83,15 @@ impl Swarm {
             Err(failed) if failed.refusal.is_passing() => failed,
             Err(failed) => return Err(failed),
         };
-        let old = match old {
-            None => self.ask_who_remembers(origin, question).await,
-            old => old,
-        };
-        old.map(|old| (old, "stale")).ok_or(failed)
+        self.remembered(origin, question).await.map(|old| (old, "stale")).ok_or(failed)
+    }
+
+    /// What was said before: what this node remembers, but that there was nothing only where nobody remembers something.
+    async fn remembered(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+        match self.recall(origin, question).await {
+            Some(known) if known.word != Word::Nothing => Some(known),
+            own => self.ask_who_remembers(origin, question).await.or(own),
+        }
     }
 
     async fn ask_within(&self, question: &MetaQuestion, patience: Duration, reading: u64) -> Learnt {
@@ -155,6 +158,11 @@ impl Failed {
             }
         }
     }
+}
+
+/// `from`: where the answer to one reader came from; `origin` is counted for each question that was put to one, however many wait for it.
+pub(super) fn count(question: &MetaQuestion, from: &'static str) {
+    counter!(m::METADATA, "kind" => kind(question), "from" => from).increment(1);
 }
 
 fn nothing(question: &MetaQuestion) -> Tried {

@@ -7,16 +7,17 @@ use herring_http_api::peer::MetaQuestion;
 use herring_origin::Origin;
 use herring_store::Table;
 
+use super::json::{self, INLINE};
 use super::known::{Known, NOTHING, lifetime, millis};
 use super::word::{Kept, Word};
 use crate::Swarm;
 
 impl Swarm {
     /// What is remembered, if it is young enough to be believed and nothing speaks against it.
-    pub(super) fn believed(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+    pub(super) async fn believed(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
         let known = match self.0.meta.answers.get(question) {
             // Only what is true for ever is believed from before a restart.
-            None if lifetime(origin, question, &Word::Directory) == Duration::MAX => self.recall(origin, question)?,
+            None if lifetime(origin, question, &Word::Directory) == Duration::MAX => self.recall(origin, question).await?,
             known => known?,
         };
         let is_young = known.age() < lifetime(origin, question, &known.word);
@@ -24,23 +25,32 @@ impl Swarm {
     }
 
     /// As [`believed`](Self::believed), or where it is said how new an answer must be, that.
-    pub(super) fn acceptable(&self, origin: &Origin, question: &MetaQuestion, newest: Option<Duration>) -> Option<Arc<Known>> {
-        match newest {
-            None => self.believed(origin, question),
-            Some(newest) => {
-                let is_new = |known: &Arc<Known>| known.is_within(newest) && !self.0.meta.is_doubtful(question, known);
-                self.0.meta.answers.get(question).filter(is_new)
-            }
-        }
+    pub(super) async fn acceptable(
+        &self,
+        origin: &Origin,
+        question: &MetaQuestion,
+        newest: Option<Duration>,
+    ) -> Option<Arc<Known>> {
+        let Some(newest) = newest else { return self.believed(origin, question).await };
+        let known = self.0.meta.answers.get(question)?;
+        // What there is not may be made soon, however old an answer would do.
+        let newest = if known.word == Word::Nothing { newest.min(NOTHING) } else { newest };
+        (known.is_within(newest) && !self.0.meta.is_doubtful(question, &known)).then_some(known)
+    }
+
+    /// How long ago something changed, as long as an answer from before it could still be believed. Later it is no measure for how new an
+    /// answer must be.
+    pub(super) fn doubted_lately(&self, origin: &Origin, question: &MetaQuestion) -> Option<Duration> {
+        self.0.meta.doubted(question).filter(|since| *since < lifetime(origin, question, &Word::Directory))
     }
 
     /// What is remembered, however old.
-    pub(super) fn recall(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+    pub(super) async fn recall(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
         if let Some(known) = self.0.meta.answers.get(question) {
             return Some(known);
         }
         let kept = self.0.store.records().get(Table::Metadata, &record_key(question)).ok()??;
-        let Kept { origin: of, said_ms, word } = serde_json::from_slice(&kept).ok()?;
+        let Kept { origin: of, said_ms, word } = json::read(kept).await.ok()?;
         if of != self.identity(origin, question) || !word.answers(question) {
             return None;
         }
@@ -94,9 +104,16 @@ impl Swarm {
             said_ms: now_ms().saturating_sub(millis(known.age())),
             word: known.word.clone(),
         };
-        match serde_json::to_vec(&kept) {
-            Ok(value) => self.0.store.records().note(Table::Metadata, record_key(question), value),
+        let (records, key) = (self.0.store.records().clone(), record_key(question));
+        let write = move || match serde_json::to_vec(&kept) {
+            Ok(value) => records.note(Table::Metadata, key, value),
             Err(error) => tracing::debug!(%error, "an answer cannot be written down"),
+        };
+        // Nobody waits for it.
+        if known.word.weight() > INLINE {
+            self.0.tasks.spawn_blocking_on(write, &self.0.runtime);
+        } else {
+            write();
         }
     }
 }

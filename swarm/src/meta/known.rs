@@ -102,7 +102,7 @@ pub(crate) struct Meta {
     pub asking: Arc<Flights<MetaQuestion, Answer<Learnt>>>,
     /// Questions that are with origins, whoever asked.
     pub questions: Arc<Flights<MetaQuestion, Answer<Said>>>,
-    /// Who was silent when asked about origins. Apart from what is known of givers of chunks: an owner that answers 300 ms late, as on a
+    /// Who was silent when asked about origins. Apart from what is known of givers of chunks: an owner that answers a second late, as on a
     /// machine without an idle processor, must not be passed over for chunks, or origins would be asked for them twice.
     pub health: Health,
     /// Origins that failed to answer, and when last.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -12,7 +13,9 @@ use herring_http_api::peer::{MetaCall, MetaQuestion, MetaReply};
 use herring_origin::Origin;
 use tokio::time::sleep;
 
+use super::answer::LIFE;
 use super::ask::{Failed, Learnt};
+use super::json;
 use super::known::{Known, millis};
 use super::question::{origin_of, point_of};
 use super::word::{Refusal, Told, Word};
@@ -44,8 +47,6 @@ enum Then {
 
 /// The body of an answer, once its head is here: at most a hub's document of 32 MiB.
 const ANSWER_BODY: Duration = Duration::from_secs(10);
-/// JSON above this is read off the runtime's threads: 1 MiB takes about 2 ms.
-const READ_INLINE: usize = 1 << 20;
 
 impl Swarm {
     /// Asks the owners in the ring's order, which is the same on every node, so that one of them asks the origin for all; where this node's own
@@ -54,14 +55,15 @@ impl Swarm {
     pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Learnt {
         let (mut tried, mut refusal) = (Tried::default(), Refusal::Unavailable("nobody could be asked".to_owned()));
         let Ok(origin) = self.origin(origin_of(question)) else { return Err(Failed { refusal, tried }) };
-        let newest = newest.or_else(|| self.0.meta.doubted(question));
-        if let Some(known) = self.acceptable(origin, question, newest) {
+        let newest = newest.or_else(|| self.doubted_lately(origin, question));
+        if let Some(known) = self.acceptable(origin, question, newest).await {
             return Ok(known);
         }
         let view = self.view();
         let mut whoms = self.whoms(&view, origin, question);
-        let ask = |whom| self.ask_one(&view, whom, origin, question, (newest, reading));
-        let mut asking = FuturesUnordered::new();
+        let alive = AtomicBool::new(false);
+        let ask = |whom| self.ask_one(&view, whom, origin, question, (newest, reading), &alive);
+        let (mut asking, mut pauses) = (FuturesUnordered::new(), 0);
         loop {
             if asking.is_empty() {
                 let Some(whom) = whoms.pop_front() else { return Err(Failed { refusal, tried }) };
@@ -73,7 +75,7 @@ impl Swarm {
                         Ok(known) => return Ok(known),
                         Err(useless) => useless,
                     };
-                    match self.weigh(origin, question, &whom, &useless) {
+                    match self.weigh(origin, question, &whom, &useless).await {
                         Then::AskTheNext => {}
                         Then::AskTheOrigin => whoms.retain(|whom| matches!(whom, Whom::Origin)),
                         Then::GiveUp => whoms.clear(),
@@ -83,8 +85,21 @@ impl Swarm {
                         refusal = why;
                     }
                 }
-                () = sleep(self.0.config.slow_origin), if !whoms.is_empty() => asking.extend(whoms.pop_front().map(ask)),
+                () = sleep(self.pause(pauses, &alive)), if !whoms.is_empty() => {
+                    pauses += 1;
+                    asking.extend(whoms.pop_front().map(ask));
+                }
             }
+        }
+    }
+
+    /// How long before the next is asked as well: long where somebody waits for the origin, and while nobody has shown life the time in which they
+    /// should have, the first of them the longest.
+    fn pause(&self, pauses: u32, alive: &AtomicBool) -> Duration {
+        match (alive.load(Relaxed), pauses) {
+            (true, _) => self.0.config.slow_origin,
+            (false, 0) => self.owner_patience(),
+            (false, _) => self.owner_patience() / 3,
         }
     }
 
@@ -106,15 +121,20 @@ impl Swarm {
         origin: &Origin,
         question: &MetaQuestion,
         (newest, reading): (Option<Duration>, u64),
+        alive: &AtomicBool,
     ) -> (Whom, Result<Arc<Known>, Useless>) {
+        if matches!(whom, Whom::Origin) {
+            // From here it is the origin that is waited for.
+            alive.store(true, Relaxed);
+        }
         let answer = match &whom {
-            Whom::Owner(owner) => self.ask_owner(view, owner, origin, question, (newest, reading)).await,
+            Whom::Owner(owner) => self.ask_owner(view, owner, origin, question, (newest, reading), alive).await,
             Whom::Origin => self.ask_origin(question, newest, reading).await.map_err(Useless::Refused),
         };
         (whom, answer)
     }
 
-    fn weigh(&self, origin: &Origin, question: &MetaQuestion, whom: &Whom, useless: &Useless) -> Then {
+    async fn weigh(&self, origin: &Origin, question: &MetaQuestion, whom: &Whom, useless: &Useless) -> Then {
         match useless {
             // Others may have credentials that this one lacks.
             Useless::Silent(_) | Useless::Stranger | Useless::Refused(Refusal::Denied(_)) => Then::AskTheNext,
@@ -122,7 +142,7 @@ impl Swarm {
                 self.0.meta.fell_ill(question);
                 match whom {
                     // An origin in trouble is not asked by everyone who has an answer from before.
-                    _ if self.recall(origin, question).is_some() => Then::GiveUp,
+                    _ if self.recall(origin, question).await.is_some() => Then::GiveUp,
                     Whom::Owner(_) => Then::AskTheOrigin,
                     Whom::Origin => Then::AskTheNext,
                 }
@@ -139,6 +159,7 @@ impl Swarm {
         origin: &Origin,
         question: &MetaQuestion,
         (mut newest, reading): (Option<Duration>, u64),
+        alive: &AtomicBool,
     ) -> Result<Arc<Known>, Useless> {
         let health = &self.0.meta.health;
         if view.suspect(&owner.id) || health.failed_lately(&owner.id) {
@@ -148,7 +169,10 @@ impl Swarm {
         while began.elapsed() < OBJECT_DEADLINE {
             let call = MetaCall::Ask { question: question.clone(), newest_ms: newest.map(millis), reading };
             match self.call(view, owner, &call).await? {
-                MetaReply::Asking => newest = Some(first + began.elapsed()),
+                MetaReply::Asking => {
+                    alive.store(true, Relaxed);
+                    newest = Some(first + began.elapsed());
+                }
                 MetaReply::Answer { answer, age_ms } => return self.hear(origin, question, answer, age_ms).await,
                 MetaReply::Held => return Err(Useless::Silent("answered another question".to_owned())),
             }
@@ -158,12 +182,16 @@ impl Swarm {
 
     /// One question to a peer, who shows life soon or counts as silent for a while: the next question does not wait for it.
     async fn call(&self, view: &View, peer: &Candidate, call: &MetaCall) -> Result<MetaReply, Useless> {
-        let patience = self.0.config.owner_patience;
+        let (patience, asked) = (self.owner_patience(), Instant::now());
         let mut question = self.0.meta.health.ask(&peer.id, patience);
         let reply = self.0.peers.meta(peer.http, call, patience, &self.ask(view, patience + ANSWER_BODY)).await;
         match reply {
             Ok(reply) => {
                 question.answered();
+                // What took as long as an owner waits for its origin says nothing about the owner.
+                if asked.elapsed() < LIFE {
+                    self.0.health.began(asked.elapsed());
+                }
                 Ok(reply)
             }
             Err(PeerError::NotFound) => {
@@ -180,7 +208,8 @@ impl Swarm {
 
     async fn hear(&self, origin: &Origin, question: &MetaQuestion, answer: String, age_ms: u64) -> Result<Arc<Known>, Useless> {
         let age = Duration::from_millis(age_ms);
-        let told: Told = read(answer).await.map_err(|error| Useless::Silent(format!("answered what cannot be: {error}")))?;
+        let told: Told =
+            json::read(answer).await.map_err(|error| Useless::Silent(format!("answered what cannot be: {error}")))?;
         if told.origin != self.identity(origin, question) {
             return Err(Useless::Stranger);
         }
@@ -191,20 +220,21 @@ impl Swarm {
         }
     }
 
-    /// The youngest of what the others remember, owners and those who may have been: asked all at once, within an owner's patience.
+    /// The youngest of what the others remember, owners and those who may have been: asked all at once, within an owner's patience. That there
+    /// was nothing counts last: who never looked again says so of what all others have read.
     pub(super) async fn ask_who_remembers(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
         let (view, identity) = (self.view(), self.identity(origin, question));
         let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
         let (call, view) = (&MetaCall::Remembered { question: question.clone() }, &view);
         let ask = async |peer: Candidate| {
             let MetaReply::Answer { answer, age_ms } = self.call(view, &peer, call).await.ok()? else { return None };
-            let Told { origin, said } = read(answer).await.ok()?;
+            let Told { origin, said } = json::read(answer).await.ok()?;
             let word = said.ok().filter(|word| origin == identity && word.answers(question))?;
             Some((age_ms, word))
         };
         let answers: FuturesUnordered<_> = owners.into_iter().chain(others).map(ask).collect();
         let answers: Vec<(u64, Word)> = answers.filter_map(std::future::ready).collect().await;
-        let (age_ms, word) = answers.into_iter().min_by_key(|(age_ms, _)| *age_ms)?;
+        let (age_ms, word) = answers.into_iter().min_by_key(|(age_ms, word)| (*word == Word::Nothing, *age_ms))?;
         Some(self.keep_old(origin, question, word, Duration::from_millis(age_ms)))
     }
 }
@@ -226,10 +256,4 @@ impl Useless {
             Self::Refused(refusal) => refusal.detail(),
         }
     }
-}
-
-async fn read(answer: String) -> Result<Told, String> {
-    let is_long = answer.len() > READ_INLINE;
-    let parse = move || serde_json::from_str(&answer).map_err(|error| error.to_string());
-    if is_long { tokio::task::spawn_blocking(parse).await.map_err(|error| error.to_string())? } else { parse() }
 }

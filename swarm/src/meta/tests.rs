@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use herring_blob::ObjectRef;
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::{Listed, ObjectInfo, Page};
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Meta;
+use super::json;
 use super::known::{Known, MEMORY};
 use super::word::{Refusal, Told, Word};
 
@@ -45,9 +47,20 @@ fn what_is_told_is_what_is_heard() {
     let refusals = [Refusal::Denied("d".into()), Refusal::Busy("b".into()), Refusal::Unavailable(String::new())];
     for said in words.into_iter().map(Ok).chain(refusals.into_iter().map(Err)) {
         let told = Told { origin: "s3://b".into(), said: said.clone() };
-        let heard: Told = serde_json::from_str(&serde_json::to_string(&told).unwrap()).unwrap();
+        let told = json::write(told, 0).now_or_never().expect("short ones need no thread").unwrap();
+        let heard: Told = json::read(told).now_or_never().expect("short ones need no thread").unwrap();
         assert_eq!((heard.origin.as_str(), heard.said), ("s3://b", said));
     }
+}
+
+#[tokio::test]
+async fn long_documents_are_written_and_read_off_the_runtimes_threads() {
+    let word = Word::Document(Bytes::from(vec![b'x'; 2 << 20]));
+    let told = || Told { origin: String::new(), said: Ok(word.clone()) };
+    assert!(json::write(told(), word.weight()).now_or_never().is_none());
+    let text = json::write(told(), word.weight()).await.unwrap();
+    assert!(json::read::<Told>(text.clone()).now_or_never().is_none());
+    assert!(json::read::<Told>(text).await.unwrap().said == Ok(word));
 }
 
 #[test]

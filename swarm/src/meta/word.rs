@@ -114,7 +114,9 @@ pub(super) fn word_of(error: OriginError) -> Result<Word, Refusal> {
         OriginError::NotFound { .. } => Ok(Word::Nothing),
         OriginError::Unlisted { .. } => Ok(Word::Unlisted(detail)),
         OriginError::Denied { .. } => Err(Refusal::Denied(detail)),
-        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } => Err(Refusal::Invalid(detail)),
+        OriginError::InvalidKey { .. } | OriginError::OutOfRange { .. } | OriginError::Unusable { .. } => {
+            Err(Refusal::Invalid(detail))
+        }
         OriginError::Throttled { .. } => Err(Refusal::Busy(detail)),
         OriginError::Changed { .. } | OriginError::Unavailable { .. } | OriginError::TimedOut { .. } => {
             Err(Refusal::Unavailable(detail))

@@ -25,12 +25,19 @@ struct Merged {
 
 impl Swarm {
     /// The names that begin with `prefix` and come after `after`, at most `limit` (1000 at most), over all members. Those that begin with a
-    /// dot are the swarm's own, and shown only where the prefix does.
+    /// dot are the swarm's own, and shown only where the prefix does. An error where this node may be of the smaller part of a swarm that
+    /// fell apart: the other may have more.
     pub async fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<NameList, NameError> {
+        let list = self.names_now(prefix, after, limit).await?;
+        self.check_majority().map(|()| list)
+    }
+
+    /// The same, but what those who are here have will do.
+    pub async fn names_now(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<NameList, NameError> {
         let invalid = |fault| NameError::Invalid { name: prefix.chars().take(80).collect(), fault };
         check_prefix(prefix).map_err(invalid)?;
         let limit = limit.clamp(1, MOST);
-        let (mut list, mut after) = (NameList::default(), after.map(str::to_owned));
+        let (mut list, mut after) = (NameList::default(), past_hidden(prefix, after));
         loop {
             let merged = self.merged_names(prefix, after.as_deref()).await?;
             for (name, record) in merged.names {
@@ -42,7 +49,7 @@ impl Swarm {
                 list.names.push(info);
             }
             let Some(complete) = merged.complete else { return Ok(list) };
-            after = Some(complete);
+            after = past_hidden(prefix, Some(&complete));
         }
     }
 
@@ -97,6 +104,15 @@ fn merge(lists: Vec<Vec<NamedRecord>>) -> Merged {
 }
 
 fn shown(prefix: &str, name: &str, record: NameRecord) -> Option<NameInfo> {
-    let hidden = name.starts_with('.') && !prefix.starts_with('.');
-    if hidden { None } else { info(name, Some(record.state)).ok() }
+    if hidden(prefix, name) { None } else { info(name, Some(record.state)).ok() }
+}
+
+/// Where to go on, so that of the swarm's own names, which may be many, at most a batch is read in vain: "/", the byte after the dot,
+/// comes after them all, and no name begins with it.
+fn past_hidden(prefix: &str, after: Option<&str>) -> Option<String> {
+    after.map(|after| if hidden(prefix, after) { "/" } else { after }.to_owned())
+}
+
+fn hidden(prefix: &str, name: &str) -> bool {
+    name.starts_with('.') && !prefix.starts_with('.')
 }

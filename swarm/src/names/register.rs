@@ -1,10 +1,25 @@
 //! What a name's versions rest on, without any I/O: a register per name (CASPaxos), kept by each of its owners.
 //!
-//! A change first has most owners promise a ballot, takes the latest of what all who answer have accepted, makes the next version of it, and
-//! has most owners accept that. Two such rounds share an owner, so the second sees the first, or the first fails. Beyond the textbook, records
-//! rank by their version before their ballot, and no owner goes back to a lower version: owners change here without anyone
-//! agreeing on it, and a node that comes back with an old record, however high its ballot, must not win. While owners stay the same this
-//! gives up nothing: whoever comes after a version was chosen sees it and goes on from it, so its version is never lower.
+//! A round has most owners promise a ballot, takes the latest of what all who answer have accepted, and has most owners accept something
+//! under that ballot: the next version where most owners hold this latest, under one ballot; else the latest itself, and the next version
+//! is for another round. Beyond the textbook, records rank by their version before their ballot, and no owner goes back to a lower version:
+//! owners change here without anyone agreeing on it, and a node that comes back with an old record, however high its ballot, must not win.
+//!
+//! Why what is acknowledged stays, while owners are the same. A record is *chosen* once most owners have accepted it under its one ballot;
+//! only what is chosen is acknowledged or read. Let R be chosen under ballot b. Then whatever is proposed under a ballot c above b is R's
+//! state or comes from it:
+//!
+//! 1. Suppose it of all ballots below c. The round of c asked an owner X of those who accepted R, and X accepted R before it promised c.
+//!    No owner goes back, so the latest L that the round saw ranks no lower than R. Its ballot is below c: who accepted under more has
+//!    promised more, and stops the round.
+//! 2. If L's ballot is above b, it comes from R by what is supposed; if it is b, L is R.
+//! 3. If it is below b, L has a higher version than R. A state is made once, on a chosen one, and only handed on after that: so there is a
+//!    state K, one version before L, chosen under a ballot below L's and thus below b. By what is supposed, with K for R and b for c, R comes
+//!    from K or is K's state. Its version is at least K's and below L's, which leaves K's: R is K's state, and L comes from it.
+//! 4. The round proposes L's state or what comes next of it.
+//!
+//! Step 3 is what the rank costs, and why nothing is made on what is not chosen: with two versions piled up on one owner that nobody else
+//! has, the second would outrank a first that the others chose later, and come from another.
 
 use std::cmp::Ordering;
 
@@ -101,7 +116,8 @@ pub(super) struct Proposer {
 pub(super) struct Proposal {
     /// `None`: there is nothing to accept.
     pub state: Option<NameState>,
-    pub outcome: Outcome,
+    /// `None`: the change can be made on this, under another ballot.
+    pub outcome: Option<Outcome>,
 }
 
 impl Proposer {
@@ -120,25 +136,38 @@ impl Proposer {
         self.tried = self.tried.filter(|_| self.tried_before);
     }
 
-    /// Goes on from the latest of what all who answered had accepted when most owners had promised.
-    pub fn propose(&mut self, latest: Option<&NameState>) -> Proposal {
-        let Some(change) = &self.change else { return as_it_is(latest, Outcome::Is(latest.cloned())) };
+    /// Goes on from the latest of what all who answered had accepted when most owners had promised; `chosen`: most owners hold just that.
+    pub fn propose(&mut self, latest: Option<&NameState>, chosen: bool) -> Proposal {
         self.tried_before = self.tried.is_some();
-        if let Some((version, created)) = self.tried {
-            if let Some(version) = latest.and_then(|latest| version_of(latest, change.id)) {
-                return as_it_is(latest, Outcome::Changed { version, created });
+        let outcome = self.ends_with(latest);
+        if let Some(latest) = latest
+            && !chosen
+        {
+            return Proposal { state: Some(latest.clone()), outcome };
+        }
+        match (&self.change, outcome) {
+            (Some(change), None) => {
+                let (state, created) = (change.after(latest), !points(latest));
+                let version = state.version;
+                self.tried = Some((version, created));
+                Proposal { state: Some(state), outcome: Some(Outcome::Changed { version, created }) }
             }
-            if latest.is_some_and(|latest| forgotten(latest) >= version) {
-                return as_it_is(latest, Outcome::Unclear);
+            (_, outcome) => Proposal { state: None, outcome },
+        }
+    }
+
+    /// How it ends where this is what the name is; `None`: with a change of it.
+    fn ends_with(&self, latest: Option<&NameState>) -> Option<Outcome> {
+        let Some(change) = &self.change else { return Some(Outcome::Is(latest.cloned())) };
+        if let (Some((tried, created)), Some(latest)) = (self.tried, latest) {
+            if let Some(version) = version_of(latest, change.id) {
+                return Some(Outcome::Changed { version, created });
+            }
+            if forgotten(latest) >= tried {
+                return Some(Outcome::Unclear);
             }
         }
-        if let Some(refusal) = change.refusal(latest) {
-            return as_it_is(latest, refusal);
-        }
-        let state = change.after(latest);
-        let created = !points(latest);
-        self.tried = Some((state.version, created));
-        Proposal { outcome: Outcome::Changed { version: state.version, created }, state: Some(state) }
+        change.refusal(latest)
     }
 }
 
@@ -146,7 +175,7 @@ impl Change {
     fn refusal(&self, latest: Option<&NameState>) -> Option<Outcome> {
         let exists = points(latest);
         let holds = match self.condition {
-            Condition::Always if self.target.is_none() && !exists => return Some(Outcome::Nothing),
+            Condition::Always | Condition::Absent if self.target.is_none() && !exists => return Some(Outcome::Nothing),
             Condition::Always => true,
             Condition::Version(version) => exists && latest.is_some_and(|latest| latest.version == version),
             Condition::Exists => exists,
@@ -161,10 +190,6 @@ impl Change {
         let version = latest.map_or(0, |latest| latest.version) + 1;
         NameState { version, target: self.target, modified_ms: self.now_ms, changes }
     }
-}
-
-fn as_it_is(latest: Option<&NameState>, outcome: Outcome) -> Proposal {
-    Proposal { state: latest.cloned(), outcome }
 }
 
 fn points(latest: Option<&NameState>) -> bool {

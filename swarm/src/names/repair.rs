@@ -114,7 +114,9 @@ impl Swarm {
         for behind in answers.into_iter().map(|answer| answer.unwrap_or_else(|all| all)) {
             open.extend(behind);
         }
-        if whole {
+        // The part of a swarm that must not change names must not finish what others began either: with its high ballot that would
+        // outrank another change, which the rest made meanwhile.
+        if whole && self.check_majority().is_ok() {
             for name in &open {
                 // Promised to somebody who never came back for it: a round of one's own settles it.
                 if let Err(error) = self.settle(name, Proposer::look()).await {

@@ -187,7 +187,9 @@ impl Swarm {
             let panel = self.panel(name)?;
             ballot.counter += 1;
             let votes = match self.attempt(&panel, name, &ballot, &mut proposer).await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) if Instant::now() < until => continue,
+                Ok(None) => return Err(busy(name)),
                 Err(votes) => votes,
             };
             ballot.counter = ballot.counter.max(votes.highest());
@@ -201,20 +203,23 @@ impl Swarm {
         unreachable!("the tries have no end but the deadline")
     }
 
-    /// One try: a promise of most owners, and then their acceptance.
-    async fn attempt(&self, panel: &Panel, name: &str, ballot: &Ballot, proposer: &mut Proposer) -> Result<Outcome, Votes> {
+    /// One try: a promise of most owners, and then their acceptance. `Ok(None)`: they agree on what others began, and the next try comes at once.
+    async fn attempt(
+        &self,
+        panel: &Panel,
+        name: &str,
+        ballot: &Ballot,
+        proposer: &mut Proposer,
+    ) -> Result<Option<Outcome>, Votes> {
         let prepare = NamesCall::Prepare { name: name.to_owned(), ballot: ballot.clone() };
         let promises = self.poll(panel, &prepare).await;
         if promises.agreed() < panel.majority() || promises.outbid(ballot) {
             return Err(promises);
         }
         let latest = promises.latest();
-        let proposal = proposer.propose(latest.map(|record| &record.state));
+        let chosen = latest.is_some_and(|latest| promises.held(latest) >= panel.majority());
+        let proposal = proposer.propose(latest.map(|record| &record.state), chosen);
         let Some(state) = proposal.state else { return Ok(proposal.outcome) };
-        let sure = latest.is_some_and(|latest| latest.state == state && promises.held(latest) >= panel.majority());
-        if sure {
-            return Ok(proposal.outcome);
-        }
         let record = NameRecord { ballot: ballot.clone(), state };
         let accepted = self.poll(panel, &NamesCall::Accept { name: name.to_owned(), record }).await;
         if accepted.refused() == panel.owners.len() {
@@ -242,6 +247,11 @@ impl Swarm {
     pub(super) fn owns_name(&self, view: &View, node: &NodeId, name: &str) -> bool {
         view.owners(Point::of_name(name), self.name_owners()).iter().any(|owner| owner.id == *node)
     }
+}
+
+/// Each try found what others had just begun, and was spent on that.
+fn busy(name: &str) -> NameError {
+    NameError::Unavailable { what: format!("others change {name:?} all the time"), tried: Tried::default() }
 }
 
 fn random_below(bound: u64) -> u64 {

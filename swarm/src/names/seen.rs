@@ -64,6 +64,12 @@ impl Seen {
 }
 
 impl State {
+    /// While this node was down it could see nobody, so that time does not count: whom it saw last it has seen just now.
+    fn resume(&mut self, now_ms: u64) {
+        let newest = self.nodes.values().copied().max().unwrap_or(0);
+        self.nodes.values_mut().for_each(|at| *at = now_ms.saturating_sub(newest - *at));
+    }
+
     /// True where the disk should hear of it.
     fn note(&mut self, view: &View, now_ms: u64) -> bool {
         let before = self.nodes.len();
@@ -92,6 +98,7 @@ impl Swarm {
         if !std::mem::replace(&mut state.read, true) {
             let kept = records.get(Table::Names, &key).ok().flatten();
             state.nodes = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+            state.resume(now_ms());
         }
         if state.note(view, now_ms())
             && let Ok(bytes) = serde_json::to_vec(&state.nodes)

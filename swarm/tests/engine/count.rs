@@ -9,6 +9,12 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 #[derive(Default)]
 pub struct Counters(Mutex<HashMap<Key, Arc<AtomicU64>>>);
 
+impl Counters {
+    pub fn get(&self, key: &Key) -> u64 {
+        self.0.lock().unwrap().get(key).map_or(0, |count| count.load(Ordering::SeqCst))
+    }
+}
+
 impl Recorder for Counters {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -54,5 +60,5 @@ pub fn origin_reads(origin: &str) -> u64 {
 fn count(name: &'static str, labels: &[(&'static str, &str)]) -> u64 {
     let labels: Vec<_> = labels.iter().map(|(name, value)| metrics::Label::new(*name, (*value).to_owned())).collect();
     let key = Key::from_parts(name, labels);
-    install().0.lock().unwrap().get(&key).map_or(0, |count| count.load(Ordering::SeqCst))
+    install().get(&key)
 }

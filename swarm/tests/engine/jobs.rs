@@ -136,6 +136,18 @@ async fn a_prefetch_that_fails_says_why_and_brings_the_rest() {
     assert_eq!(net.nodes[1].swarm.job(Uuid::nil()), None);
 }
 
+/// The runtime has one thread: nothing of the job has run when it is looked at.
+#[tokio::test]
+async fn what_a_job_is_about_is_told_to_who_asks_for_it_alone_and_until_it_is_over() {
+    let net = Net::start(1, 1).await;
+    let (swarm, wanted) = (&net.nodes[0].swarm, paths("no-such", &["a"]));
+    let job = swarm.prefetch(wanted.clone()).await.unwrap();
+    assert_eq!(swarm.job(job).unwrap().wanted, wanted);
+    assert!(swarm.jobs()[0].wanted.is_empty() && swarm.follow_job(job).unwrap().borrow().wanted.is_empty());
+    assert_eq!(ended(swarm, job).await.state, JobState::Failed);
+    assert!(swarm.job(job).unwrap().wanted.is_empty());
+}
+
 #[tokio::test]
 async fn a_prefetch_that_does_not_fit_says_so() {
     let mut setup = Setup::new(2, 1);

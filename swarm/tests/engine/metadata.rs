@@ -1,5 +1,7 @@
 //! What origins have: each question is asked of the origin once for the whole swarm, and what was answered outlives the origin.
 
+mod doubts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +10,14 @@ use futures_util::future::join_all;
 use herring_http_api::peer::MetaCall;
 use herring_ring::Point;
 use herring_swarm::{Content, Found, OpenError, Page, Source, Swarm};
+use metrics::{Key, Label};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::bucket::{Bucket, Manner, SIZE};
+use crate::count::Counters;
 use crate::door::nobody;
-use crate::net::{Net, Setup};
+use crate::net::{Net, Setup, eventually};
 use crate::peer::{Fault, Peer};
 
 const KEYS: [&str; 4] = ["a", "dir/b", "dir/c", "z"];
@@ -46,6 +50,12 @@ fn version(content: &Content) -> &str {
 
 async fn version_of(swarm: &Swarm, key: &str) -> String {
     version(&swarm.open_object("o", key).await.unwrap()).to_owned()
+}
+
+/// One of more nodes than own it.
+fn no_owner(net: &Net, key: &str) -> usize {
+    let owners = net.owners(Point::of_key("o", key));
+    (0..net.nodes.len()).find(|index| !owners.contains(index)).unwrap()
 }
 
 fn is_ask(call: &MetaCall) -> bool {
@@ -333,4 +343,44 @@ async fn a_shutdown_ends_what_waits_for_an_origin() {
         net.nodes[0].swarm.shutdown().await;
     });
     assert!(matches!(opened, Err(OpenError::Unavailable { .. })), "{opened:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_what_is_here_only_the_version_is_asked_for() {
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(4, &bucket, 0).await;
+    let (owner, reader) = (&net.nodes[net.owners(Point::of_key("o", "a"))[0]], &net.nodes[no_owner(&net, "a")]);
+    let open = async || reader.swarm.open_to_read("o", "a", SIZE).await.unwrap();
+    let content = open().await;
+    assert_eq!(reader.drain(&content).await.unwrap(), b"v0001");
+    eventually("the owner keeps it", || owner.store.get(&content.id()).is_some_and(|entry| entry.has(0))).await;
+    assert_eq!(open().await.id(), content.id());
+    assert_eq!(bucket.asked(), ["GET a", "HEAD a"]);
+
+    let told = async || reader.swarm.open_version("o", "a", "\"v1\"").await.unwrap();
+    assert_eq!(told().now_or_never().expect("nobody is asked for what was just told").id(), content.id());
+    bucket.put("a", 2);
+    reader.swarm.forget_object("o", "a");
+    let content = told().await;
+    assert_eq!(version(&content), "\"v2\"", "something speaks against it");
+    assert_eq!(reader.drain(&content).await.unwrap(), b"v0002");
+    assert_eq!(bucket.asked(), ["GET a", "HEAD a", "HEAD a", "GET a"]);
+}
+
+/// On one thread, where counters of its own count for all of the test.
+#[tokio::test]
+async fn a_question_to_the_origin_is_counted_once_however_many_wait() {
+    let counters = Counters::default();
+    let _counting = metrics::set_default_local_recorder(&counters);
+    let bucket = Bucket::open(&KEYS).await;
+    let net = start(1, &bucket, LONG).await;
+    for _ in 0..2 {
+        join_all((0..50).map(|_| list(&net.nodes[0].swarm))).await;
+    }
+    let count = |from: &'static str| {
+        let labels = vec![Label::new("kind", "page"), Label::new("from", from)];
+        counters.get(&Key::from_parts("herring_swarm_metadata_total", labels))
+    };
+    assert_eq!(bucket.asked(), ["LIST "]);
+    assert_eq!((count("origin"), count("memory")), (1, 50), "the first fifty wait for one question");
 }

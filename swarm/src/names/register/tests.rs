@@ -63,7 +63,11 @@ enum Event {
     Restart(prop::sample::Index),
     /// An owner hands on what it has.
     Push(prop::sample::Index, prop::sample::Index),
+    /// A try from its beginning to its end that reaches these owners only, a bit each: first those asked, then those told.
+    Round(prop::sample::Index, Reach),
 }
+
+type Reach = (u8, u8);
 
 fn event() -> impl Strategy<Value = Event> {
     let index = any::<prop::sample::Index>;
@@ -76,7 +80,25 @@ fn event() -> impl Strategy<Value = Event> {
         1 => index().prop_map(Event::Double),
         1 => index().prop_map(Event::Restart),
         1 => (index(), index()).prop_map(|(from, to)| Event::Push(from, to)),
+        2 => round(),
     ]
+}
+
+fn round() -> impl Strategy<Value = Event> {
+    (any::<prop::sample::Index>(), any::<Reach>()).prop_map(|(writer, reach)| Event::Round(writer, reach))
+}
+
+/// Many tries that end before the next begins, and now and then an owner that hands on what it has: what is chosen, and what only some
+/// have, follow each other closely.
+fn rounds() -> impl Strategy<Value = Vec<Event>> {
+    let index = any::<prop::sample::Index>;
+    let push = (index(), index()).prop_map(|(from, to)| Event::Push(from, to));
+    let late = index().prop_map(Event::Deliver);
+    prop::collection::vec(prop_oneof![8 => round(), 1 => push, 1 => late], 1..40)
+}
+
+fn always(id: u128) -> Change {
+    Change { id: Uuid::from_u128(id), target: Some(BlobId::of(&id.to_le_bytes())), condition: Condition::Always, now_ms: 0 }
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -127,6 +149,7 @@ impl World {
                     self.wires.push((to, Wire::Learn { record }));
                 }
             }
+            Event::Round(at, reach) => self.round(at.index(self.writers.len()), *reach),
             _ if self.wires.is_empty() => {}
             Event::Deliver(at) => {
                 let (owner, wire) = self.wires.swap_remove(at.index(self.wires.len()));
@@ -171,6 +194,24 @@ impl World {
         self.tries.push(Try { writer, ballot, promises, proposal: None, accepted, refused });
     }
 
+    fn round(&mut self, writer: usize, (asked, told): Reach) {
+        let now = self.tries.len();
+        self.begin(writer);
+        self.pass(asked, |wire| matches!(wire, Wire::Prepare { try_, .. } if *try_ == now));
+        self.pass(asked, |wire| matches!(wire, Wire::Promise { try_, .. } if *try_ == now));
+        self.pass(told, |wire| matches!(wire, Wire::Accept { try_, .. } if *try_ == now));
+        self.pass(told, |wire| matches!(wire, Wire::Accepted { try_, .. } if *try_ == now));
+    }
+
+    /// Delivers what is under way of this kind to or from these owners. The rest may come late, or never.
+    fn pass(&mut self, owners: u8, kind: impl Fn(&Wire) -> bool) {
+        let passes = |(owner, wire): &mut (usize, Wire)| owners & (1 << *owner) != 0 && kind(wire);
+        let wires: Vec<_> = self.wires.extract_if(.., passes).collect();
+        for (owner, wire) in wires {
+            self.deliver(owner, wire);
+        }
+    }
+
     fn deliver(&mut self, to: usize, wire: Wire) {
         match wire {
             Wire::Prepare { try_, ballot } => {
@@ -196,6 +237,10 @@ impl World {
             let (state, voters) =
                 self.votes.entry(record.ballot.clone()).or_insert_with(|| (record.state.clone(), BTreeMap::new()));
             assert_eq!(*state, record.state, "a ballot is of one state");
+            if let Some(before) = record.state.version.checked_sub(1).filter(|before| *before > 0) {
+                let chosen = self.chosen.get(&before).expect("nothing is made on what is not chosen");
+                assert_eq!(chosen.changes[0], record.state.changes[1]);
+            }
             voters.insert(owner, ());
             if voters.len() > self.owners.len() / 2 {
                 let chosen = self.chosen.entry(record.state.version).or_insert_with(|| record.state.clone());
@@ -218,9 +263,10 @@ impl World {
             return;
         }
         let latest = this.promises.values().flatten().max_by(|one, other| rank(one, other));
-        let proposal = writer.proposer.propose(latest.map(|record| &record.state));
+        let held = this.promises.values().filter(|accepted| accepted.as_ref() == latest).count();
+        let proposal = writer.proposer.propose(latest.map(|record| &record.state), held >= majority);
         match proposal.state.clone() {
-            None => writer.ended = Some(proposal.outcome.clone()),
+            None => writer.ended = proposal.outcome.clone(),
             Some(state) => {
                 let record = NameRecord { ballot: this.ballot.clone(), state };
                 let wires = (0..self.owners.len()).map(|owner| (owner, Wire::Accept { try_, record: record.clone() }));
@@ -245,7 +291,7 @@ impl World {
         }
         let ended = this.accepted.len() >= majority && writer.ended.is_none() && !writer.restarted;
         if let (true, Some(proposal)) = (ended, &this.proposal) {
-            writer.ended = Some(proposal.outcome.clone());
+            writer.ended = proposal.outcome.clone();
         }
     }
 
@@ -305,6 +351,38 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_acknowledged_stays_where_every_round_reaches_others(writers in 3u128..8, events in rounds()) {
+        let mut world = World::new(3, (0..writers).map(always).collect());
+        for event in &events {
+            world.happen(event);
+            world.check();
+        }
+    }
+}
+
+/// Owners a, b and c. Two changes reach a only, the second after the first; the third is chosen by b and c, who know of neither.
+#[test]
+fn what_only_one_owner_has_does_not_pile_up_and_win() {
+    let (a, b, c) = (1, 2, 4);
+    let mut world = World::new(3, (0..3).map(always).collect());
+    for (writer, reach) in [(0, (a | b, a)), (1, (a | b, a)), (2, (b | c, b | c))] {
+        world.round(writer, reach);
+        world.check();
+    }
+    // The second goes on with the first owner back. A ballot too low, what most agree on then, and its own change.
+    for _ in 0..3 {
+        world.round(1, (a | b, a | b));
+        world.check();
+    }
+    let changed = |version, created| Some(Outcome::Changed { version, created });
+    assert_eq!(world.writers[2].ended, changed(1, true));
+    assert_eq!(world.writers[1].ended, changed(2, false));
+}
+
 fn record(version: u64, counter: u64, target: Option<&str>) -> NameRecord {
     let state = NameState { version, target: target.map(|text| BlobId::of(text.as_bytes())), modified_ms: 0, changes: vec![] };
     NameRecord { ballot: Ballot { counter, node: String::new() }, state }
@@ -335,7 +413,7 @@ fn conditions_are_about_what_is_there() {
     let (absent, deleted, there) = (None, Some(record(4, 0, None).state), Some(record(4, 0, Some("x")).state));
     let holds = |condition, target: Option<BlobId>, latest: &Option<NameState>| {
         let change = Change { id: Uuid::new_v4(), target, condition, now_ms: 9 };
-        matches!(Proposer::change(change).propose(latest.as_ref()).outcome, Outcome::Changed { .. })
+        matches!(Proposer::change(change).propose(latest.as_ref(), true).outcome, Some(Outcome::Changed { .. }))
     };
     let put = Some(BlobId::of(b"put"));
     for (condition, expected) in [
@@ -348,7 +426,14 @@ fn conditions_are_about_what_is_there() {
         let found = [&absent, &deleted, &there].map(|latest| holds(condition, put, latest));
         assert_eq!(found, expected, "{condition:?}");
     }
-    assert!(!holds(Condition::Always, None, &deleted), "nothing to delete");
+    for condition in [Condition::Always, Condition::Absent] {
+        let delete = Change { id: Uuid::new_v4(), target: None, condition, now_ms: 9 };
+        for nothing in [&absent, &deleted] {
+            let found = Proposer::change(delete.clone()).propose(nothing.as_ref(), true);
+            assert_eq!(found, Proposal { state: None, outcome: Some(Outcome::Nothing) }, "nothing to delete, {condition:?}");
+        }
+    }
+    assert!(!holds(Condition::Absent, None, &there));
     assert!(holds(Condition::Always, None, &there));
 }
 
@@ -356,10 +441,12 @@ fn conditions_are_about_what_is_there() {
 fn a_change_that_another_finished_is_not_made_twice() {
     let change = Change { id: Uuid::new_v4(), target: Some(BlobId::of(b"x")), condition: Condition::Version(1), now_ms: 0 };
     let mut proposer = Proposer::change(change.clone());
-    let first = proposer.propose(Some(&record(1, 0, Some("w")).state)).state.unwrap();
+    let first = proposer.propose(Some(&record(1, 0, Some("w")).state), true).state.unwrap();
     let next = Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&first));
-    let again = proposer.propose(Some(&next));
-    assert_eq!(again, Proposal { state: Some(next.clone()), outcome: Outcome::Changed { version: 2, created: false } });
+    let changed = Some(Outcome::Changed { version: 2, created: false });
+    for (chosen, state) in [(false, Some(next.clone())), (true, None)] {
+        assert_eq!(proposer.propose(Some(&next), chosen), Proposal { state, outcome: changed.clone() });
+    }
     let later = (0..REMEMBERED + 1).fold(next, |state, _| Change { id: Uuid::new_v4(), ..change.clone() }.after(Some(&state)));
-    assert_eq!(proposer.propose(Some(&later)).outcome, Outcome::Unclear);
+    assert_eq!(proposer.propose(Some(&later), true).outcome, Some(Outcome::Unclear));
 }
