@@ -182,6 +182,10 @@ impl From<Error> for Fault {
             _ if has_status(&error, "code: 403") || has_status(&error, "code: 401") => Self::Denied(detail),
             // A key in a listing that its paths cannot be.
             Error::InvalidPath { .. } => Self::Unusable(detail),
+            // S3 says 400 to credentials that were good once.
+            _ if ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"].iter().any(|code| detail.contains(code)) => {
+                Self::Denied(detail)
+            }
             _ if has_status(&error, "code: 4") => Self::Unusable(detail),
             _ => Self::Unavailable(detail),
         }

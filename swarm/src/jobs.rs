@@ -86,7 +86,7 @@ impl Jobs {
     fn aim(&self, wanted: Prefetch) -> Aim {
         let bytes = u32::try_from(weight(&wanted)).ok();
         let room = bytes.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes).ok());
-        Aim { wanted, room: room }
+        Aim { wanted, room }
     }
 
     /// Takes out the jobs that ended long ago, and the oldest of those that are too many.

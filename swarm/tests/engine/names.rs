@@ -214,7 +214,7 @@ async fn the_smaller_part_of_a_swarm_vouches_for_no_name_and_changes_none() {
     let name = (0..).map(|n| format!("p/{n}")).find(|name| net.name_owners(name).contains(&4)).unwrap();
     net.put_name(0, &name, id(1)).await;
     net.until_kept(&net.name_owners(&name), &name, 1).await;
-    net.publish(&net.without(&[0, 1, 2]));
+    net.publish_to(|node| node > 2, &net.without(&[0, 1, 2]));
     let small = &net.nodes[4].swarm;
     let refused = small.put_name(&name, id(2), Condition::Always).await;
     assert!(matches!(refused, Err(NameError::Minority(_))), "{refused:?}");
@@ -230,7 +230,7 @@ async fn the_smaller_part_of_a_swarm_vouches_for_no_name_and_changes_none() {
         assert!(matches!(swarm.name_now("p/none").await, Err(NameError::Minority(_))));
         assert_eq!(swarm.names_now("p/", None, 10).await.unwrap().names.len(), 1);
     }
-    net.publish(&net.without(&[3, 4]));
+    net.publish_to(|node| node < 3, &net.without(&[3, 4]));
     assert_eq!(net.put_name(0, &name, id(2)).await, 2);
     net.publish(&net.members());
     net.assert_name(0..5, &name, 2, id(2)).await;
@@ -393,4 +393,38 @@ async fn a_writer_that_goes_away_harms_nobody() {
         assert!(put >= version, "{put}");
         net.nodes[1].peer.forget_asked();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zz_measure() {
+    let net = Arc::new(Net::start(3, 3).await);
+    let writers = (0..3usize).map(|writer| {
+        let net = Arc::clone(&net);
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            for n in 0..50 {
+                let at = std::time::Instant::now();
+                net.put_name(writer, "busy", id(n)).await;
+                times.push(at.elapsed());
+            }
+            times
+        })
+    });
+    let mut times: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    times.sort();
+    let mut alone = Vec::new();
+    for n in 0..50 {
+        let at = std::time::Instant::now();
+        net.put_name(0, "alone", id(n)).await;
+        alone.push(at.elapsed());
+    }
+    alone.sort();
+    println!(
+        "MEASURE busy {:?} {:?} max {:?}; alone {:?}; version {:?}",
+        times[75],
+        times[142],
+        times[149],
+        alone[25],
+        net.name_at(0, "busy").await
+    );
 }
