@@ -17,7 +17,8 @@ pub enum LogFormat {
 
 /// Starts logging to stderr. `RUST_LOG` decides what is logged; where it says nothing, `level` and above.
 pub fn start(format: LogFormat, level: &str) -> Result<(), Failure> {
-    let events = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter(level)?);
+    // An event that cannot be written, on a full disk say, is lost: to complain of it on stderr would end the node.
+    let events = tracing_subscriber::fmt().log_internal_errors(false).with_writer(stderr).with_env_filter(filter(level)?);
     match format {
         LogFormat::Text => events.with_ansi(stderr().is_terminal()).try_init(),
         LogFormat::Json => events.json().flatten_event(true).try_init(),

@@ -65,7 +65,11 @@ impl Directory {
         let root = self.root.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _thread = thread;
-            work(&root)
+            match work(&root) {
+                // A directory that is gone has not been emptied.
+                Err(Fault::NotFound) if !root.is_dir() => Err(Fault::Unavailable(format!("{} is gone", root.display()))),
+                done => done,
+            }
         });
         done.await.unwrap_or_else(|error| Err(Fault::Unavailable(error.to_string())))
     }

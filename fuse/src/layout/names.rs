@@ -51,7 +51,7 @@ impl Layout {
     }
 
     async fn is_above_names(&self, name: &str) -> bool {
-        self.swarm.names(&format!("{name}/"), None, 1).await.is_ok_and(|found| !found.names.is_empty())
+        self.swarm.names_now(&format!("{name}/"), None, 1).await.is_ok_and(|found| !found.names.is_empty())
     }
 
     /// What a name points at: the directory that is a tree, or a file.
@@ -82,7 +82,7 @@ impl Layout {
         let mut segments = BTreeMap::new();
         let mut after = None::<String>;
         loop {
-            let NameList { names, next } = self.swarm.names(&within, after.as_deref(), PAGE).await?;
+            let NameList { names, next } = self.swarm.names_now(&within, after.as_deref(), PAGE).await?;
             let mut below = None;
             for info in names {
                 below = add(&mut segments, &within, info);

@@ -20,6 +20,11 @@ pub async fn run(client: &ApiClient, output: Output, what: Target) -> Result<(),
 async fn unname(client: &ApiClient, output: Output, name: &str) -> Result<(), Failure> {
     let info = client.name(name).await?;
     client.delete_name(name, Condition::Version(info.version)).await?;
-    let said = || format!("deleted the name {name}; what it pointed at stays, until: herring rm {}\n", info.target);
+    let said = || {
+        format!(
+            "deleted the name {name}; what it pointed at stays ({}), for other names may lead to the same bytes\n",
+            info.target
+        )
+    };
     output.show(&json!({ "name": name, "deleted": true, "target": info.target }), said)
 }

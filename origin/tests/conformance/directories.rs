@@ -100,6 +100,19 @@ async fn what_is_no_file_is_not_found_and_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_directory_that_is_gone_has_not_been_emptied() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("a"), b"a").unwrap();
+    let origin = directory(root.path());
+    let object = head(&origin, "a").await;
+    drop(root);
+    let kind = |error: herring_origin::OriginError| error.kind();
+    assert_eq!(origin.list("", None).await.map_err(kind), Err("unavailable"));
+    assert_eq!(origin.head("a").await.map_err(kind), Err("unavailable"));
+    assert_eq!(read(&origin, &object, ByteRange::new(0, 1)).await.map_err(kind), Err("unavailable"));
+}
+
+#[tokio::test]
 async fn a_directory_that_changes_between_pages_is_listed_on() {
     let root = TempDir::new().unwrap();
     let name = |n: usize| format!("{n:05}");

@@ -394,37 +394,3 @@ async fn a_writer_that_goes_away_harms_nobody() {
         net.nodes[1].peer.forget_asked();
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zz_measure() {
-    let net = Arc::new(Net::start(3, 3).await);
-    let writers = (0..3usize).map(|writer| {
-        let net = Arc::clone(&net);
-        tokio::spawn(async move {
-            let mut times = Vec::new();
-            for n in 0..50 {
-                let at = std::time::Instant::now();
-                net.put_name(writer, "busy", id(n)).await;
-                times.push(at.elapsed());
-            }
-            times
-        })
-    });
-    let mut times: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
-    times.sort();
-    let mut alone = Vec::new();
-    for n in 0..50 {
-        let at = std::time::Instant::now();
-        net.put_name(0, "alone", id(n)).await;
-        alone.push(at.elapsed());
-    }
-    alone.sort();
-    println!(
-        "MEASURE busy {:?} {:?} max {:?}; alone {:?}; version {:?}",
-        times[75],
-        times[142],
-        times[149],
-        alone[25],
-        net.name_at(0, "busy").await
-    );
-}
