@@ -63,7 +63,8 @@ impl Layout {
             Err(OpenError::Unlisted { detail }) => self.note_unlisted(origin, detail),
             Err(_) => {}
         }
-        Ok(page?)
+        // The C library takes ENOENT in a listing for its end: what is gone would look empty.
+        page.map_err(super::gone)
     }
 
     /// What `name` was when a directory of an origin was listed a moment ago.
