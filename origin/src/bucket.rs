@@ -66,8 +66,12 @@ impl<S: ObjectStore + PaginatedListStore> Bucket<S> {
 #[async_trait]
 impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
     async fn head(&self, key: &str) -> Result<Found, Fault> {
-        let meta = self.store.head(&self.path(key)?).await.map_err(|error| self.fault(error))?;
-        Ok(found(&meta))
+        match self.store.head(&self.path(key)?).await {
+            Ok(meta) => Ok(found(&meta)),
+            // A server over a filesystem may stumble over a directory, of which S3 says that there is no such key.
+            Err(error) if has_status(&error, "code: 500") && self.is_directory(key).await? => Err(Fault::NotFound),
+            Err(error) => Err(self.fault(error)),
+        }
     }
 
     /// Asks with If-Match and compares the answer's version as well, for servers that ignore it.
@@ -91,11 +95,9 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         let options = GetOptions { range: Some(GetRange::Bounded(0..most)), ..Default::default() };
         match self.store.get_opts(&self.path(key)?, options).await {
             Ok(answer) => Ok((found(&answer.meta), Some(answer.into_stream().map_err(Fault::from).boxed()))),
-            Err(error) => match self.fault(error) {
-                // Of what is empty there are no bytes to ask for.
-                Fault::Unusable(_) => Ok((self.head(key).await?, None)),
-                fault => Err(fault),
-            },
+            // What is empty has no bytes to ask for, and may be a directory.
+            Err(error) if has_status(&error, "code: 416") || has_status(&error, "code: 500") => Ok((self.head(key).await?, None)),
+            Err(error) => Err(self.fault(error)),
         }
     }
 

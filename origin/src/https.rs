@@ -177,14 +177,14 @@ impl Backend for Site {
     async fn begin(&self, key: &str, most: u64) -> Result<(Found, Option<Body>), Fault> {
         let request = self.request(Method::GET, self.url(key, false)).header(header::RANGE, format!("bytes=0-{}", most - 1));
         let response = request.send().await?;
+        if is_directory(response.url()) {
+            return Err(Fault::NotFound);
+        }
         // Of what is empty there are no bytes to ask for, and who ignores ranges would send all of it.
         if [StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::OK].contains(&response.status()) {
             return Ok((self.head_object(key).await?, None));
         }
         web::check(response.status(), response.headers())?;
-        if is_directory(response.url()) {
-            return Err(Fault::NotFound);
-        }
         let unusable = || Fault::Unusable("its answer does not say which bytes it has".to_owned());
         let (given, whole) = given(&response).ok_or_else(unusable)?;
         if given != ByteRange::new(0, most.min(whole)) {

@@ -195,9 +195,10 @@ async fn what_is_missing_is_not_listed(origin: &Origin) {
     assert_eq!(origin.list("ranges", None).await, Err(missing("ranges")), "an object is no directory");
 }
 
-async fn directories_are_told_from_objects(Shown { origin, truth, index, head_of_directory, .. }: &Shown) {
+async fn directories_are_told_from_objects(Shown { origin, truth, index, .. }: &Shown) {
     truth.write("walk/one/two/three", b"3").await;
-    assert_eq!(origin.head("walk/one").await.unwrap_err().kind(), *head_of_directory, "a directory is no object");
+    assert_eq!(origin.head("walk/one").await.unwrap_err().kind(), "not_found", "a directory is no object");
+    assert_eq!(origin.open("walk/one", 1).await.err().map(|error| error.kind()), Some("not_found"));
     for (key, is_directory) in
         [("", true), ("walk", true), ("walk/one/two", true), ("walk/one/two/three", false), ("ranges", false)]
     {

@@ -11,15 +11,13 @@ pub struct Shown {
     pub origin: Origin,
     pub truth: Truth,
     pub index: Index,
-    /// The kind of error that [`Origin::head`] of a directory is: "not_found" everywhere but at s3s-fs, which answers 500.
-    pub head_of_directory: &'static str,
     /// Whether it knows when an object was made; git does not.
     pub has_times: bool,
 }
 
 impl Shown {
     pub fn new(origin: Origin, truth: Truth, index: Index) -> Self {
-        Self { origin, truth, index, head_of_directory: "not_found", has_times: true }
+        Self { origin, truth, index, has_times: true }
     }
 }
 
