@@ -20,15 +20,12 @@ pub enum NameFault {
     Relative,
     #[error("has a control character")]
     Control,
-    #[error("is 64 hexadecimal digits, which is how ids are written")]
-    Id,
 }
 
 /// Whether `name` can be one: segments parted by single slashes, each of which can be a file's name.
 pub fn check_name(name: &str) -> Result<(), NameFault> {
     match name.len() {
         0 => Err(NameFault::Empty),
-        64 if name.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(NameFault::Id),
         1..=MAX_NAME => name.split('/').try_for_each(check_segment),
         _ => Err(NameFault::Long),
     }
@@ -77,7 +74,6 @@ mod tests {
             ("a\nb", NameFault::Control),
             ("a/\u{85}", NameFault::Control),
             ("\0", NameFault::Control),
-            (&"0aF1".repeat(16), NameFault::Id),
         ] {
             assert_eq!(check_name(name), Err(fault), "{name:?}");
         }
