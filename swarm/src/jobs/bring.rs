@@ -145,12 +145,14 @@ impl Swarm {
         kept.then_some(()).ok_or_else(|| Fault::lasting(format!("{content}: this node's disk did not keep it")))
     }
 
-    /// A prefetch leaves room for what readers fetch meanwhile.
+    /// A prefetch leaves room for what readers fetch meanwhile, whatever else it has in flight. Asked by who has a lane.
     fn expect_room(&self, content: &Content) -> Result<(), Fault> {
         if matches!(content.source(), Source::Blob(_)) && self.0.store.get(&content.id()).is_none() {
             return Err(Fault::lasting(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
         }
-        let (free, needed) = (self.0.store.free(), u64::from(content.geometry().chunk_size()).saturating_mul(IN_FLIGHT as u64));
+        let flying = IN_FLIGHT.saturating_sub(self.0.jobs.lanes.available_permits());
+        let (free, chunk_size) = (self.0.store.free(), u64::from(content.geometry().chunk_size()));
+        let needed = chunk_size.saturating_mul((IN_FLIGHT + flying) as u64);
         let full = || {
             format!(
                 "no room for {content}: {free} bytes are free on this node, {needed} must be; raise its capacity or delete something"
