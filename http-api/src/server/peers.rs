@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::body::Outgoing;
 use super::deadline::{COMMIT, of_peer, within};
 use super::extract::{Path, Query};
+use super::observe;
 use super::turned::turned;
 use super::upload::{Upload, read_json};
 use super::watched::Watched;
@@ -131,7 +132,9 @@ fn arriving(frames: BoxStream<'static, Arriving>) -> Response {
     let alive = |frames: BoxStream<'static, Arriving>| async {
         let mut frames = frames;
         let frame = timeout(ALIVE, frames.next()).await.unwrap_or(Some(Arriving::Waiting))?;
-        Some((stream::iter(frame.encode().into_iter().map(Ok)), frames))
+        let parts = frame.encode();
+        observe::sent(parts.iter().map(|part| part.len() as u64).sum());
+        Some((stream::iter(parts.into_iter().map(Ok)), frames))
     };
     let bytes = Watched::new(Box::pin(stream::unfold(frames, alive).flatten()));
     ([(HeaderName::from_static(ARRIVING), "1")], Body::from_stream(bytes)).into_response()
