@@ -69,6 +69,7 @@ impl Swarm {
                 let Some(whom) = whoms.pop_front() else { return Err(Failed { refusal, tried }) };
                 asking.push(ask(whom));
             }
+            let was_alive = alive.load(Relaxed);
             tokio::select! {
                 Some((whom, answer)) = asking.next() => {
                     let useless = match answer {
@@ -86,6 +87,10 @@ impl Swarm {
                     }
                 }
                 () = sleep(self.pause(pauses, &alive)), if !whoms.is_empty() => {
+                    // Who has shown life meanwhile waits for the origin, which may take longer.
+                    if alive.load(Relaxed) && !was_alive {
+                        continue;
+                    }
                     pauses += 1;
                     asking.extend(whoms.pop_front().map(ask));
                 }
