@@ -1,9 +1,10 @@
 //! Some nodes in one process.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -43,6 +44,8 @@ pub struct Net {
     pub nodes: Vec<Node>,
     setup: Setup,
     homes: TempDir,
+    /// Its own: a port of a node that crashed must not go to another net, where somebody would answer.
+    address: IpAddr,
 }
 
 pub struct Node {
@@ -91,13 +94,21 @@ impl Setup {
 
     pub async fn start(self) -> Net {
         count::install();
-        let mut net = Net { nodes: Vec::new(), homes: TempDir::new().unwrap(), setup: self };
+        let mut net = Net { nodes: Vec::new(), homes: TempDir::new().unwrap(), setup: self, address: own_address() };
         for _ in 0..net.setup.nodes {
             net.add().await;
         }
         net.publish(&net.members());
         net
     }
+}
+
+/// An address of loopback that no other net has, as far as 128 processes go.
+fn own_address() -> IpAddr {
+    static NETS: AtomicU32 = AtomicU32::new(1);
+    let (process, net) = (std::process::id() % 128, NETS.fetch_add(1, Ordering::Relaxed));
+    let [.., high, low] = net.to_be_bytes();
+    Ipv4Addr::new(127, 100 + u8::try_from(process).unwrap_or(0), high, low).into()
 }
 
 impl Net {
@@ -114,7 +125,7 @@ impl Net {
     async fn start_node(&self, index: usize) -> Node {
         let (home, capacity) = (self.homes.path().join(index.to_string()), (self.setup.capacity)(index));
         let origins = Origins::new(self.setup.origins.iter().cloned()).unwrap();
-        Node::start(index, home, capacity, self.setup.config.clone(), origins).await
+        Node::start(index, self.address, home, capacity, self.setup.config.clone(), origins).await
     }
 
     /// A node ends in order, and another process begins over its data, at another address.
@@ -207,11 +218,18 @@ impl Net {
 }
 
 impl Node {
-    async fn start(index: usize, home: PathBuf, capacity: u64, config: SwarmConfig, origins: Origins) -> Self {
+    async fn start(
+        index: usize,
+        address: IpAddr,
+        home: PathBuf,
+        capacity: u64,
+        config: SwarmConfig,
+        origins: Origins,
+    ) -> Self {
         let dir = home.clone();
         let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig { dir, capacity }).unwrap()).await.unwrap();
         let quick = ServerConfig { drain: Duration::ZERO, ..ServerConfig::default() };
-        let server = Server::bind("127.0.0.1:0".parse().unwrap(), quick).await.unwrap();
+        let server = Server::bind(SocketAddr::new(address, 0), quick).await.unwrap();
         let info = NodeInfo {
             id: format!("n{index}").parse().unwrap(),
             http: server.local_addr(),
