@@ -1,10 +1,12 @@
 //! A chunk that is passed on while it still arrives: what the body of such an answer looks like.
 //!
-//! Nobody knows the chunk's digest yet, so each piece brings its own, and is verified by it as it comes; together they make the chunk's.
+//! Each piece brings its own digest, and is verified by it as it comes; together they make the chunk's. Where that is known already it comes
+//! before the pieces.
 //!
 //! | frame | bytes |
 //! | --- | --- |
 //! | a piece | its index as `u32`, its digest (32 bytes), its bytes |
+//! | what the chunk is | `u32::MAX - 2`, the chunk's digest (32 bytes), those of its pieces (32 bytes each) |
 //! | nothing new, but the peer is alive | `u32::MAX` |
 //! | it failed: no more comes | `u32::MAX - 1`, an HTTP status as `u16`, the length of a text as `u16`, the text |
 //!
@@ -12,26 +14,32 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
-use herring_blob::{Chunk, PieceDigest, Pieces};
+use herring_blob::{Chunk, ChunkDigest, PieceDigest, PieceDigests, Pieces};
 
 /// One frame of such a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arriving {
+    Digests(PieceDigests),
     Piece { index: u32, digest: PieceDigest, bytes: Bytes },
     Waiting,
     Failed { status: u16, detail: String },
 }
 
-/// A chunk of an object as a peer gets it.
+/// A chunk as a peer gets it.
 pub enum GivenChunk {
     /// It is here.
     Whole(Chunk),
     /// It is on its way here: each piece once, or a failure, which is the last.
     Arriving(BoxStream<'static, Arriving>),
+    /// It cannot be sent just now. Who is likely to have it, by their ids: none where nobody is known.
+    Busy { holders: Vec<String> },
 }
 
 const WAITING: u32 = u32::MAX;
 const FAILED: u32 = u32::MAX - 1;
+const DIGESTS: u32 = u32::MAX - 2;
+/// Bytes of a chunk's digest.
+const DIGEST: usize = 32;
 /// Bytes of a reason that are passed on.
 const MAX_DETAIL: usize = 4096;
 
@@ -40,6 +48,12 @@ impl Arriving {
     pub fn encode(self) -> Vec<Bytes> {
         let mut head = BytesMut::with_capacity(4 + PieceDigest::LEN);
         match self {
+            Self::Digests(digests) => {
+                head.put_u32_le(DIGESTS);
+                head.put_slice(digests.digest().as_bytes());
+                head.put_slice(&digests.encode());
+                vec![head.freeze()]
+            }
             Self::Piece { index, digest, bytes } => {
                 head.put_u32_le(index);
                 head.put_slice(digest.as_bytes());
@@ -72,8 +86,12 @@ pub struct ArrivingFrames {
 
 /// A frame that cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("piece {0} of a chunk that has no such piece")]
-pub struct NoSuchPiece(pub u32);
+pub enum WrongFrame {
+    #[error("piece {0} of a chunk that has no such piece")]
+    NoSuchPiece(u32),
+    #[error("digests of pieces that do not make the chunk's")]
+    Digests,
+}
 
 impl ArrivingFrames {
     pub fn new(pieces: Pieces) -> Self {
@@ -81,7 +99,7 @@ impl ArrivingFrames {
     }
 
     /// The next whole frame out of what is left of `bytes`; `None` where more must come first, and `bytes` is empty then.
-    pub fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Arriving>, NoSuchPiece> {
+    pub fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Arriving>, WrongFrame> {
         if self.piece.is_none() {
             let Some(kind) = self.peek(bytes, 0, 4).map(|mut head| head.get_u32_le()) else { return Ok(None) };
             match kind {
@@ -90,13 +108,14 @@ impl ArrivingFrames {
                     return Ok(Some(Arriving::Waiting));
                 }
                 FAILED => return Ok(self.failed(bytes)),
+                DIGESTS => return self.digests(bytes),
                 index if index < self.pieces.count() => {
                     let Some(head) = self.peek(bytes, 4, PieceDigest::LEN) else { return Ok(None) };
-                    let digest = head.try_into().map(PieceDigest::from_bytes).map_err(|_| NoSuchPiece(index))?;
+                    let digest = head.try_into().map(PieceDigest::from_bytes).map_err(|_| WrongFrame::NoSuchPiece(index))?;
                     self.head.clear();
                     self.piece = Some((index, digest, BytesMut::new()));
                 }
-                index => return Err(NoSuchPiece(index)),
+                index => return Err(WrongFrame::NoSuchPiece(index)),
             }
         }
         Ok(self.body(bytes))
@@ -112,6 +131,16 @@ impl ArrivingFrames {
         let missing = (start + len).saturating_sub(self.head.len()).min(bytes.len());
         self.head.extend_from_slice(&bytes.split_to(missing));
         self.head.get(start..start + len)
+    }
+
+    fn digests(&mut self, bytes: &mut Bytes) -> Result<Option<Arriving>, WrongFrame> {
+        let pieces = self.pieces;
+        let Some(all) = self.peek(bytes, 4, DIGEST + PieceDigests::encoded_len(pieces)) else { return Ok(None) };
+        let (digest, values) = all.split_at(DIGEST);
+        let digest = digest.try_into().map(ChunkDigest::from_bytes).map_err(|_| WrongFrame::Digests)?;
+        let digests = PieceDigests::decode(pieces, digest, values).ok_or(WrongFrame::Digests)?;
+        self.head.clear();
+        Ok(Some(Arriving::Digests(digests)))
     }
 
     fn failed(&mut self, bytes: &mut Bytes) -> Option<Arriving> {
@@ -155,7 +184,8 @@ mod tests {
             let bytes = pieces.range(index).map(|at| at.to_le_bytes()[0] ^ index.to_le_bytes()[0]).collect::<Vec<u8>>();
             Arriving::Piece { index, digest: PieceDigest::from_bytes([index.to_le_bytes()[0]; 32]), bytes: bytes.into() }
         };
-        let mut frames: Vec<_> = (0..pieces.count()).rev().flat_map(|index| [piece(index), Arriving::Waiting]).collect();
+        let digests = PieceDigests::of(pieces, &vec![7; len as usize]);
+        let mut frames: Vec<_> = [Arriving::Digests(digests)].into_iter().chain((0..pieces.count()).rev().flat_map(|index| [piece(index), Arriving::Waiting])).collect();
         frames.push(Arriving::Failed { status: 409, detail: "größer".into() });
         frames
     }
@@ -181,6 +211,6 @@ mod tests {
     #[test]
     fn a_piece_that_cannot_be_is_refused() {
         let mut reader = ArrivingFrames::new(Pieces::new(10, CHUNK));
-        assert_eq!(reader.next(&mut Bytes::from_static(&[1, 0, 0, 0, 9])), Err(NoSuchPiece(1)));
+        assert_eq!(reader.next(&mut Bytes::from_static(&[1, 0, 0, 0, 9])), Err(WrongFrame::NoSuchPiece(1)));
     }
 }

@@ -3,15 +3,18 @@
 //! * [`types`]: the JSON bodies, one definition for both ends; [`name`] and [`ttl`]: how names and leases are spelt.
 //! * [`peer`]: what peers say to each other beyond JSON: headers, chunk requests.
 //! * [`arriving`]: the body of a chunk that is passed on while it arrives.
+//! * [`tls`]: TLS 1.3 for both ends.
 //! * [`client`]: [`client::ApiClient`] for people's programs, [`client::PeerClient`] for nodes.
 //! * [`server`] (feature `server`): the router over the traits that the program implements.
 
 pub mod arriving;
 pub mod client;
+mod congestion;
 pub mod name;
 pub mod peer;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod tls;
 pub mod ttl;
 pub mod types;
 

@@ -3,10 +3,10 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `GET blobs/{id}/manifest` | 200 manifest, 404 |
-//! | `GET blobs/{id}/chunks/{n}?first=` | 200 the chunk's bytes from piece `first` on, [`DIGEST`] and [`PIECES`], 404 |
+//! | `GET blobs/{id}/chunks/{n}?first=&urge=` | 200 the chunk's bytes from piece `first` on, [`DIGEST`] and [`PIECES`]; 200 with [`ARRIVING`]: see [`crate::arriving`]; 404; 503 with [`HOLDERS`] |
 //! | `GET blobs/{id}/presence` | 200 [`crate::types::Presence`], 404 |
 //! | `DELETE blobs/{id}` | 204, also where there was none |
-//! | `GET objects/chunks/{n}?origin=&key=&version=&size=&chunk_size=&first=&wanted=&held=` | the same; where the chunk is not here the owner asks the origin, and answers with [`ARRIVING`] at once: see [`crate::arriving`] |
+//! | `GET objects/chunks/{n}?origin=&key=&version=&size=&chunk_size=&first=&wanted=&urge=` | the same; where the chunk is not here the owner asks the origin, and answers with [`ARRIVING`] at once |
 //! | `PUT uploads/{upload}/chunks/{n}?chunk_size=` with [`DIGEST`] | 204, 422, 507 |
 //! | `POST uploads/{upload}/commit` with a manifest | 200 [`crate::types::Presence`] of the blob once all is on disk, 422, 507 |
 //! | `DELETE uploads/{upload}` | 204 |
@@ -32,26 +32,73 @@ pub const ARRIVING: &str = "herring-arriving";
 pub const EPOCH: &str = "herring-epoch";
 /// Milliseconds that the asker will still wait.
 pub const DEADLINE: &str = "herring-deadline-ms";
+/// The id of the node that asks.
+pub const FROM: &str = "herring-from";
+/// `1`: nobody waits for this yet.
+pub const BACKGROUND: &str = "herring-background";
+/// With a 503: the ids of nodes that lately asked for the same chunk, and have it by now or soon, parted by commas; the best to ask first.
+pub const HOLDERS: &str = "herring-holders";
+/// Bytes that the answering node has promised to send to all and has not sent yet.
+pub const LOAD: &str = "herring-load";
 /// How many nodes a request has passed through. An asked owner never asks another, so it is always 1.
 pub const HOP: &str = "herring-hop";
 
 /// A chunk, as asked of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChunkRequest {
-    Blob { id: BlobId, index: u32 },
-    Object(ObjectChunk),
+pub struct ChunkRequest {
+    pub of: ChunkOf,
+    pub index: u32,
+    /// The piece that is to come first; one past the last is taken for 0.
+    pub first: u32,
+    pub urge: Urge,
 }
 
-/// A chunk of an origin's object, as asked of a peer.
+/// What a chunk is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectChunk {
-    pub object: ObjectRef,
-    pub chunk_size: u32,
-    pub index: u32,
-    /// How many chunks from this one on the asker will want soon: the owner may ask the origin for several at once. At least 1.
-    pub wanted: u32,
-    /// Only if it is on the peer's disk: the origin is not to be asked for it.
-    pub held: bool,
+pub enum ChunkOf {
+    Blob(BlobId),
+    Object {
+        object: ObjectRef,
+        chunk_size: u32,
+        /// How many chunks from this one on the asker will want soon: the owner may ask the origin for several at once. At least 1.
+        wanted: u32,
+    },
+}
+
+/// How much the asker wants it of this very peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Urge {
+    /// A peer that is busy may name others who have it.
+    #[default]
+    Any,
+    /// Only if the peer has it: it is not to get it for this.
+    Held,
+    /// The same, or if it is on its way there: somebody named this peer, who knows that it does not wait for the asker in its turn.
+    Named,
+    /// Those whom it named did not give it: it is to give it itself, in its turn.
+    Insist,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// Its node id; empty where it did not say.
+    pub from: String,
+    /// Nobody waits for the answer yet.
+    pub background: bool,
+}
+
+impl ChunkRequest {
+    /// A blob's chunk from its first piece on, from whoever has it.
+    pub fn blob(id: BlobId, index: u32) -> Self {
+        Self { of: ChunkOf::Blob(id), index, first: 0, urge: Urge::Any }
+    }
+
+    /// The same of an origin's object, and of nothing behind it.
+    pub fn object(object: ObjectRef, chunk_size: u32, index: u32) -> Self {
+        Self { of: ChunkOf::Object { object, chunk_size, wanted: 1 }, index, first: 0, urge: Urge::Any }
+    }
 }
 
 /// The rank of a try to change a name; higher wins, and no two are equal.

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use futures_util::stream;
@@ -40,6 +40,14 @@ impl TestBlob {
     /// All of it at once, for small blobs.
     pub fn bytes(&self) -> Vec<u8> {
         bytes(self.content, 0, usize::try_from(self.size).unwrap_or(usize::MAX))
+    }
+
+    /// Makes a file of it.
+    pub fn write(&self, path: &Path) -> Result<(), FuseError> {
+        let mut file = File::create(path).map_err(FuseError::at(path))?;
+        pieces(self.size, PIECE)
+            .try_for_each(|(at, length)| file.write_all(&bytes(self.content, at, length)))
+            .map_err(FuseError::at(path))
     }
 
     /// Reads the file to its end and compares.

@@ -4,8 +4,11 @@ mod blob;
 mod blocks;
 mod boot;
 mod error;
+mod fanout;
+mod faulty;
 mod figures;
 mod interrupt;
+mod lab;
 mod mapping;
 mod node;
 mod origin;
@@ -16,13 +19,19 @@ mod report;
 mod stream;
 mod swarm;
 mod sweep;
+mod tail;
 mod tally;
 mod threads;
+mod transport;
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// The nodes' own: glibc's takes twice the CPU for large buffers, and what is measured here is not it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(name = "loadtest", version, about = "Load and measurements of Herring nodes")]
@@ -43,6 +52,12 @@ enum Scenario {
     Origin(origin::OriginArguments),
     /// Measures a program that starts from a mount: at the first node that starts it, and at others with that one's profile and without
     BootProfile(boot::BootArguments),
+    /// Measures cold reads while one node of five is slow, silent, resets or stalls: beside the same reads before
+    Tail(tail::TailArguments),
+    /// Measures serving and fetching between two nodes beside iperf3, nginx and cp
+    Transport(transport::TransportArguments),
+    /// Measures how long it takes until each of many nodes has all of one object: from one central server, and through the swarm
+    FanOut(fanout::FanOutArguments),
 }
 
 fn main() -> ExitCode {
@@ -52,8 +67,11 @@ fn main() -> ExitCode {
             tell(read::run_to_end(&arguments).map(shown))
         }
         Scenario::FuseSweep(arguments) => sweep(&arguments),
+        Scenario::Tail(arguments) => tail(&arguments),
         Scenario::Origin(arguments) => tell(origin::run(&arguments).map(|report| report.table())),
+        Scenario::Transport(arguments) => tell(transport::run(&arguments).map(|report| report.table())),
         Scenario::BootProfile(arguments) => tell(boot::run(&arguments).map(|report| report.table())),
+        Scenario::FanOut(arguments) => tell(fanout::run(&arguments).map(|report| report.table())),
         Scenario::FuseStream(arguments) => tell(stream::run(&arguments).map(|report| report.table())),
     }
 }
@@ -62,6 +80,15 @@ fn main() -> ExitCode {
 fn sweep(arguments: &sweep::SweepArguments) -> ExitCode {
     let done = sweep::run(arguments);
     let objections = done.as_ref().map_or(Vec::new(), |report| arguments.objections(report));
+    let told = tell(done.map(|report| report.table()));
+    objections.iter().for_each(|objection| eprintln!("loadtest: {objection}"));
+    if objections.is_empty() { told } else { ExitCode::FAILURE }
+}
+
+/// The figures, and then what is wrong with them.
+fn tail(arguments: &tail::TailArguments) -> ExitCode {
+    let done = tail::run(arguments);
+    let objections = done.as_ref().map_or(Vec::new(), |report| report.objections(arguments.goal));
     let told = tell(done.map(|report| report.table()));
     objections.iter().for_each(|objection| eprintln!("loadtest: {objection}"));
     if objections.is_empty() { told } else { ExitCode::FAILURE }

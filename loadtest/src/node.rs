@@ -1,10 +1,12 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use herring_blob::BlobId;
@@ -19,7 +21,11 @@ const LOG_LINES: usize = 8;
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
 /// Of `/proc/PID/stat`, where user and system time are, counted from behind the name.
-const CPU_FIELDS: std::ops::Range<usize> = 11..13;
+const CPU_FIELDS: Range<usize> = 11..13;
+const CHILDREN_FIELDS: Range<usize> = 13..15;
+
+/// For nodes of our own.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// Where a node's API and gossip are.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +35,22 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Ports that are free now, as the kernel says.
+    /// Ports that are free now, below those that the kernel hands out by itself: one of them would soon be somebody's.
     pub fn free() -> io::Result<Self> {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (tcp, udp) = (TcpListener::bind(any)?, UdpSocket::bind(any)?);
-        Ok(Self { http: tcp.local_addr()?, gossip: udp.local_addr()? })
+        // Load tests that run side by side begin elsewhere.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let begin = std::process::id() % 300 * 40;
+        let tries = std::iter::repeat_with(|| begin + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))).take(PORTS.len());
+        let ports = tries.filter_map(|next| PORTS.clone().nth(next as usize % PORTS.len()));
+        let mut free = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).filter(is_free);
+        let none = || io::Error::new(io::ErrorKind::AddrInUse, format!("no port of {PORTS:?} is free"));
+        let mut next = || free.next().ok_or_else(none);
+        Ok(Self { http: next()?, gossip: next()? })
     }
+}
+
+fn is_free(address: &SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
 }
 
 /// How a node of our own is started.
@@ -144,8 +160,7 @@ impl Node {
 
     /// Seconds of all cores that it has used; of a node that is not ours, 0.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = self.process.as_ref().and_then(|process| std::fs::read_to_string(format!("/proc/{}/stat", process.id())).ok());
-        stat.and_then(|stat| cpu_ticks(&stat)).unwrap_or(0) as f64 / rustix::param::clock_ticks_per_second() as f64
+        self.process.as_ref().map_or(0.0, |process| cpu_seconds(process.id()))
     }
 
     pub fn ask_to_stop(&self) {
@@ -189,11 +204,26 @@ pub fn inside(host: Option<&str>, program: &Path) -> Command {
     command
 }
 
+/// Seconds of all cores that a process has used; of one that is not there, 0.
+pub fn cpu_seconds(process: u32) -> f64 {
+    seconds_of(process, CPU_FIELDS)
+}
+
+/// The same of its children that have ended and that it waited for, and of theirs.
+pub fn cpu_seconds_of_children(process: u32) -> f64 {
+    seconds_of(process, CHILDREN_FIELDS)
+}
+
+fn seconds_of(process: u32, fields: Range<usize>) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok();
+    stat.and_then(|stat| cpu_ticks(&stat, fields)).unwrap_or(0) as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
 /// User and system time from `/proc/PID/stat`.
-fn cpu_ticks(stat: &str) -> Option<u64> {
+fn cpu_ticks(stat: &str, wanted: Range<usize>) -> Option<u64> {
     // The name before the last parenthesis may hold spaces.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    fields.get(CPU_FIELDS)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+    fields.get(wanted)?.iter().map(|field| field.parse::<u64>().ok()).sum()
 }
 
 #[cfg(test)]
@@ -203,7 +233,8 @@ mod tests {
     #[test]
     fn cpu_time_is_found_behind_any_name() {
         let stat = "42 (a) b) c) S 1 42 42 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 9 0 1000 1 1 1";
-        assert_eq!((cpu_ticks(stat), cpu_ticks("42"), cpu_ticks("1 (x) S 1")), (Some(200), None, None));
+        let of = |stat| cpu_ticks(stat, CPU_FIELDS);
+        assert_eq!((of(stat), of("42"), of("1 (x) S 1"), cpu_ticks(stat, CHILDREN_FIELDS)), (Some(200), None, None, Some(0)));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -103,6 +105,32 @@ impl Swarm {
         Ok(swarm)
     }
 
+    /// Two nodes of our own without mounts: node 1 owns everything, node 2 has only what it has fetched.
+    pub fn of_one_owner(home: &HomeArguments, settings: &[&str]) -> Result<Self, FuseError> {
+        let mut swarm = Self::empty(home)?;
+        let own = |weight| [flags(&["--weight", weight, "--replicas", "1"]), flags(settings)].concat();
+        swarm.spawn(&home.program()?, false, &[own("100"), own("0")])?;
+        swarm.ready()?;
+        Ok(swarm)
+    }
+
+    /// `count` nodes of our own that are alike, without mounts, which their peers reach where `way` says that it leads to them.
+    pub fn behind(
+        home: &HomeArguments,
+        count: usize,
+        settings: &[&str],
+        mut way: impl FnMut(SocketAddr) -> io::Result<SocketAddr>,
+    ) -> Result<Self, FuseError> {
+        let mut swarm = Self::empty(home)?;
+        let ports = swarm.ports(count)?;
+        let advertised = ports.iter().map(|ports| way(ports.http)).collect::<Result<Vec<_>, _>>();
+        let advertised = advertised.map_err(FuseError::at(Path::new("relays")))?;
+        let own = advertised.iter().map(|way| [flags(settings), flags(&["--advertise", &way.to_string()])].concat());
+        swarm.launch(&home.program()?, false, &ports, &own.collect::<Vec<_>>())?;
+        swarm.ready()?;
+        Ok(swarm)
+    }
+
     fn empty(home: &HomeArguments) -> Result<Self, FuseError> {
         let home = home.make()?;
         Ok(Self { nodes: Vec::new(), interrupt: Interrupt::new()?, home })
@@ -110,8 +138,16 @@ impl Swarm {
 
     /// A node for each of `settings`, each told of all others.
     fn spawn(&mut self, program: &Path, mounted: bool, settings: &[Vec<String>]) -> Result<(), FuseError> {
+        let ports = self.ports(settings.len())?;
+        self.launch(program, mounted, &ports, settings)
+    }
+
+    fn ports(&self, count: usize) -> Result<Vec<Ports>, FuseError> {
+        (0..count).map(|_| Ports::free()).collect::<Result<Vec<_>, _>>().map_err(FuseError::at(self.home.path()))
+    }
+
+    fn launch(&mut self, program: &Path, mounted: bool, ports: &[Ports], settings: &[Vec<String>]) -> Result<(), FuseError> {
         let home = self.home.path();
-        let ports = (0..settings.len()).map(|_| Ports::free()).collect::<Result<Vec<_>, _>>().map_err(FuseError::at(home))?;
         for (at, own) in settings.iter().enumerate() {
             let others = ports.iter().enumerate().filter(|(other, _)| *other != at);
             let seeds = others.flat_map(|(_, ports)| flags(&["--seed", &ports.gossip.to_string()]));
@@ -125,13 +161,14 @@ impl Swarm {
     /// Waits until each node serves, is mounted where it should be, and sees all others alive.
     pub fn ready(&mut self) -> Result<(), FuseError> {
         let (count, deadline) = (self.nodes.len(), Instant::now() + READY_DEADLINE);
-        for node in &mut self.nodes {
-            let client = ApiClient::new(&node.url)?;
-            while let Err(detail) = self.interrupt.block_on(serves(&client, node, count)) {
-                node.check()?;
+        for at in 0..count {
+            let client = ApiClient::new(&self.nodes[at].url)?;
+            while let Err(detail) = self.interrupt.block_on(serves(&client, &self.nodes[at], count)) {
+                // Whichever has ended, the others wait for it.
+                self.nodes.iter_mut().try_for_each(Node::check)?;
                 if Instant::now() > deadline {
-                    let (id, seconds, log) = (node.id.clone(), READY_DEADLINE.as_secs(), node.log());
-                    return Err(FuseError::NotReady { id, seconds, detail, log });
+                    let (node, seconds) = (&self.nodes[at], READY_DEADLINE.as_secs());
+                    return Err(FuseError::NotReady { id: node.id.clone(), seconds, detail, log: node.log() });
                 }
                 self.interrupt.wait(POLL)?;
             }

@@ -11,10 +11,10 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt};
-use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest};
+use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::GivenChunk;
-use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
+use herring_http_api::peer::{Asker, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, OriginPage, Owners, Presence};
 use herring_store::WriteError;
@@ -116,16 +116,16 @@ impl PeerBackend for Api {
         self.swarm.local_manifest(id).map_err(serve_error)
     }
 
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
-        self.swarm.local_chunk(id, index).await.map_err(serve_error)
-    }
-
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
         self.swarm.presence(id).map_err(serve_error)
     }
 
-    async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ApiError> {
-        self.swarm.object_chunk(asked, first).await.map_err(serve_error)
+    async fn chunk(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ApiError> {
+        self.swarm.give(asked, asker).await.map_err(serve_error)
+    }
+
+    fn load(&self) -> u64 {
+        self.swarm.promised()
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {

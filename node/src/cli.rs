@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use herring_http_api::client::{ApiClient, PeerConfig};
+use herring_http_api::tls::ClientTls;
 
 use crate::commands::ClientCommand;
 use crate::config::NodeSettings;
@@ -36,6 +38,10 @@ pub struct Global {
         default_value = "http://127.0.0.1:7070"
     )]
     pub node: String,
+
+    /// Authority of the node's certificate, in PEM, where its URL begins with https
+    #[arg(long, global = true, env = "HERRING_CA", hide_env_values = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 
     /// Prints one JSON document instead of a table; errors stay text on stderr
     #[arg(long, global = true)]
@@ -75,6 +81,12 @@ pub struct NodeArgs {
 impl Global {
     pub fn output(&self) -> Output {
         Output { json: self.json }
+    }
+
+    /// Asks the node that is named.
+    pub fn client(&self) -> Result<ApiClient, Failure> {
+        let tls = self.ca.as_deref().map(|ca| ClientTls::load(ca, None)).transpose().map_err(Failure::usage)?;
+        ApiClient::with_config(&self.node, &PeerConfig { tls, ..PeerConfig::patient() }).map_err(Failure::usage)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
+use herring_http_api::tls::{ClientTls, ServerTls};
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{MAX_WEIGHT, NodeId, ORDINARY_WEIGHT};
 
@@ -54,15 +55,46 @@ pub struct NodeConfig {
     pub native_reads: bool,
     /// Each is known to be possible.
     pub origins: Vec<OriginSpec>,
+    /// `None`: clear text.
+    pub tls: Option<TlsFiles>,
+    /// `None`: the kernel's.
+    pub congestion: Option<String>,
     pub insecure: bool,
     /// Zero: no boot profiles. `None`: the engine's own.
     pub profile_idle: Option<Duration>,
+    /// `false`: static owners only.
+    pub redirects: bool,
+}
+
+/// What a node shows, and whom it trusts: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+}
+
+impl TlsFiles {
+    fn new(settings: &NodeSettings) -> Result<Option<Self>, Failure> {
+        match (settings.tls_cert.clone(), settings.tls_key.clone(), settings.tls_ca.clone()) {
+            (None, None, None) => Ok(None),
+            (Some(cert), Some(key), Some(ca)) => Ok(Some(Self { cert, key, ca })),
+            _ => Err(Failure::usage("--tls-cert, --tls-key and --tls-ca are one thing: give all three, or none for clear text")),
+        }
+    }
+
+    /// For both ends of this node.
+    pub fn load(&self) -> Result<(ServerTls, ClientTls), Failure> {
+        let server = ServerTls::load(&self.cert, &self.key, Some(&self.ca)).map_err(Failure::usage)?;
+        let client = ClientTls::load(&self.ca, Some((&self.cert, &self.key))).map_err(Failure::usage)?;
+        Ok((server, client))
+    }
 }
 
 impl NodeConfig {
     /// Fills in the defaults and refuses what cannot be, in one sentence.
     pub fn new(settings: NodeSettings) -> Result<Self, Failure> {
-        let addresses = Addresses::new(&settings)?;
+        let (addresses, tls) = (Addresses::new(&settings)?, TlsFiles::new(&settings)?);
         let config = Self {
             id: settings.id,
             cluster: settings.cluster.unwrap_or_else(|| CLUSTER.to_owned()),
@@ -80,8 +112,11 @@ impl NodeConfig {
             allow_other: settings.allow_other,
             native_reads: settings.native_reads,
             origins: parse_origins(&settings.origin)?,
+            tls,
+            congestion: settings.congestion,
             insecure: settings.insecure,
             profile_idle: settings.profile_idle.map(Duration::from_secs),
+            redirects: !settings.no_redirects,
         };
         config.check().map_err(Failure::usage)?;
         Ok(config)
@@ -120,14 +155,14 @@ impl NodeConfig {
         Ok(())
     }
 
-    /// Without TLS and a cluster key, what is off loopback is open to everybody.
+    /// Without a cluster key, what is off loopback is open to everybody, over TLS as well.
     fn check_exposure(&self) -> Result<(), String> {
         let exposed =
             [("--listen", self.listen), ("--gossip", self.gossip)].into_iter().find(|(_, addr)| !addr.ip().is_loopback());
         match exposed {
             Some((flag, address)) if !self.insecure => Err(format!(
-                "{flag} {address} is off loopback, which needs TLS and a cluster key; this version has neither yet, so add --insecure \
-                 if everybody in that network may read, write and delete"
+                "{flag} {address} is off loopback, which needs TLS and a cluster key; this version has no such key yet, so add \
+                 --insecure if everybody in that network may read, write and delete"
             )),
             _ => Ok(()),
         }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, TlsFiles};
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
 use crate::signals::Stop;
@@ -68,14 +68,15 @@ impl Node {
             Some(id) => id.clone(),
             None => kept_id(&config.data_dir)?,
         };
-        let server = Server::bind(config.listen, ServerConfig::default()).await.map_err(Failure::failed)?;
+        let (server_config, peer_config) = transport(&config)?;
+        let server = Server::bind(config.listen, server_config).await.map_err(Failure::failed)?;
         // What comes back with its data is an owner at once: a restart moves nothing.
         let state = if store.usage().chunks > 0 { NodeState::Ready } else { NodeState::Joining };
         let gossip = Gossip::start(gossip_config(&config, id, state)).await.map_err(Failure::failed)?;
-        let peers = PeerClient::new(PeerConfig::default());
+        let peers = PeerClient::new(peer_config);
         let engine = SwarmConfig::default();
         let profile_idle = config.profile_idle.unwrap_or(engine.profile_idle);
-        let engine = SwarmConfig { replicas: config.replicas, profile_idle, ..engine };
+        let engine = SwarmConfig { replicas: config.replicas, profile_idle, redirects: config.redirects, ..engine };
         let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         swarm.resume_jobs();
@@ -95,7 +96,7 @@ impl Node {
         }
         node.gossip.set_state(NodeState::Ready).await;
         started.store(true, Ordering::Release);
-        tracing::info!(listen = %config.listen, gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
+        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
     }
 
@@ -137,6 +138,16 @@ async fn step<T>(what: &str, work: impl Future<Output = T>) {
 
 fn install_metrics() -> Result<PrometheusHandle, Failure> {
     PrometheusBuilder::new().install_recorder().or_fail(|| "cannot set up metrics".to_owned())
+}
+
+/// How this node is spoken to, and speaks to its peers.
+fn transport(config: &NodeConfig) -> Result<(ServerConfig, PeerConfig), Failure> {
+    let (server, client) = config.tls.as_ref().map(TlsFiles::load).transpose()?.unzip();
+    let congestion = config.congestion.clone();
+    Ok((
+        ServerConfig { tls: server, congestion: congestion.clone(), ..ServerConfig::default() },
+        PeerConfig { tls: client, congestion, ..PeerConfig::default() },
+    ))
 }
 
 /// Where programs that speak S3, or a model hub's API, find what they know. The hub is the first origin that is all of one.

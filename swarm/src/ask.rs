@@ -4,10 +4,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use herring_blob::{ByteRange, Chunk, ObjectRef};
+use herring_blob::{ByteRange, Chunk, ObjectRef, PieceDigests};
 use herring_gossip::View;
 use herring_http_api::client::{ChunkStream, PeerError};
-use herring_http_api::peer::{ChunkRequest, ObjectChunk};
+use herring_http_api::peer::{ChunkOf, ChunkRequest, Urge};
 use herring_origin::{Origin, OriginError};
 use metrics::counter;
 
@@ -16,7 +16,9 @@ use crate::config::{CHUNK_DEADLINE, OBJECT_DEADLINE};
 use crate::fetch::Flight;
 use crate::landing::Word;
 use crate::memory::Share;
-use crate::race::{Answer, Giver};
+use crate::givers::Giver;
+use crate::health::Question;
+use crate::race::Answer;
 use crate::run::Feed;
 use crate::{Source, metrics as m};
 
@@ -33,15 +35,30 @@ impl From<PeerError> for Useless {
     }
 }
 
-/// What is asked of a peer.
+/// How a peer is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// The chunk, wherever it must get it.
+    /// For the first time.
     First,
-    /// The same, after it was silent.
+    /// After it was silent.
     Again,
-    /// Only what it has.
+    /// After those whom it named did not give it.
+    Insisting,
+    /// As one whom a busy one named.
+    Named,
+    /// Only for what it has.
     Held,
+}
+
+impl Asked {
+    fn urge(self) -> Urge {
+        match self {
+            Self::First | Self::Again => Urge::Any,
+            Self::Insisting => Urge::Insist,
+            Self::Named => Urge::Named,
+            Self::Held => Urge::Held,
+        }
+    }
 }
 
 impl Flight {
@@ -50,6 +67,8 @@ impl Flight {
             Giver::Run(feed) => self.ask_run(feed, share).await,
             Giver::Peer(peer) => self.ask_peer(view, peer, Asked::First, patience, share).await,
             Giver::Again(peer) => self.ask_peer(view, peer, Asked::Again, patience, share).await,
+            Giver::Insist(peer) => self.ask_peer(view, peer, Asked::Insisting, patience, share).await,
+            Giver::Named(peer) => self.ask_peer(view, peer, Asked::Named, patience, share).await,
             Giver::Holder(peer) => self.ask_peer(view, peer, Asked::Held, patience, share).await,
             Giver::Origin(object) => self.ask_origin(object, share).await,
         }
@@ -59,7 +78,7 @@ impl Flight {
         let mut question = self.swarm.0.health.ask(&peer.id, patience);
         let no = |why: String, transient| Answer::No { whom: peer.id.to_string(), why, transient };
         let failed = |why| counter!(m::PEER_FAILURES, "why" => why).increment(1);
-        match self.take_from(view, &peer, asked, share).await {
+        match self.take_from(view, &peer, asked, share, &mut question).await {
             Ok(chunk) => {
                 question.answered();
                 fetched("peer", u64::from(chunk.len()));
@@ -75,6 +94,10 @@ impl Flight {
                 question.answered();
                 failed("missing");
                 no(PeerError::NotFound.to_string(), false)
+            }
+            Err(Useless::Wire(PeerError::Busy { holders })) => {
+                question.given_up();
+                Answer::Busy { peer, holders, named: asked == Asked::Named }
             }
             Err(Useless::Wire(PeerError::Changed(_))) => {
                 question.answered();
@@ -102,31 +125,61 @@ impl Flight {
     }
 
     /// The chunk from one peer; the pieces that came before a failure stay, and the next peer is asked for the others first.
-    async fn take_from(&self, view: &View, peer: &Candidate, asked: Asked, share: &Arc<Share>) -> Result<Chunk, Useless> {
-        let (request, patience, deadline) = self.request(asked);
+    async fn take_from(
+        &self,
+        view: &View,
+        peer: &Candidate,
+        asked: Asked,
+        share: &Arc<Share>,
+        question: &mut Question<'_>,
+    ) -> Result<Chunk, Useless> {
         let pieces = self.content.geometry().pieces(self.chunk);
-        let (first, ask) = (self.pilot.first_missing(pieces), self.swarm.ask(view, deadline));
+        let (request, patience, deadline) = self.request(asked, self.pilot.first_missing(pieces));
+        let mut ask = self.swarm.ask(view, deadline);
+        ask.asker.background = !self.pilot.is_awaited();
         let asked_at = Instant::now();
-        let mut body = self.swarm.0.peers.chunk(peer.http, &request, pieces, first, patience, &ask).await?;
+        let mut body = self.swarm.0.peers.chunk(peer.http, &request, pieces, patience, &ask).await?;
         self.swarm.0.health.began(asked_at.elapsed());
-        let wanted = self.content.digest(self.chunk);
-        match body.digests() {
-            Some(digests) if wanted.is_some_and(|wanted| wanted != digests.digest()) => {
-                return Err(Useless::Lied("another digest than the manifest's".into()));
-            }
-            None if wanted.is_some() => return Err(Useless::Lied("pieces on its word alone".into())),
-            Some(digests) if !self.pilot.expect(digests) => {
-                return Err(PeerError::Broken("the origin itself gives it by now".into()).into());
-            }
-            Some(_) => {}
-            None => self.pilot.expect_told(pieces),
+        if let Some(load) = body.load() {
+            question.told(load);
         }
-        self.land_all(&mut body, share).await
+        if body.is_here() {
+            question.began(asked_at.elapsed());
+        }
+        self.land_all(&mut body, share, question).await
     }
 
-    async fn land_all(&self, body: &mut ChunkStream, share: &Arc<Share>) -> Result<Chunk, Useless> {
-        let (pieces, digests) = (self.content.geometry().pieces(self.chunk), body.digests().cloned());
+    /// What the peer says that its pieces are, before the first of them.
+    fn believe(&self, digests: Option<&PieceDigests>) -> Result<(), Useless> {
+        let wanted = self.content.digest(self.chunk);
+        match digests {
+            Some(digests) if wanted.is_some_and(|wanted| wanted != digests.digest()) => {
+                Err(Useless::Lied("another digest than the manifest's".into()))
+            }
+            None if wanted.is_some() => Err(Useless::Lied("pieces on its word alone".into())),
+            Some(digests) if !self.pilot.expect(digests) => {
+                Err(PeerError::Broken("the origin itself gives it by now".into()).into())
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.pilot.expect_told(self.content.geometry().pieces(self.chunk));
+                Ok(())
+            }
+        }
+    }
+
+    async fn land_all(&self, body: &mut ChunkStream, share: &Arc<Share>, question: &mut Question<'_>) -> Result<Chunk, Useless> {
+        let pieces = self.content.geometry().pieces(self.chunk);
+        let (mut digests, mut believed, mut heard) = (None, false, Instant::now());
         while let Some(piece) = body.next().await? {
+            let gap = std::mem::replace(&mut heard, Instant::now()).elapsed();
+            if body.is_here() {
+                question.piece(gap);
+            }
+            if !std::mem::replace(&mut believed, true) {
+                digests = body.digests().cloned();
+                self.believe(digests.as_ref())?;
+            }
             let word = match (&digests, piece.digest) {
                 (Some(digests), _) if !self.pilot.expects(digests) => {
                     return Err(PeerError::Broken("somebody else's word replaced this one's".into()).into());
@@ -147,22 +200,16 @@ impl Flight {
     }
 
     /// The question, how long the peer may take to begin its answer, and how long for all of it.
-    fn request(&self, asked: Asked) -> (ChunkRequest, Duration, Duration) {
-        match self.content.source() {
-            Source::Blob(manifest) => {
-                (ChunkRequest::Blob { id: manifest.id(), index: self.chunk }, CHUNK_DEADLINE, CHUNK_DEADLINE)
-            }
+    fn request(&self, asked: Asked, first: u32) -> (ChunkRequest, Duration, Duration) {
+        let (of, patience, deadline) = match self.content.source() {
+            Source::Blob(manifest) => (ChunkOf::Blob(manifest.id()), CHUNK_DEADLINE, CHUNK_DEADLINE),
             Source::Object(object) => {
-                let object = ObjectChunk {
-                    object: object.clone(),
-                    chunk_size: self.content.geometry().chunk_size(),
-                    index: self.chunk,
-                    wanted: self.want.until.saturating_sub(self.chunk).max(1),
-                    held: asked == Asked::Held,
-                };
-                (ChunkRequest::Object(object), self.swarm.owner_patience(), OBJECT_DEADLINE)
+                let (object, chunk_size) = (object.clone(), self.content.geometry().chunk_size());
+                let wanted = self.want.until.saturating_sub(self.chunk).max(1);
+                (ChunkOf::Object { object, chunk_size, wanted }, self.swarm.owner_patience(), OBJECT_DEADLINE)
             }
-        }
+        };
+        (ChunkRequest { of, index: self.chunk, first, urge: asked.urge() }, patience, deadline)
     }
 
     /// The digests of an origin's chunk are computed here, and go with it from now on.

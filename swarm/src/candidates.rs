@@ -48,23 +48,35 @@ impl Candidates {
         (without(&self.owners), others)
     }
 
-    /// All peers, the best to read from first: owners before others, each of them the living before the silent,
-    /// the near before the far, the idle before the busy.
-    pub fn by_nearness(&self, view: &View, health: &Health) -> Vec<Candidate> {
+    /// All peers, the best to read from first: owners before others, each of them the living before the silent, the near before the far.
+    /// Of several owners that are alike, two are chosen by `turn`, and of them the one that has less to do is first: that spreads the
+    /// load nearly as well as knowing all loads does, and nobody runs after the one that was idle a moment ago.
+    ///
+    /// Where no owner is near, they come in the ring's order: then all nodes of this zone ask the same one, which knows who of them has the chunk.
+    pub fn by_nearness(&self, view: &View, health: &Health, turn: usize) -> Vec<Candidate> {
         let zone = view.get(view.me()).map(|me| me.zone.as_str());
-        let rank = |one: &Candidate| {
-            let standing = health.standing(&one.id);
-            let far = view.get(&one.id).map(|node| node.zone.as_str()) != zone;
-            (view.suspect(&one.id) || health.failed_lately(&one.id), far, standing)
-        };
+        let far = |one: &Candidate| view.get(&one.id).map(|node| node.zone.as_str()) != zone;
+        let passed_by = |one: &Candidate| view.suspect(&one.id) || health.is_open(&one.id);
         let (mut owners, mut others) = self.peers(view.me());
-        owners.sort_by_cached_key(rank);
-        others.sort_by_cached_key(rank);
+        let near = owners.iter().filter(|one| !far(one)).count();
+        if near > 0 {
+            let by = turn % owners.len();
+            owners.rotate_left(by);
+        }
+        owners.sort_by_cached_key(|one| (passed_by(one), far(one)));
+        if near > 0 && owners.len() > 1 && alike(&owners[0], &owners[1], |one| (passed_by(one), far(one))) {
+            owners[..2].sort_by_cached_key(|one| (health.load(&one.id), health.standing(&one.id)));
+        }
+        others.sort_by_cached_key(|one| (passed_by(one), far(one), health.standing(&one.id)));
         owners.extend(others);
         // The silent and the failed go behind everyone, others included.
-        owners.sort_by_cached_key(|one| rank(one).0);
+        owners.sort_by_cached_key(passed_by);
         owners
     }
+}
+
+fn alike<K: PartialEq>(one: &Candidate, other: &Candidate, key: impl Fn(&Candidate) -> K) -> bool {
+    key(one) == key(other)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ pub struct SwarmConfig {
     pub replicas: usize,
     /// Bytes in a chunk of what is put here. Origins' objects are cut alike, so all nodes must agree.
     pub chunk_size: u32,
+    /// Whether a busy node points its peers at others who have the same chunk, and chunks are passed on while they arrive. Without it all
+    /// bytes come from owners, which is there to compare with.
+    pub redirects: bool,
     /// Bytes of chunks that may be in memory for this node's own readers: 256 MiB, 64 chunks.
     pub memory: usize,
     /// The same for puts, apart so that clients that send slowly do not stop readers.
@@ -44,6 +47,7 @@ impl Default for SwarmConfig {
         Self {
             replicas: 3,
             chunk_size: CHUNK_SIZE,
+            redirects: true,
             memory: 256 << 20,
             put_memory: 256 << 20,
             peer_memory: 256 << 20,

@@ -15,6 +15,8 @@ pub(crate) struct Cutter {
     rest: Bytes,
     chunk_size: usize,
     memory: Memory,
+    /// It has cut a chunk: then the put is served to its end.
+    begun: bool,
 }
 
 /// A chunk as it was cut.
@@ -28,13 +30,16 @@ pub(crate) struct Cut {
 impl Cutter {
     pub fn new(body: ByteStream, chunk_size: u32, memory: Memory) -> Self {
         let chunk_size = usize::try_from(chunk_size).unwrap_or(usize::MAX);
-        Self { body: body.fuse(), rest: Bytes::new(), chunk_size, memory }
+        Self { body: body.fuse(), rest: Bytes::new(), chunk_size, memory, begun: false }
     }
 
     /// The next chunk; `None` where the body has ended. Reads a little further, to know whether it is the last.
     pub async fn next(&mut self) -> Result<Option<Cut>, PutError> {
         if self.rest.is_empty() && !self.more().await? {
             return Ok(None);
+        }
+        if !std::mem::replace(&mut self.begun, true) && self.memory.is_crowded() {
+            return Err(PutError::Overloaded { waited_ms: 0 });
         }
         let overloaded = |_| PutError::Overloaded { waited_ms: MEMORY_DEADLINE.as_millis() };
         let share = self.memory.take(self.chunk_size as u64, MEMORY_DEADLINE).await.map_err(overloaded)?;

@@ -64,8 +64,16 @@ pub enum ReadError {
     Unavailable { what: String, chunk: u32, tried: Tried },
     #[error("{what} changed at its origin while it was read: open it again")]
     Changed { what: String },
-    #[error("{what}: no memory for a chunk became free within {waited_ms} ms: this node is overloaded")]
+    /// Try again later. 0 ms: so many waited already that this reader did not.
+    #[error("{what}: {}", overloaded(*waited_ms))]
     Overloaded { what: String, waited_ms: u128 },
+}
+
+fn overloaded(waited_ms: u128) -> String {
+    match waited_ms {
+        0 => "too many wait for memory at this node already: try again, or ask another node".to_owned(),
+        ms => format!("no memory for a chunk became free within {ms} ms: this node is overloaded"),
+    }
 }
 
 /// Why a put was not acknowledged. Nothing that was acknowledged before is harmed, and trying again is safe.
@@ -81,7 +89,8 @@ pub enum PutError {
     Full { tried: Tried },
     #[error("this node is not in the ring yet: wait until /readyz says so")]
     NotReady,
-    #[error("no memory for a chunk became free within {waited_ms} ms: this node is overloaded")]
+    /// Try again later. 0 ms: so many waited already that this put did not.
+    #[error("{}", overloaded(*waited_ms))]
     Overloaded { waited_ms: u128 },
     #[error("this node is shutting down")]
     Interrupted,

@@ -34,6 +34,16 @@ impl<K: Eq + Hash + Clone + Send + 'static, L: Clone + Send + 'static> Flights<K
         Arc::new(Self { running: Mutex::new(HashMap::new()), tasks, stop })
     }
 
+    /// What to wait on for `key`, where a flight is under way.
+    pub fn running(&self, key: &K) -> Option<L> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Whether a flight of `key` is under way.
+    pub fn has(&self, key: &K) -> bool {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     /// What to wait on for `key`: where no flight is under way, `start` makes one. It only builds the two and does not wait;
     /// its future is dropped at shutdown.
     pub fn launch<F>(self: &Arc<Self>, key: K, start: impl FnOnce(Listed<K, L>) -> (L, F)) -> L

@@ -102,14 +102,18 @@ impl Held {
         part(&self.share, self.chunk.slice(range), self.chunk.len())
     }
 
+    pub fn digests(&self) -> &PieceDigests {
+        self.chunk.digests()
+    }
+
     /// All of them, in order.
     pub fn pieces(&self) -> impl Iterator<Item = Passed> {
-        (0..self.chunk.digests().pieces().count()).filter_map(|index| self.piece(index))
+        (0..self.digests().pieces().count()).filter_map(|index| self.piece(index))
     }
 
     fn piece(&self, index: u32) -> Option<Passed> {
-        let (digests, range) = (self.chunk.digests(), self.chunk.digests().pieces().range(index));
-        Some((index, digests.piece(index)?, Share::hold(&self.share, self.chunk.slice(range))))
+        let range = self.digests().pieces().range(index);
+        Some(Passed::Piece(index, self.digests().piece(index)?, Share::hold(&self.share, self.chunk.slice(range))))
     }
 }
 
@@ -141,11 +145,21 @@ impl State {
                 let Some((index, (digest, bytes))) = unsent(count).find_map(|index| Some((index, arrival.piece(index)?))) else {
                     return (unsent(count).next().is_none()).then_some(Ok(None));
                 };
-                Some(Ok(Some((index, digest, Share::hold(share, bytes)))))
+                Some(Ok(Some(Passed::Piece(index, digest, Share::hold(share, bytes)))))
             }
             Self::Landed(held) => {
                 Some(Ok(unsent(held.chunk.digests().pieces().count()).next().and_then(|index| held.piece(index))))
             }
+        }
+    }
+
+    /// What the chunk is, where that is known; `None` where nobody has said so yet.
+    fn digests(&self) -> Option<Result<PieceDigests, ReadError>> {
+        match self {
+            Self::Empty => None,
+            Self::Partly(arrival, _) => arrival.expected().cloned().map(Ok),
+            Self::Landed(held) => Some(Ok(held.digests().clone())),
+            Self::Failed(error) => Some(Err(error.clone())),
         }
     }
 
@@ -158,8 +172,13 @@ impl State {
     }
 }
 
-/// A piece as it is passed on.
-pub(crate) type Passed = (u32, PieceDigest, Bytes);
+/// What is passed on of a chunk.
+#[derive(Debug, Clone)]
+pub(crate) enum Passed {
+    /// What the chunk is, before its pieces.
+    Digests(PieceDigests),
+    Piece(u32, PieceDigest, Bytes),
+}
 
 impl Word<'_> {
     fn digests(&self) -> Option<&PieceDigests> {
@@ -195,14 +214,28 @@ impl Landing {
         self.wait(|state| state.whole().map(|landed| landed.is_ok())).await
     }
 
-    /// Each piece once, as soon as it is here, or why no more come.
-    pub fn passed_on(self: Arc<Self>) -> impl Stream<Item = Result<Passed, ReadError>> + Send + use<> {
+    /// Whether any of it has come.
+    pub fn has_begun(&self) -> bool {
+        !matches!(&*self.state.borrow(), State::Empty)
+    }
+
+    /// Each piece once, as soon as it is here, of those that are here piece `first` and those behind it before the others; or why no more
+    /// come. `digests`: what the chunk is comes before them, which the manifest says of a blob's, so that nobody changes it on the way.
+    pub fn passed_on(
+        self: Arc<Self>,
+        first: u32,
+        digests: bool,
+    ) -> impl Stream<Item = Result<Passed, ReadError>> + Send + use<> {
         let sent: u32 = 0;
-        stream::try_unfold((self, sent), |(landing, sent)| async move {
-            let next = landing.wait_for(|state| state.piece_after(sent, landing.first)).await?;
-            Ok(next.map(|piece| {
-                let sent = sent | 1 << piece.0;
-                (piece, (landing, sent))
+        stream::try_unfold((self, sent, digests), move |(landing, sent, digests)| async move {
+            if digests {
+                let digests = landing.wait_for(State::digests).await?;
+                return Ok(Some((Passed::Digests(digests), (landing, sent, false))));
+            }
+            let next = landing.wait_for(|state| state.piece_after(sent, first)).await?;
+            Ok(next.map(|passed| {
+                let sent = if let Passed::Piece(index, ..) = passed { sent | 1 << index } else { sent };
+                (passed, (landing, sent, false))
             }))
         })
     }

@@ -11,11 +11,21 @@ pub(crate) const ORIGIN_UNIQUE: &str = "herring_swarm_origin_unique_bytes_total"
 pub(crate) const PEER_FAILURES: &str = "herring_swarm_peer_failures_total";
 /// Second owners asked because the first was slow.
 pub(crate) const HEDGES: &str = "herring_swarm_hedges_total";
+/// Second owners that were not asked because that would have been more than one question in twenty.
+pub(crate) const HEDGES_DENIED: &str = "herring_swarm_hedges_denied_total";
+/// Peers that are passed by, until they answered well again; those that do not answer questions about origins count once more.
+pub(crate) const BREAKERS_OPEN: &str = "herring_swarm_breakers_open";
+/// How often a peer was passed by from then on, for 3 to 30 s, by `why`: `failed`, or `slow` beside the others.
+pub(crate) const BREAKERS_OPENED: &str = "herring_swarm_breakers_opened_total";
 /// Blobs acknowledged.
 pub(crate) const PUTS: &str = "herring_swarm_puts_total";
 /// Bytes of blobs acknowledged, counted once whatever the replicas.
 pub(crate) const PUT_BYTES: &str = "herring_swarm_put_bytes_total";
-/// Chunks answered to peers, and their bytes.
+/// Peers that were pointed at others who have the chunk.
+pub(crate) const REDIRECTS: &str = "herring_swarm_redirects_total";
+/// Chunks that were passed on to peers while they arrived.
+pub(crate) const CHUNKS_PASSED_ON: &str = "herring_swarm_chunks_passed_on_total";
+/// Chunks answered to peers from this node's disk, and the bytes of all that were sent to peers.
 pub(crate) const CHUNKS_SERVED: &str = "herring_swarm_chunks_served_total";
 pub(crate) const BYTES_SERVED: &str = "herring_swarm_bytes_served_total";
 /// What this node's readers asked about origins and were told, by `kind`: `key`, `page`, `document`; and `from`: `memory`, `owner`, or `stale`

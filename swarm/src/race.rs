@@ -1,6 +1,6 @@
 //! Who is asked for a chunk, in which order, and when the next is asked as well.
 
-use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use herring_blob::{Chunk, ObjectRef};
 use herring_gossip::View;
+use herring_http_api::client::PeerError;
 use herring_origin::Origin;
 use herring_ring::{NodeId, Point};
 use metrics::counter;
@@ -17,23 +18,9 @@ use tokio::time::sleep;
 use crate::candidates::Candidate;
 use crate::config::{HOLDER_PATIENCE, LATELY_OWNERS, ORIGIN_PATIENCE};
 use crate::fetch::{Flight, Role};
+use crate::givers::{Giver, Givers};
 use crate::memory::Share;
-use crate::run::Feed;
 use crate::{Content, ReadError, Source, Swarm, Tried, metrics as m};
-
-/// Whoever can be asked for a chunk.
-#[derive(Debug)]
-pub(crate) enum Giver {
-    /// Another flight's question to the origin, which brings this chunk too.
-    Run(Feed),
-    /// A node that has the chunk, or asks the origin for it.
-    Peer(Candidate),
-    /// The same once more: it was silent, but is alive as far as gossip knows, and another owner would ask the origin a second time.
-    Again(Candidate),
-    /// A node that may have it.
-    Holder(Candidate),
-    Origin(ObjectRef),
-}
 
 /// What came of asking one giver.
 pub(crate) enum Answer {
@@ -42,6 +29,12 @@ pub(crate) enum Answer {
     Silent {
         peer: Candidate,
         why: String,
+    },
+    /// It has more to send than it can, and names others. `named`: it was named itself.
+    Busy {
+        peer: Candidate,
+        holders: Vec<String>,
+        named: bool,
     },
     /// The object is not what it was: of this version there is only what the swarm holds.
     Changed,
@@ -72,24 +65,32 @@ impl Swarm {
 }
 
 impl Flight {
-    pub(crate) fn givers(&self, view: &View) -> VecDeque<Giver> {
+    pub(crate) fn givers(&self, view: &View) -> Givers {
         match self.content.source() {
             Source::Blob(manifest) => {
                 let candidates = self.swarm.candidates(view, Point::of_chunk(manifest, self.chunk));
-                candidates.by_nearness(view, &self.swarm.0.health).into_iter().map(Giver::Peer).collect()
+                let giver = |one| if candidates.owners.contains(&one) { Giver::Peer(one) } else { Giver::Holder(one) };
+                candidates.by_nearness(view, &self.swarm.0.health, self.turn(view)).into_iter().map(giver).collect()
             }
             Source::Object(object) => self.object_givers(view, object),
         }
     }
 
+    /// Another one for each node and chunk.
+    fn turn(&self, view: &View) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (view.me().as_str(), self.chunk).hash(&mut hasher);
+        usize::try_from(hasher.finish() >> 32).unwrap_or(0)
+    }
+
     /// An object's chunk is asked of its owners in the ring's order, which is the same on every node: so one owner asks the
     /// origin, once for the whole swarm. An owner that failed just now is passed by. Where this node's own turn comes it asks the origin
     /// itself, after those who owned the chunk until lately. Last come all who may hold it; before the origin where that failed just now.
-    fn object_givers(&self, view: &View, object: &ObjectRef) -> VecDeque<Giver> {
+    fn object_givers(&self, view: &View, object: &ObjectRef) -> Givers {
         let (swarm, point) = (&self.swarm, Point::of_object_chunk(object, self.chunk));
         let owners = self.owners_to_ask(view, point);
         let lately = if owners.is_empty() { self.lately_owners(view, point) } else { Vec::new() };
-        let holders = swarm.candidates(view, point).by_nearness(view, &swarm.0.health).into_iter();
+        let holders = swarm.candidates(view, point).by_nearness(view, &swarm.0.health, self.turn(view)).into_iter();
         let holders: Vec<_> = holders.filter(|one| !owners.contains(one) && !lately.contains(one)).map(Giver::Holder).collect();
         let origin = [Giver::Origin(object.clone())];
         let fed = self.fed.lock().unwrap_or_else(PoisonError::into_inner).take().map(|(feed, _)| Giver::Run(feed));
@@ -133,7 +134,7 @@ impl Flight {
     pub(crate) async fn race(
         &self,
         view: &View,
-        mut givers: VecDeque<Giver>,
+        mut givers: Givers,
         share: &Arc<Share>,
         tried: &mut Tried,
     ) -> Result<(Option<Chunk>, bool), ReadError> {
@@ -142,7 +143,7 @@ impl Flight {
         let (mut transient, mut changed, mut silent, mut landed) = (false, false, false, self.pilot.landed());
         loop {
             while asking.is_empty() {
-                match givers.pop_front() {
+                match givers.next() {
                     // What was well when the flight began may be known to hang by now.
                     Some(Giver::Peer(peer)) if self.is_object() && !self.swarm.is_well(&self.swarm.view(), &peer.id) => {
                         tried.note(&peer.id, "is silent");
@@ -158,16 +159,24 @@ impl Flight {
             tokio::select! {
                 Some(answer) = asking.next() => match answer {
                     Answer::Chunk(chunk) => return Ok((Some(chunk), transient)),
+                    Answer::Busy { peer, holders, named } => {
+                        transient = true;
+                        tried.note(&peer.id, PeerError::Busy { holders: holders.clone() });
+                        match named {
+                            true => givers.name(view, &holders),
+                            false => givers.redirect(view, peer, &holders, self.is_object()),
+                        }
+                    }
                     Answer::Changed => {
                         changed = true;
                         self.swarm.forget_content(&self.content);
-                        givers.retain(|giver| matches!(giver, Giver::Holder(_)));
+                        givers.only_holders();
                     }
                     Answer::Silent { peer, why } => {
                         tried.note(&peer.id, why);
                         let first = !std::mem::replace(&mut silent, true);
                         match first && !self.swarm.view().suspect(&peer.id) {
-                            true => givers.push_front(Giver::Again(peer)),
+                            true => givers.again(peer),
                             false => self.swarm.0.health.failed(&peer.id),
                         }
                     }
@@ -179,7 +188,7 @@ impl Flight {
                 () = sleep(patience), if asking.len() < TOGETHER && !givers.is_empty() => {
                     // Slow is not stuck, and what was only sent for ahead may take its time.
                     let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed && !self.is_held();
-                    if stuck && self.pilot.is_awaited() && let Some(giver) = givers.pop_front() {
+                    if stuck && self.may_hedge() && let Some(giver) = givers.next() {
                         counter!(m::HEDGES).increment(1);
                         patience = self.patience(&giver);
                         asking.push(Box::pin(self.ask(view, giver, patience, share)));
@@ -187,6 +196,11 @@ impl Flight {
                 }
             }
         }
+    }
+
+    /// Whether a second one may be asked because the first takes long: somebody waits, and not too many others were asked so lately.
+    fn may_hedge(&self) -> bool {
+        self.pilot.is_awaited() && self.swarm.0.health.may_hedge()
     }
 
     fn is_object(&self) -> bool {
@@ -204,11 +218,14 @@ impl Flight {
     /// How long nothing may land from one giver before the next is asked as well.
     fn patience(&self, giver: &Giver) -> Duration {
         match (self.content.source(), giver) {
-            (_, Giver::Holder(_)) => HOLDER_PATIENCE,
+            (_, Giver::Holder(one) | Giver::Named(one)) => self.swarm.0.health.hedge_after(&one.id, HOLDER_PATIENCE),
             // Behind the origin come only those who may hold the chunk, and asking them costs the origin nothing.
             (_, Giver::Origin(_)) => ORIGIN_PATIENCE,
-            (Source::Object(_), Giver::Peer(_) | Giver::Again(_) | Giver::Run(_)) => self.swarm.0.config.origin_hedge,
-            (Source::Blob(_), _) => self.swarm.0.config.hedge,
+            (Source::Object(_), _) => self.swarm.0.config.origin_hedge,
+            (Source::Blob(_), Giver::Peer(one) | Giver::Again(one) | Giver::Insist(one)) => {
+                self.swarm.0.health.hedge_after(&one.id, self.swarm.0.config.hedge)
+            }
+            (Source::Blob(_), Giver::Run(_)) => self.swarm.0.config.hedge,
         }
     }
 }

@@ -7,6 +7,7 @@ use herring_blob::{ByteRange, ContentId};
 use herring_store::{Entry, ReadError as StoreError};
 
 use crate::ahead::Ahead;
+use crate::fetch::Role;
 use crate::{Content, ReadError, Swarm};
 
 /// Bytes of one piece of a stream: `pread` of 1 MiB at a time is as fast as more, and a slow client holds only this much.
@@ -16,6 +17,8 @@ const PIECE: u64 = 1 << 20;
 struct Cursor {
     left: ByteRange,
     ahead: Ahead,
+    /// Whether it was let in: then it is served to its end.
+    begun: bool,
 }
 
 impl Swarm {
@@ -72,13 +75,32 @@ impl Swarm {
         let within = content.geometry().within(chunk, part);
         match self.0.unkept.get(&(content.id(), chunk)) {
             Some(held) => Ok(held.slice(within)),
-            None => self.fetch_part(content, chunk, within, until).await,
+            None => {
+                let _waiting = self.0.readers.wait();
+                self.fetch_part(content, chunk, within, until).await
+            }
         }
     }
 
-    /// The bytes of `range` piece by piece, in order; ends after the first error.
+    /// Refuses at once who would join too long a queue for memory, and can come again later. A mount's readers cannot: they wait, however
+    /// many, as many as the kernel sends.
+    fn expect_memory(&self, content: &Content, chunk: u32) -> Result<(), ReadError> {
+        if !self.0.memory.is_crowded() && !self.0.peer_memory.is_crowded() {
+            return Ok(());
+        }
+        let id = content.id();
+        let role = if self.acts_as_owner(content, chunk) { Role::Owner } else { Role::Reader };
+        let needs_none = || self.is_here(content, chunk) || self.0.chunks.has(&(id, chunk, role));
+        if !self.memory_of(role).is_crowded() || needs_none() || self.0.unkept.get(&(id, chunk)).is_some() {
+            return Ok(());
+        }
+        Err(ReadError::Overloaded { what: content.to_string(), waited_ms: 0 })
+    }
+
+    /// The bytes of `range` piece by piece, in order; ends after the first error. Where this node is overloaded that comes at once, and
+    /// not any more once there was a piece.
     pub fn stream(&self, content: &Content, range: ByteRange) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
-        let cursor = Cursor { left: range.clamp_to(content.size()), ahead: Ahead::default() };
+        let cursor = Cursor { left: range.clamp_to(content.size()), ahead: Ahead::default(), begun: false };
         stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
             let piece = swarm.next_piece(&content, &mut cursor).await?;
             Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))
@@ -90,6 +112,9 @@ impl Swarm {
         let Some(chunk) = content.geometry().chunk_at(cursor.left.start).filter(|_| !cursor.left.is_empty()) else {
             return Ok(None);
         };
+        if !std::mem::replace(&mut cursor.begun, true) {
+            self.expect_memory(content, chunk)?;
+        }
         let whole = content.geometry().chunk_range(chunk);
         let piece = ByteRange::at(cursor.left.start, PIECE).intersect(cursor.left).intersect(whole);
         if !self.0.store.get(&content.id()).as_ref().is_some_and(Entry::is_complete) {

@@ -1,23 +1,18 @@
-//! What this node answers its peers. It never asks another owner on a peer's behalf.
+//! What this node answers its peers, but for chunks (`give.rs`). It never asks another owner on a peer's behalf.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
-use herring_blob::{BlobId, Chunk, ChunkDigest, Geometry, Manifest, ObjectRef};
+use futures_util::StreamExt;
+use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
-use herring_http_api::arriving::{Arriving, GivenChunk};
-use herring_http_api::peer::ObjectChunk;
 use herring_http_api::types::Presence;
 use herring_store::{Entry, WriteError};
-use metrics::counter;
 use uuid::Uuid;
 
 use crate::config::PEER_MEMORY_DEADLINE;
-use crate::fetch::{Role, Want};
-use crate::landing::{Held, Passed};
 use crate::memory::Share;
-use crate::{Content, ReadError, Source, Swarm, metrics as m};
+use crate::{Content, ReadError, Source, Swarm};
 
 /// Why a peer does not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -42,68 +37,6 @@ impl Swarm {
             Some(Source::Blob(manifest)) => Ok(Arc::clone(manifest)),
             _ => Err(ServeError::NotHere),
         }
-    }
-
-    /// A chunk of a blob, if it is on this node's disk.
-    pub async fn local_chunk(&self, id: BlobId, chunk: u32) -> Result<Chunk, ServeError> {
-        let id = id.into();
-        let entry = self.0.store.get(&id).filter(|entry| entry.has(chunk)).ok_or(ServeError::NotHere)?;
-        let share = self.peer_share(entry.geometry().chunk_range(chunk).len()).await?;
-        let chunk = self.chunk_here(&id, chunk).await.ok_or(ServeError::NotHere)?;
-        Ok(served(&Held::new(chunk, share)))
-    }
-
-    /// A chunk of an origin's object: from this node's disk, else, if more than what is held is asked for, as it comes from the origin.
-    pub async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ServeError> {
-        let ObjectChunk { object, chunk_size, index, wanted, held } = asked;
-        let content = self.asked_object(object, chunk_size, index)?;
-        if self.is_here(&content, index) {
-            let Some(share) = self.0.peer_memory.take_now(content.geometry().chunk_range(index).len()) else {
-                // The asker is to know at once that this node is alive, however long it takes.
-                return Ok(GivenChunk::Arriving(self.clone().when_there_is_memory(content, index).boxed()));
-            };
-            if let Some(chunk) = self.chunk_here(&content.id(), index).await {
-                return Ok(GivenChunk::Whole(served(&Held::new(chunk, share))));
-            }
-        }
-        match self.0.unkept.get(&(content.id(), index)) {
-            Some(held) => Ok(GivenChunk::Whole(served(&held))),
-            None if held => Err(ServeError::NotHere),
-            None => {
-                let want = Want { first, until: index.saturating_add(wanted) };
-                let landing = self.launch(&content, index, want, Role::Owner);
-                Ok(GivenChunk::Arriving(landing.passed_on().map(arriving).boxed()))
-            }
-        }
-    }
-
-    /// The pieces of a chunk on this node's disk, once there is memory for it.
-    fn when_there_is_memory(self, content: Content, index: u32) -> impl Stream<Item = Arriving> {
-        let read = async move {
-            let length = content.geometry().chunk_range(index).len();
-            let unavailable = |why: String| Arriving::Failed { status: 503, detail: why };
-            let share = self.peer_share(length).await.map_err(|error| unavailable(error.to_string()))?;
-            let gone = || unavailable(format!("chunk {index} of {content} cannot be read any more"));
-            Ok(Held::new(self.chunk_here(&content.id(), index).await.ok_or_else(gone)?, share))
-        };
-        let frames = |read: Result<Held, Arriving>| match read {
-            Ok(held) => stream::iter(held.pieces().map(|piece| arriving(Ok(piece))).collect::<Vec<_>>()),
-            Err(failed) => stream::iter(vec![failed]),
-        };
-        stream::once(read).flat_map(frames)
-    }
-
-    fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {
-        let ours = self.0.config.chunk_size;
-        if chunk_size != ours {
-            return Err(ServeError::Invalid(format!(
-                "chunks of {chunk_size} bytes: this node cuts objects into chunks of {ours}"
-            )));
-        }
-        let geometry = Geometry::new(object.size, chunk_size);
-        let geometry = geometry.filter(|geometry| chunk < geometry.chunk_count());
-        let geometry = geometry.ok_or_else(|| ServeError::Invalid(format!("chunk {chunk} of {} bytes", object.size)))?;
-        Ok(Content::object(object, geometry, std::time::SystemTime::now()))
     }
 
     /// Which chunks of a blob are on this node's disk.
@@ -135,7 +68,7 @@ impl Swarm {
         Ok(Presence { chunks: runs(&entry, |chunk| entry.is_durable(chunk)) })
     }
 
-    async fn peer_share(&self, bytes: u64) -> Result<Arc<Share>, ServeError> {
+    pub(crate) async fn peer_share(&self, bytes: u64) -> Result<Arc<Share>, ServeError> {
         let overloaded = |_| ServeError::Overloaded { waited_ms: PEER_MEMORY_DEADLINE.as_millis() };
         self.0.peer_memory.take(bytes, PEER_MEMORY_DEADLINE).await.map_err(overloaded)
     }
@@ -145,30 +78,6 @@ impl Swarm {
             upload.abort().await;
         }
     }
-}
-
-/// A failure keeps its kind: what the asker does next depends on it.
-fn arriving(passed: Result<Passed, ReadError>) -> Arriving {
-    match passed {
-        Ok((index, digest, bytes)) => {
-            counter!(m::BYTES_SERVED).increment(bytes.len() as u64);
-            Arriving::Piece { index, digest, bytes }
-        }
-        Err(error) => {
-            let status = match error {
-                ReadError::Changed { .. } => 409,
-                ReadError::Unavailable { .. } => 502,
-                ReadError::Overloaded { .. } => 503,
-            };
-            Arriving::Failed { status, detail: error.to_string() }
-        }
-    }
-}
-
-fn served(held: &Held) -> Chunk {
-    counter!(m::CHUNKS_SERVED).increment(1);
-    counter!(m::BYTES_SERVED).increment(held.len());
-    held.chunk()
 }
 
 async fn verified(bytes: Bytes, chunk_size: u32, digest: ChunkDigest) -> Option<Chunk> {

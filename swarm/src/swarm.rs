@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use herring_blob::{BlobId, ContentId};
 use herring_gossip::View;
 use herring_http_api::client::{Ask, PeerClient};
+use herring_http_api::peer::Asker;
 use herring_origin::Origins;
 use herring_ring::{Epoch, Point};
 use herring_store::{Store, Usage};
@@ -27,6 +28,8 @@ use crate::meta::Meta;
 use crate::names::Names;
 use crate::pins::Pins;
 use crate::profile::Traces;
+use crate::readers::Readers;
+use crate::tracker::Tracker;
 use crate::trees::Trees;
 use crate::{Content, OpenError, SwarmConfig};
 
@@ -48,7 +51,10 @@ pub(crate) struct Inner {
     pub peer_memory: Memory,
     /// What read-ahead may take of `memory`.
     pub ahead_memory: Memory,
+    pub readers: Readers,
     pub chunks: Arc<Flights<Key, Arc<Landing>>>,
+    /// Who asked for which chunks lately, and what was promised to them.
+    pub tracker: Tracker,
     /// Chunks that found no room on the disk, for those who read them in small pieces; until the next sweep.
     pub unkept: Cache<(ContentId, u32), Held, Bytes>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
@@ -109,6 +115,7 @@ impl Swarm {
             peer_memory: Memory::new(config.peer_memory),
             ahead_memory: Memory::new(config.memory / 2),
             unkept: Cache::with_weighter(UNKEPT_CHUNKS, config.memory as u64 / UNKEPT_SHARE, Bytes),
+            tracker: Tracker::default(),
             chunks: Flights::new(tasks.clone(), stop.clone()),
             manifests: Flights::new(tasks.clone(), stop.clone()),
             verifications: Flights::new(tasks.clone(), stop.clone()),
@@ -121,6 +128,7 @@ impl Swarm {
             ring: Mutex::new((epoch, Instant::now())),
             traces: Traces::default(),
             health: Health::default(),
+            readers: Readers::default(),
             jobs: Jobs::default(),
             pins: Pins::load(store.records()),
             config,
@@ -173,8 +181,8 @@ impl Swarm {
             *ring = (view.epoch(), Instant::now());
         }
         drop(ring);
-        self.0.health.retain(|id| view.get(id).is_some());
-        self.0.meta.health.retain(|id| view.get(id).is_some());
+        self.0.health.view_changed(&view);
+        self.0.meta.health.view_changed(&view);
         self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
         self.repair_names_soon();
     }
@@ -220,6 +228,7 @@ impl Swarm {
     }
 
     pub(crate) fn ask(&self, view: &View, deadline: std::time::Duration) -> Ask {
-        Ask { epoch: view.epoch().to_string(), deadline }
+        let asker = Asker { from: view.me().to_string(), background: false };
+        Ask { epoch: view.epoch().to_string(), deadline, asker }
     }
 }

@@ -32,11 +32,12 @@ pub struct ApiClient {
 }
 
 impl ApiClient {
-    /// For the node at `base`, such as `http://127.0.0.1:7070`. Nothing is dialled yet.
+    /// For the node at `base`, such as `http://127.0.0.1:7070`, in clear. Nothing is dialled yet.
     pub fn new(base: &str) -> Result<Self, ClientError> {
         Self::with_config(base, &PeerConfig::patient())
     }
 
+    /// Where `base` begins with https, by the configured TLS.
     pub fn with_config(base: &str, config: &PeerConfig) -> Result<Self, ClientError> {
         let bad = |detail: &str| ClientError::BadUrl { url: base.to_owned(), detail: detail.to_owned() };
         let example = "a node's URL looks like http://127.0.0.1:7070";
@@ -44,17 +45,20 @@ impl ApiClient {
             return Err(bad(&format!("write http://{base}; {example}")));
         }
         let url = Url::parse(base).map_err(|error| bad(&format!("{error}; {example}")))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => return Err(bad("https is not spoken yet; use http")),
+        let tls = match url.scheme() {
+            "http" => None,
+            "https" => {
+                Some(config.tls.clone().ok_or_else(|| bad("https needs the authority to trust: name its file, --ca FILE"))?)
+            }
             _ => return Err(bad(example)),
-        }
+        };
         if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
             return Err(bad("it must end behind host and port"));
         }
         let host = url.host_str().ok_or_else(|| bad(example))?;
         let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
-        Ok(Self { base: url, route: Arc::new(Route::new(target, config)), answer_timeout: config.answer_timeout })
+        let config = PeerConfig { tls, ..config.clone() };
+        Ok(Self { base: url, route: Arc::new(Route::new(target, &config)), answer_timeout: config.answer_timeout })
     }
 
     /// The members, as that node sees them.

@@ -10,7 +10,7 @@ use super::PeerError;
 use super::answer::Answer;
 use super::error::WireError;
 use crate::arriving::{Arriving, ArrivingFrames};
-use crate::peer::{ARRIVING, DIGEST, PIECES};
+use crate::peer::{ARRIVING, DIGEST, LOAD, PIECES};
 
 /// A chunk as it comes from a peer, piece by piece. Dropping it cancels what is still to come.
 pub struct ChunkStream {
@@ -26,8 +26,8 @@ pub struct ChunkStream {
 enum Body {
     /// The peer has the chunk: the pieces' digests first, then the bytes.
     Whole { digests: PieceDigests, cutter: PieceCutter },
-    /// It is on its way to the peer too: each piece with its digest.
-    Arriving { frames: ArrivingFrames, left: u32 },
+    /// It is on its way to the peer too: each piece with its digest, and those of all as soon as the peer knows them.
+    Arriving { frames: ArrivingFrames, left: u32, digests: Option<PieceDigests> },
 }
 
 /// One piece of a chunk.
@@ -67,7 +67,7 @@ impl ChunkStream {
     pub(super) fn new(answer: Answer, pieces: Pieces, first: u32, until: Until) -> Result<Self, WireError> {
         let size = u64::from(pieces.chunk_len());
         let body = if answer.headers().contains_key(ARRIVING) {
-            Body::Arriving { frames: ArrivingFrames::new(pieces), left: pieces.count() }
+            Body::Arriving { frames: ArrivingFrames::new(pieces), left: pieces.count(), digests: None }
         } else {
             let digests = digests(answer.headers(), pieces)?;
             if let Some(length) = answer.length().filter(|length| *length != size) {
@@ -79,12 +79,22 @@ impl ChunkStream {
     }
 
     /// The pieces' digests, which make the digest that they claim. Whether that is the wanted chunk's, the asker knows. `None` where the
-    /// chunk is still on its way to the peer: then each piece brings its own.
+    /// chunk is still on its way to the peer, and it has not said so yet: then each piece brings its own.
     pub fn digests(&self) -> Option<&PieceDigests> {
         match &self.body {
             Body::Whole { digests, .. } => Some(digests),
-            Body::Arriving { .. } => None,
+            Body::Arriving { digests, .. } => digests.as_ref(),
         }
+    }
+
+    /// Whether the peer has all of it: it waits for nobody.
+    pub fn is_here(&self) -> bool {
+        matches!(self.body, Body::Whole { .. })
+    }
+
+    /// Bytes that the peer is about to send to all who asked it, if it says so.
+    pub fn load(&self) -> Option<u64> {
+        self.answer.headers().get(LOAD)?.to_str().ok()?.parse().ok()
     }
 
     /// The next whole piece: from the first that was asked for to the last, then from 0; of a chunk that is still on its way, in the order in
@@ -99,7 +109,7 @@ impl ChunkStream {
         loop {
             match self.cut()? {
                 Some(Arriving::Piece { index, digest, bytes }) => return Ok(Some(Piece { index, bytes, digest: Some(digest) })),
-                Some(Arriving::Waiting) => continue,
+                Some(Arriving::Waiting | Arriving::Digests(_)) => continue,
                 Some(Arriving::Failed { status, detail }) => return Err(PeerError::of(status, detail)),
                 None => {}
             }
@@ -123,10 +133,14 @@ impl ChunkStream {
 
     /// The next frame of a chunk that is on its way; never one of a chunk that the peer has.
     fn cut(&mut self) -> Result<Option<Arriving>, WireError> {
-        let Body::Arriving { frames, left } = &mut self.body else { return Ok(None) };
+        let Body::Arriving { frames, left, digests } = &mut self.body else { return Ok(None) };
         let frame = frames.next(&mut self.part).map_err(|error| WireError::Garbage(error.to_string()))?;
-        if matches!(frame, Some(Arriving::Piece { .. })) {
-            *left = left.checked_sub(1).ok_or_else(|| WireError::Garbage("more pieces than the chunk has".to_owned()))?;
+        match &frame {
+            Some(Arriving::Piece { .. }) => {
+                *left = left.checked_sub(1).ok_or_else(|| WireError::Garbage("more pieces than the chunk has".to_owned()))?;
+            }
+            Some(Arriving::Digests(all)) => *digests = Some(all.clone()),
+            _ => {}
         }
         Ok(frame)
     }
@@ -134,7 +148,7 @@ impl ChunkStream {
     fn is_done(&self) -> bool {
         match &self.body {
             Body::Whole { cutter, .. } => cutter.is_done(),
-            Body::Arriving { frames, left } => *left == 0 && !frames.is_within(),
+            Body::Arriving { frames, left, .. } => *left == 0 && !frames.is_within(),
         }
     }
 }

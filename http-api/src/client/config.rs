@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::tls::ClientTls;
+
 /// How peers are connected to. The defaults were measured between two processes of one machine with bodies of 4 MiB:
 /// 8 streams of 1 MiB frames move 5.6 GB/s where hyper's 16 KiB frames move 1.5, at a quarter of the CPU.
 #[derive(Debug, Clone)]
@@ -36,6 +38,10 @@ pub struct PeerConfig {
     pub stream_window: u32,
     /// Bytes that may be under way per connection.
     pub connection_window: u32,
+    /// TLS 1.3 instead of clear text.
+    pub tls: Option<ClientTls>,
+    /// The congestion control that is sent under, such as `reno`; one that the kernel refuses is told and left. `None`: the kernel's default.
+    pub congestion: Option<String>,
 }
 
 impl Default for PeerConfig {
@@ -54,6 +60,8 @@ impl Default for PeerConfig {
             frame_size: 1 << 20,
             stream_window: 2 << 20,
             connection_window: 32 << 20,
+            tls: None,
+            congestion: None,
         }
     }
 }

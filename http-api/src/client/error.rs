@@ -20,6 +20,9 @@ pub enum PeerError {
     Full(String),
     #[error("says that the object changed at its origin: {0}")]
     Changed(String),
+    /// It has more to send than it can just now; these lately asked for the same.
+    #[error("is busy, and names {}", if holders.is_empty() { "nobody".to_owned() } else { holders.join(", ") })]
+    Busy { holders: Vec<String> },
     #[error("refused: {status} {detail}")]
     Refused { status: u16, detail: String },
 }

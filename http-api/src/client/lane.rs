@@ -25,8 +25,9 @@ impl Dialer {
         Self { target, config, failed: tokio::sync::Mutex::new(None) }
     }
 
-    pub(super) fn target(&self) -> &str {
-        &self.target
+    pub(super) fn base(&self) -> String {
+        let scheme = if self.config.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.target)
     }
 
     /// A new connection. Whoever waited here while another dial failed is told of that one.

@@ -17,10 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::either::Either;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::PeerConfig;
 use super::error::reasons;
+use crate::congestion;
+use crate::tls::{self, ClientTls, Connected};
 
 /// Any request's body.
 pub(super) type SentBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -36,7 +39,7 @@ impl Link {
     /// Opens a connection to `target` (`host:port`). It is open once the peer's *program* has answered: the kernel
     /// accepts connections for a stopped process too, and each request would find that out anew.
     pub(super) async fn open(target: &str, config: &PeerConfig) -> Result<Self, String> {
-        let (socket, received, hello) = Metered::new(connect(target, config.connect_timeout).await?);
+        let (socket, received, hello) = Metered::new(connect(target, config).await?);
         let tasks = CancellationToken::new();
         let guard = tasks.clone().drop_guard();
         let executor = Tasks(tasks);
@@ -44,9 +47,10 @@ impl Link {
         let (send, driver) = handshake.await.map_err(|error| reasons(&error))?;
         executor.execute(async { driver.await.unwrap_or_else(|error| tracing::debug!(%error, "connection ended")) });
         match timeout(config.ping_timeout, hello).await {
-            Ok(Ok(())) => Ok(Self { send, received, _tasks: guard }),
+            Ok(Ok(Ok(()))) => Ok(Self { send, received, _tasks: guard }),
+            Ok(Ok(Err(reason))) => Err(reason),
             Ok(Err(_)) => Err("it hung up without a word".to_owned()),
-            Err(_) => Err(format!("it accepts, but says nothing for {} ms", config.ping_timeout.as_millis())),
+            Err(_) => Err(silent(config.ping_timeout)),
         }
     }
 
@@ -68,7 +72,27 @@ impl Link {
     }
 }
 
-async fn connect(target: &str, limit: Duration) -> Result<TcpStream, String> {
+fn silent(limit: Duration) -> String {
+    format!("it accepts, but says nothing for {} ms", limit.as_millis())
+}
+
+async fn connect(target: &str, config: &PeerConfig) -> Result<Socket, String> {
+    let socket = dial(target, config.connect_timeout).await?;
+    congestion::choose(&socket, config.congestion.as_deref());
+    match &config.tls {
+        Some(tls) => secure(tls, target, socket, config.ping_timeout).await.map(Either::Right),
+        None => Ok(Either::Left(socket)),
+    }
+}
+
+async fn secure(tls: &ClientTls, target: &str, socket: TcpStream, limit: Duration) -> Result<Connected, String> {
+    match timeout(limit, tls.connect(target, socket)).await {
+        Ok(connected) => connected.map_err(|error| tls::told(&error)),
+        Err(_) => Err(silent(limit)),
+    }
+}
+
+async fn dial(target: &str, limit: Duration) -> Result<TcpStream, String> {
     let socket = match timeout(limit, TcpStream::connect(target)).await {
         Ok(connected) => connected.map_err(|error| error.to_string())?,
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
@@ -101,15 +125,20 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     }
 }
 
+type Socket = Either<TcpStream, Connected>;
+
+/// Whether the first byte came, or why it will not: a server refuses a certificate only after the handshake, as this side sees it.
+type Hello = Result<(), String>;
+
 /// A socket that counts what it reads, and tells of the first byte.
 struct Metered {
-    socket: TcpStream,
+    socket: Socket,
     received: Arc<AtomicU64>,
-    hello: Option<oneshot::Sender<()>>,
+    hello: Option<oneshot::Sender<Hello>>,
 }
 
 impl Metered {
-    fn new(socket: TcpStream) -> (Self, Arc<AtomicU64>, oneshot::Receiver<()>) {
+    fn new(socket: Socket) -> (Self, Arc<AtomicU64>, oneshot::Receiver<Hello>) {
         let received = Arc::new(AtomicU64::new(0));
         let (hello, heard) = oneshot::channel();
         (Self { socket, received: received.clone(), hello: Some(hello) }, received, heard)
@@ -117,11 +146,15 @@ impl Metered {
 
     fn count(&mut self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        if bytes > 0
-            && let Some(hello) = self.hello.take()
-        {
+        if bytes > 0 {
+            self.tell(|| Ok(()));
+        }
+    }
+
+    fn tell(&mut self, hello: impl FnOnce() -> Hello) {
+        if let Some(waiting) = self.hello.take() {
             // Nobody may be waiting any more.
-            let _ = hello.send(());
+            let _ = waiting.send(hello());
         }
     }
 }
@@ -129,9 +162,12 @@ impl Metered {
 impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        self.count(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
+        match &read {
+            Ok(()) => self.count(buf.filled().len() - before),
+            Err(error) => self.tell(|| Err(tls::told(error))),
+        }
+        Poll::Ready(read)
     }
 }
 

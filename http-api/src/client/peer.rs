@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest, Pieces};
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,9 @@ use super::link::SentBody;
 use super::route::{NO_LIMIT, Route, Turn};
 use super::segments::Segments;
 use super::{PeerConfig, PeerError};
-use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
+use crate::peer::{
+    Asker, BACKGROUND, ChunkOf, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, MetaCall, MetaReply, NamesCall, NamesReply, Urge,
+};
 use crate::types::{NodeUsage, Presence, Problem};
 
 /// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
@@ -34,6 +36,7 @@ pub struct Ask {
     pub epoch: String,
     /// How long the whole of it may take, from waiting for a connection to the body's last byte.
     pub deadline: Duration,
+    pub asker: Asker,
 }
 
 /// Asks peers. Clones share their connections, which are closed with the last clone.
@@ -54,8 +57,7 @@ impl PeerClient {
         manifest.expect(id).map_err(|error| PeerError::Garbage(error.to_string()))
     }
 
-    /// A chunk that is cut into `pieces`, to come from piece `first` on; one past the last is taken for 0. Returns as soon as the
-    /// answer's head is here; the asker's deadline covers the stream as well, which keeps one of the connections' turns
+    /// A chunk that is cut into `pieces`. Returns as soon as the answer's head is here; the asker's deadline covers the stream as well, which keeps one of the connections' turns
     /// ([`PeerConfig::bulk_streams`]) until it is dropped. A peer from which nothing comes for `patience`
     /// before it begins to answer hangs: [`PeerError::Broken`].
     pub async fn chunk(
@@ -63,13 +65,12 @@ impl PeerClient {
         peer: SocketAddr,
         request: &ChunkRequest,
         pieces: Pieces,
-        first: u32,
         patience: Duration,
         ask: &Ask,
     ) -> Result<ChunkStream, PeerError> {
-        let call = Call { patience, ..Call::new(Method::GET, chunk_path(request, first)).bulk() };
+        let call = Call { patience, ..Call::new(Method::GET, chunk_path(request)).bulk() };
         let until = Until::within(ask.deadline);
-        self.ask_until(until, peer, call, ask, async |answer| ChunkStream::new(answer, pieces, first, until)).await
+        self.ask_until(until, peer, call, ask, async |answer| ChunkStream::new(answer, pieces, request.first, until)).await
     }
 
     /// Which chunks of a blob the peer holds.
@@ -181,9 +182,10 @@ impl PeerClient {
         let work = async {
             let seat = route.seat(call.turn).await;
             let patience = call.patience;
-            let request = call.request(route.target(), &ask.epoch, until.left())?;
+            let request = call.request(&route.base(), ask, until.left())?;
             let answer = seat.send(request, patience).await?;
-            Ok(read(answer.accepted().await.map_err(refused)?).await?)
+            let holders = holders(answer.headers());
+            Ok(read(answer.accepted().await.map_err(|problem| refused(problem, holders))?).await?)
         };
         until.wait(work).await
     }
@@ -223,13 +225,17 @@ impl Call {
         Self { turn: Turn::Bulk, ..self }
     }
 
-    fn request(self, target: &str, epoch: &str, left: Duration) -> Result<Request<SentBody>, WireError> {
+    fn request(self, base: &str, ask: &Ask, left: Duration) -> Result<Request<SentBody>, WireError> {
         let mut request = Request::builder()
             .method(self.method)
-            .uri(format!("http://{target}/peer/v1/{}", self.path))
-            .header(EPOCH, epoch)
+            .uri(format!("{base}/peer/v1/{}", self.path))
+            .header(EPOCH, &ask.epoch)
             .header(DEADLINE, left.as_millis().to_string())
+            .header(FROM, &ask.asker.from)
             .header(HOP, 1);
+        if ask.asker.background {
+            request = request.header(BACKGROUND, 1);
+        }
         if let Some(digest) = self.digest {
             request = request.header(DIGEST, digest.to_string());
         }
@@ -238,25 +244,40 @@ impl Call {
     }
 }
 
-fn chunk_path(request: &ChunkRequest, first: u32) -> String {
-    match request {
-        ChunkRequest::Blob { id, index } => format!("blobs/{id}/chunks/{index}?first={first}"),
-        ChunkRequest::Object(ObjectChunk { object, chunk_size, index, wanted, held }) => {
-            let query = Serializer::new(String::new())
-                .append_pair("origin", &object.origin)
-                .append_pair("key", &object.key)
-                .append_pair("version", &object.version)
-                .append_pair("size", &object.size.to_string())
-                .append_pair("chunk_size", &chunk_size.to_string())
-                .append_pair("first", &first.to_string())
-                .append_pair("wanted", &wanted.to_string())
-                .append_pair("held", &held.to_string())
-                .finish();
-            format!("objects/chunks/{index}?{query}")
-        }
+fn chunk_path(request: &ChunkRequest) -> String {
+    let mut query = Serializer::new(String::new());
+    if let ChunkOf::Object { object, chunk_size, wanted } = &request.of {
+        query
+            .append_pair("origin", &object.origin)
+            .append_pair("key", &object.key)
+            .append_pair("version", &object.version)
+            .append_pair("size", &object.size.to_string())
+            .append_pair("chunk_size", &chunk_size.to_string())
+            .append_pair("wanted", &wanted.to_string());
+    }
+    query.append_pair("first", &request.first.to_string());
+    match request.urge {
+        Urge::Any => {}
+        Urge::Held => drop(query.append_pair("urge", "held")),
+        Urge::Named => drop(query.append_pair("urge", "named")),
+        Urge::Insist => drop(query.append_pair("urge", "insist")),
+    }
+    let (index, query) = (request.index, query.finish());
+    match &request.of {
+        ChunkOf::Blob(id) => format!("blobs/{id}/chunks/{index}?{query}"),
+        ChunkOf::Object { .. } => format!("objects/chunks/{index}?{query}"),
     }
 }
 
-fn refused(problem: Problem) -> PeerError {
-    PeerError::of(problem.status, problem.detail)
+/// Whom a busy peer names, if it names any.
+fn holders(headers: &HeaderMap) -> Option<Vec<String>> {
+    let named = headers.get(HOLDERS)?.to_str().ok()?;
+    Some(named.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect())
+}
+
+fn refused(problem: Problem, holders: Option<Vec<String>>) -> PeerError {
+    match holders {
+        Some(holders) if problem.status == 503 => PeerError::Busy { holders },
+        _ => PeerError::of(problem.status, problem.detail),
+    }
 }

@@ -44,8 +44,9 @@ impl Route {
         Self { dialer, control, bulk, commit }
     }
 
-    pub(super) fn target(&self) -> &str {
-        self.dialer.target()
+    /// What every URL there begins with.
+    pub(super) fn base(&self) -> String {
+        self.dialer.base()
     }
 
     pub(super) async fn seat(&self, turn: Turn) -> Seat {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use herring_blob::{BlobId, ByteRange, Chunk, ChunkDigest, Manifest};
+use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest};
 use uuid::Uuid;
 
 use super::ApiError;
 use crate::ByteStream;
 use crate::arriving::GivenChunk;
-use crate::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
+use crate::peer::{Asker, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
 use crate::types::{
     BlobInfo, Cluster, Condition, Explain, Job, NameInfo, NameList, NodeUsage, ObjectMeta, OriginPage, Owners, PinInfo, Prefetch,
     Presence, Stored,
@@ -94,10 +94,10 @@ pub trait JobsBackend: Send + Sync + 'static {
 #[async_trait]
 pub trait PeerBackend: Send + Sync + 'static {
     async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError>;
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError>;
-    /// `first`: the piece that is wanted first.
-    async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ApiError>;
+    async fn chunk(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ApiError>;
+    /// Bytes that this node has promised to send its peers and has not sent yet.
+    fn load(&self) -> u64;
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError>;
     async fn upload_chunk(
         &self,

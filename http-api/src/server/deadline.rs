@@ -1,8 +1,14 @@
 use std::future::Future;
 use std::time::Duration;
 
-use http::HeaderMap;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method};
+use tokio::time::{Instant, timeout_at};
 
+use super::underway::UnderWay;
 use super::{ApiError, ErrorKind};
 use crate::peer::DEADLINE;
 
@@ -33,6 +39,28 @@ pub(super) fn late(limit: Duration) -> ApiError {
 pub(super) fn of_peer(headers: &HeaderMap) -> Duration {
     let said = headers.get(DEADLINE).and_then(|value| value.to_str().ok()?.parse().ok());
     said.map_or(REPLY, |ms| Duration::from_millis(ms).min(REPLY))
+}
+
+/// Does not work longer for a GET or HEAD than its client says that it waits: then comes 504, or the body breaks off.
+pub(super) async fn honour(request: Request, next: Next) -> Response {
+    let waits = if matches!(*request.method(), Method::GET | Method::HEAD) { of_client(request.headers()) } else { Ok(None) };
+    let (limit, end) = match waits.map(|limit| limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)))) {
+        Ok(Some(waits)) => waits,
+        Ok(None) => return next.run(request).await,
+        Err(malformed) => return malformed.into_response(),
+    };
+    match timeout_at(end, next.run(request)).await {
+        Ok(response) => response.map(|body| Body::new(UnderWay::until(body, end))),
+        Err(_) => late(limit).into_response(),
+    }
+}
+
+/// What a client says that it will wait, if it does.
+fn of_client(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
+    let Some(said) = headers.get(DEADLINE) else { return Ok(None) };
+    let ms = said.to_str().ok().and_then(|said| said.parse().ok());
+    let malformed = || ApiError::new(ErrorKind::BadRequest, format!("{DEADLINE} is a whole number of milliseconds"));
+    ms.map(Duration::from_millis).map(Some).ok_or_else(malformed)
 }
 
 #[cfg(test)]

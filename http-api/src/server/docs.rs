@@ -1,12 +1,14 @@
 //! The API's description: `/openapi.json`, and `/docs` to read it and try it, without internet.
 
 use axum::Router;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::{ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::PROBLEM_JSON;
+use crate::peer::DEADLINE;
 use crate::types::Problem;
 
 const DESCRIPTION: &str = "A peer swarm for big immutable bytes. Blobs are named by the SHA-256 of their bytes, kept at \
@@ -38,14 +40,17 @@ pub(super) fn empty() -> OpenApi {
     OpenApiBuilder::new().info(info).build()
 }
 
-/// Adds what holds for every route, so that no route has to say it: the bodies of errors, and how OpenAPI spells
-/// wildcards and HEAD.
+/// Adds what holds for every route, so that no route has to say it: the bodies of errors, when to come back, the client's deadline, and how
+/// OpenAPI spells wildcards and HEAD.
 pub(super) fn complete(mut api: OpenApi) -> OpenApi {
     let components = api.components.get_or_insert_default();
     components.schemas.insert(Problem::name().into(), Problem::schema());
     let paths = std::mem::take(&mut api.paths.paths);
     for (path, mut item) in paths {
         operations(&mut item).for_each(describe_errors);
+        [&mut item.get, &mut item.head].into_iter().flatten().for_each(|operation| {
+            operation.parameters.get_or_insert_default().push(RefOr::T(deadline()));
+        });
         if let Some(head) = &mut item.head {
             describe_head(head);
         }
@@ -64,6 +69,16 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.head, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
+fn deadline() -> Parameter {
+    let description = "Milliseconds that the client waits: then 504 is answered, or the body breaks off";
+    ParameterBuilder::new()
+        .name(DEADLINE)
+        .parameter_in(ParameterIn::Header)
+        .description(Some(description))
+        .schema(Some(u64::schema()))
+        .build()
+}
+
 fn describe_errors(operation: &mut Operation) {
     let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
     let other = ResponseBuilder::new().description("Any other error").build();
@@ -74,6 +89,10 @@ fn describe_errors(operation: &mut Operation) {
             && (status == "default" || status.starts_with(['4', '5']))
         {
             response.content.insert(PROBLEM_JSON.into(), RefOr::T(body.clone()));
+            if status == "503" {
+                let retry = HeaderBuilder::new().schema(Some(u64::schema())).description(Some("Seconds")).build();
+                response.headers.insert("Retry-After".into(), RefOr::T(retry));
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One table from what went wrong to what HTTP says of it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -8,6 +10,10 @@ use crate::types::Problem;
 
 /// The media type of every error body, RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// When to come back to a node that is [`Unavailable`](ErrorKind::Unavailable), where nothing else is said. The least that the header can
+/// say: what keeps a node busy, chunks and puts under way, moves on in less.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub enum ErrorKind {
     BadGateway,
     /// … or not in time.
     TimedOut,
+    /// Not for whoever asks.
+    Forbidden,
     /// The origin does not let us in.
     Denied,
     /// The origin has no listing that a program could read.
@@ -50,11 +58,25 @@ pub enum ErrorKind {
 pub struct ApiError {
     pub kind: ErrorKind,
     pub detail: String,
+    /// When to try again: the answer's `Retry-After`, in whole seconds, rounded up. A second where this is not said of what is
+    /// [`Unavailable`](ErrorKind::Unavailable).
+    pub retry_after: Option<Duration>,
 }
 
 impl ApiError {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), retry_after: None }
+    }
+
+    #[must_use]
+    pub fn retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// The header's seconds.
+    fn seconds_to_wait(&self) -> Option<u64> {
+        let wait = self.retry_after.or((self.kind == ErrorKind::Unavailable).then_some(SOON))?;
+        Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
     }
 
     /// The error as its body says it.
@@ -92,6 +114,7 @@ impl ErrorKind {
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible just now"),
             Self::BadGateway => (StatusCode::BAD_GATEWAY, "bad-gateway", "No source gave what was asked"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "No source answered in time"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This is not for everybody"),
             Self::Denied => (StatusCode::FORBIDDEN, "denied", "The origin denies access"),
             Self::Unlisted => (StatusCode::NOT_IMPLEMENTED, "unlisted", "This origin cannot be listed"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "This node failed"),
@@ -102,7 +125,8 @@ impl ErrorKind {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = [(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))];
-        (self.kind.status(), problem, Json(self.problem())).into_response()
+        let retry = self.seconds_to_wait().map(|seconds| [(header::RETRY_AFTER, HeaderValue::from(seconds))]);
+        (self.kind.status(), problem, retry, Json(self.problem())).into_response()
     }
 }
 
@@ -119,5 +143,14 @@ mod tests {
         let response = error.into_response();
         assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
         assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert!(!response.headers().contains_key(header::RETRY_AFTER));
+    }
+
+    #[test]
+    fn who_is_to_come_back_hears_when() {
+        let said = |error: ApiError| error.into_response().headers()[header::RETRY_AFTER].clone();
+        assert_eq!(said(ApiError::new(ErrorKind::Unavailable, "busy")), "1");
+        assert_eq!(said(ApiError::new(ErrorKind::Unavailable, "busy").retry_after(Duration::from_millis(4001))), "5");
+        assert_eq!(said(ApiError::new(ErrorKind::Full, "full").retry_after(Duration::from_secs(60))), "60");
     }
 }

@@ -17,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::entry::Entry;
 use super::watched::UNREAD;
-use super::{Backends, router};
+use super::{Backends, Limits, observe, router};
+use crate::congestion;
+use crate::tls::ServerTls;
 
 /// After an accept that failed for want of something, such as file descriptors: long enough for some to come free,
 /// short enough that nobody waiting in the backlog notices.
@@ -51,8 +54,14 @@ pub struct ServerConfig {
     /// Connections at once; further ones wait in the kernel's backlog. Each is one file descriptor: 4,096 leaves most of
     /// a hard limit of 20,000 to the store.
     pub max_connections: usize,
+    /// Requests at once of all connections.
+    pub limits: Limits,
     /// How long requests in flight may go on after the shutdown began.
     pub drain: Duration,
+    /// TLS 1.3 instead of clear text. Who asks in clear nevertheless is told so.
+    pub tls: Option<ServerTls>,
+    /// The congestion control that is sent under, such as `reno`; one that the kernel refuses is told and left. `None`: the kernel's default.
+    pub congestion: Option<String>,
 }
 
 impl Default for ServerConfig {
@@ -68,7 +77,10 @@ impl Default for ServerConfig {
             keep_alive_timeout: Duration::from_secs(10),
             unread: UNREAD,
             max_connections: 4096,
+            limits: Limits::default(),
             drain: Duration::from_secs(5),
+            tls: None,
+            congestion: None,
         }
     }
 }
@@ -133,6 +145,8 @@ impl Server {
     pub async fn bind(addr: SocketAddr, config: ServerConfig) -> Result<Self, BindError> {
         let listener = TcpListener::bind(addr).await.map_err(|error| BindError::new(addr, error))?;
         let addr = listener.local_addr().map_err(|error| BindError::new(addr, error))?;
+        // Every connection has it from its listener.
+        congestion::choose(&listener, config.congestion.as_deref());
         Ok(Self { listener, addr, config })
     }
 
@@ -141,10 +155,18 @@ impl Server {
         self.addr
     }
 
+    /// The congestion control that answers are sent under; empty where the kernel does not tell.
+    pub fn congestion(&self) -> String {
+        sockopt::tcp_congestion(&self.listener).unwrap_or_default()
+    }
+
     /// Serves until `shutdown`. Then takes no more connections, lets requests in flight end within
     /// [`ServerConfig::drain`], and closes what is left.
     pub async fn serve(self, backends: Backends, shutdown: CancellationToken) {
-        let connections = Connections::new(&self.config, router(backends, shutdown.clone()));
+        observe::congestion(&self.congestion());
+        let (all, tls) = (router(backends, self.config.limits, shutdown.clone()), self.config.tls.clone());
+        let entry = Entry::new(all, tls, self.config.header_timeout, shutdown.clone());
+        let connections = Connections::new(&self.config, entry);
         // `run_until_cancelled` drops the listener's wait, never a connection: those are tasks.
         shutdown.run_until_cancelled(connections.accept_from(&self.listener)).await;
         drop(self.listener);
@@ -155,8 +177,7 @@ impl Server {
 /// All connections of a server.
 struct Connections {
     builder: Builder<TokioExecutor>,
-    router: axum::Router,
-    header_timeout: Duration,
+    entry: Arc<Entry>,
     unread: Duration,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -166,11 +187,10 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(config: &ServerConfig, router: axum::Router) -> Self {
+    fn new(config: &ServerConfig, entry: Entry) -> Self {
         Self {
             builder: config.builder(),
-            router,
-            header_timeout: config.header_timeout,
+            entry: Arc::new(entry),
             unread: config.unread,
             slots: Arc::new(Semaphore::new(config.max_connections)),
             tasks: TaskTracker::new(),
@@ -188,8 +208,7 @@ impl Connections {
 
     fn start(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         prepare(&stream, self.unread);
-        let connection =
-            connection(self.builder.clone(), stream, self.router.clone(), self.header_timeout, self.graceful.watcher());
+        let connection = connection(self.builder.clone(), stream, self.entry.clone(), self.graceful.watcher());
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
             cut.run_until_cancelled(connection).await;
@@ -234,13 +253,8 @@ fn prepare(stream: &TcpStream, unread: Duration) {
 }
 
 /// One connection, to its end.
-async fn connection(
-    builder: Builder<TokioExecutor>,
-    stream: TcpStream,
-    router: axum::Router,
-    patience: Duration,
-    watcher: Watcher,
-) {
+async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, entry: Arc<Entry>, watcher: Watcher) {
+    let Some((stream, router)) = entry.admit(stream).await else { return };
     let asked = Arc::new(AtomicBool::new(false));
     let mark = Arc::clone(&asked);
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -248,7 +262,7 @@ async fn connection(
         router.clone().oneshot(request)
     });
     let mut serving = std::pin::pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
-    let ended = match tokio::time::timeout(patience, &mut serving).await {
+    let ended = match tokio::time::timeout(entry.patience(), &mut serving).await {
         Ok(ended) => ended,
         // Until the first bytes tell HTTP/1 from HTTP/2, hyper itself sets no limit.
         Err(_) if !asked.load(Ordering::Relaxed) => return,

@@ -3,6 +3,7 @@
 //! [`Server`] owns the sockets, [`router`] the routes; the node behind them is [`Backends`], and what speaks another dialect
 //! than ours comes in by a [`Door`].
 
+mod admission;
 mod backend;
 mod blobs;
 mod body;
@@ -10,6 +11,7 @@ mod cluster;
 mod deadline;
 mod docs;
 mod door;
+mod entry;
 mod error;
 mod etag;
 mod events;
@@ -26,9 +28,11 @@ mod range;
 mod representation;
 mod router;
 mod turned;
+mod underway;
 mod upload;
 mod watched;
 
+pub use admission::Limits;
 pub use backend::{Backend, JobsBackend, NamePut, NamesBackend, PeerBackend, PutOutcome};
 pub use door::{Door, DoorBody, DoorError};
 pub use error::{ApiError, ErrorKind, PROBLEM_JSON};

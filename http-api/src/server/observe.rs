@@ -6,7 +6,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 /// Requests answered, by `route` (the pattern), `method` and `status` (`2xx` …).
 const REQUESTS: &str = "herring_http_requests_total";
@@ -14,6 +14,10 @@ const REQUESTS: &str = "herring_http_requests_total";
 const LATENCY: &str = "herring_http_request_duration_seconds";
 /// Bytes of blobs, objects and chunks sent.
 const SENT: &str = "herring_http_sent_bytes_total";
+/// TLS handshakes, by `kind`: `full`, `resumed`, `failed`.
+const HANDSHAKES: &str = "herring_http_tls_handshakes_total";
+/// 1 for the congestion control that answers are sent under, by `name`.
+const CONGESTION: &str = "herring_http_congestion_info";
 /// Bytes of request bodies taken in.
 const RECEIVED: &str = "herring_http_received_bytes_total";
 
@@ -23,6 +27,14 @@ pub(super) fn sent(bytes: u64) {
 
 pub(super) fn received(bytes: u64) {
     counter!(RECEIVED).increment(bytes);
+}
+
+pub(super) fn handshake(kind: &'static str) {
+    counter!(HANDSHAKES, "kind" => kind).increment(1);
+}
+
+pub(super) fn congestion(name: &str) {
+    gauge!(CONGESTION, "name" => name.to_owned()).set(1);
 }
 
 pub(super) async fn observe(request: Request, next: Next) -> Response {

@@ -27,11 +27,17 @@ use super::upload::{Upload, read_json};
 use super::watched::Watched;
 use super::{ApiError, ErrorKind, PeerBackend};
 use crate::arriving::{Arriving, GivenChunk};
-use crate::peer::{ARRIVING, DIGEST, HOP, MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk, PIECES};
+use crate::peer::{
+    ARRIVING, Asker, BACKGROUND, ChunkOf, ChunkRequest, DIGEST, FROM, HOLDERS, HOP, LOAD, MetaCall, MetaReply, NamesCall, NamesReply, PIECES,
+    Urge,
+};
 use crate::types::{NodeUsage, Presence};
 
 /// Bytes of a manifest as JSON: 67 a chunk, so a million chunks, 4 TiB in chunks of 4 MiB.
 const MAX_MANIFEST: u64 = 64 << 20;
+
+/// When a peer may ask a busy node again.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Bytes of what a peer may say in JSON: 500 names with what they point at are some 400 KiB.
 const MAX_CALL: u64 = 4 << 20;
@@ -42,7 +48,7 @@ pub(super) fn routes(peers: Arc<dyn PeerBackend>) -> Router {
     Router::new()
         .route("/blobs/{id}", delete(delete_local))
         .route("/blobs/{id}/manifest", get(local_manifest))
-        .route("/blobs/{id}/chunks/{index}", get(local_chunk))
+        .route("/blobs/{id}/chunks/{index}", get(blob_chunk))
         .route("/blobs/{id}/presence", get(presence))
         .route("/objects/chunks/{index}", get(object_chunk))
         .route("/uploads/{upload}", delete(abort_upload))
@@ -72,15 +78,17 @@ async fn local_manifest(State(peers): Peers, Path(id): Path<BlobId>, headers: He
 struct ChunkQuery {
     #[serde(default)]
     first: u32,
+    #[serde(default)]
+    urge: Urge,
 }
 
-async fn local_chunk(
+async fn blob_chunk(
     State(peers): Peers,
     Path((id, index)): Path<(BlobId, u32)>,
-    Query(ChunkQuery { first }): Query<ChunkQuery>,
+    Query(ChunkQuery { first, urge }): Query<ChunkQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    within(of_peer(&headers), peers.local_chunk(id, index)).await.map(|chunk| from_piece(&chunk, first))
+    give(&peers, ChunkRequest { of: ChunkOf::Blob(id), index, first, urge }, &headers).await
 }
 
 async fn presence(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<Json<Presence>, ApiError> {
@@ -103,7 +111,7 @@ struct ObjectQuery {
     #[serde(default = "one")]
     wanted: u32,
     #[serde(default)]
-    held: bool,
+    urge: Urge,
 }
 
 fn one() -> u32 {
@@ -113,16 +121,36 @@ fn one() -> u32 {
 async fn object_chunk(
     State(peers): Peers,
     Path(index): Path<u32>,
-    Query(ObjectQuery { origin, key, version, size, chunk_size, first, wanted, held }): Query<ObjectQuery>,
+    Query(ObjectQuery { origin, key, version, size, chunk_size, first, wanted, urge }): Query<ObjectQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_chunk_size(chunk_size)?;
     let object = ObjectRef { origin, key, version, size };
-    let asked = ObjectChunk { object, chunk_size, index, wanted, held };
-    match within(of_peer(&headers), peers.object_chunk(asked, first)).await? {
-        GivenChunk::Whole(chunk) => Ok(from_piece(&chunk, first)),
-        GivenChunk::Arriving(frames) => Ok(arriving(frames)),
-    }
+    give(&peers, ChunkRequest { of: ChunkOf::Object { object, chunk_size, wanted }, index, first, urge }, &headers).await
+}
+
+async fn give(peers: &Arc<dyn PeerBackend>, asked: ChunkRequest, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let first = asked.first;
+    let given = match within(of_peer(headers), peers.chunk(asked, asker(headers))).await? {
+        GivenChunk::Whole(chunk) => from_piece(&chunk, first),
+        GivenChunk::Arriving(frames) => arriving(frames),
+        GivenChunk::Busy { holders } => busy(&holders),
+    };
+    Ok(([(HeaderName::from_static(LOAD), peers.load().to_string())], given).into_response())
+}
+
+fn asker(headers: &HeaderMap) -> Asker {
+    let from = headers.get(FROM).and_then(|from| from.to_str().ok()).unwrap_or_default().to_owned();
+    Asker { from, background: headers.contains_key(BACKGROUND) }
+}
+
+fn busy(holders: &[String]) -> Response {
+    let detail = match holders {
+        [] => "this node has more to send than it can just now".to_owned(),
+        holders => format!("this node has more to send than it can just now; ask {}", holders.join(" or ")),
+    };
+    let error = ApiError::new(ErrorKind::Unavailable, detail).retry_after(BUSY);
+    ([(HeaderName::from_static(HOLDERS), holders.join(","))], error).into_response()
 }
 
 /// How often a peer hears that this node is alive while nothing comes for it: four times within the second after which it gives up.

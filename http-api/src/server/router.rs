@@ -2,13 +2,15 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{Method, Uri};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::admission::{Admission, Limits, admit};
+use super::deadline::honour;
 use super::{
     ApiError, Backend, Door, ErrorKind, JobsBackend, NamesBackend, PeerBackend, blobs, cluster, docs, jobs, names, node, observe,
     origins, peers, pins,
@@ -32,19 +34,22 @@ impl Backends {
 
 /// Every route of a node: the public API, its description, the doors, and the peers' side. Answers that would never end do so with
 /// `closing`.
-pub fn router(backends: Backends, closing: CancellationToken) -> Router {
+pub fn router(backends: Backends, limits: Limits, closing: CancellationToken) -> Router {
+    let admission = from_fn_with_state(Admission::new(limits), admit);
     let (public, api) = OpenApiRouter::with_openapi(docs::empty())
         .merge(blobs::routes())
         .merge(origins::routes())
-        .merge(cluster::routes())
-        .merge(node::routes())
-        .with_state(backends.public)
+        .with_state(backends.public.clone())
         .merge(names::routes().with_state(backends.names))
+        .route_layer(admission.clone())
+        .merge(cluster::routes().merge(node::routes()).with_state(backends.public))
         .merge(jobs::routes().with_state(jobs::Jobs::new(backends.jobs.clone(), closing)))
         .merge(pins::routes().with_state(backends.jobs))
         .split_for_parts();
-    let public = backends.doors.into_iter().fold(public, |router, door| door.hang(router));
-    public
+    let doors = backends.doors.into_iter().map(|door| door.hang(Router::new()).route_layer(admission.clone()));
+    doors
+        .fold(public, Router::merge)
+        .route_layer(from_fn(honour))
         .merge(docs::routes(docs::complete(api)))
         .nest("/peer/v1", peers::routes(backends.peers))
         .fallback(no_such_path)

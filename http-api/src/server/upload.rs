@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::extract::FromRequest;
 use bytes::BytesMut;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -76,6 +76,14 @@ impl Upload {
             Some(BodyEnd::Complete) | None => {}
         }
         taken
+    }
+}
+
+/// Before a request is refused as it stands: lets the client end, so that it reads why.
+pub(super) async fn turn_away(request: Request<Body>) {
+    let expects = request.headers().contains_key(header::EXPECT);
+    if !expects && !request.body().is_end_stream() {
+        read_away(request.into_body().into_data_stream(), LINGER).await;
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_blob::{Arrival, BlobId, ByteRange, Chunk, Manifest, ObjectRef, Pieces};
 use herring_http_api::ByteStream;
 use herring_http_api::client::{ApiClient, Ask, ClientError, PeerClient, PeerConfig, PeerError, Piece};
-use herring_http_api::peer::{ChunkRequest, ObjectChunk};
+use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, Urge};
 use herring_http_api::types::{NodeUsage, Presence, Stored};
 use uuid::Uuid;
 
@@ -71,14 +71,14 @@ async fn peers() {
     let (fake, id) = Fake::with(bytes.clone());
     let server = Running::of(&fake).await;
     let (client, peer) = (PeerClient::new(PeerConfig::default()), server.addr);
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
-    let absent = client.chunk(peer, &ChunkRequest::Blob { id, index: 2 }, Pieces::new(10, MIB), 0, PATIENT, &ask).await;
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10), asker: Asker::default() };
+    let absent = client.chunk(peer, &ChunkRequest::blob(id, 2), Pieces::new(10, MIB), PATIENT, &ask).await;
     assert_eq!(absent.unwrap_err(), PeerError::NotFound);
     let object = ObjectRef { origin: "hub".into(), key: "a b/ä&c".into(), version: "\"v+1\"".into(), size: 9 };
-    let said = format!("{object:?} 3 true 4 2");
+    let said = format!("{object:?} 3 Held 4 2");
     let size = u32::try_from(said.len()).unwrap();
-    let request = ChunkRequest::Object(ObjectChunk { object, chunk_size: 4, index: 2, wanted: 3, held: true });
-    let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), 0, PATIENT, &ask).await.unwrap();
+    let request = ChunkRequest { of: ChunkOf::Object { object, chunk_size: 4, wanted: 3 }, index: 2, first: 0, urge: Urge::Held };
+    let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), PATIENT, &ask).await.unwrap();
     assert_eq!(chunk.next().await, Ok(Some(held(0, said))));
     assert_eq!(chunk.next().await, Ok(None));
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap().id(), id);
@@ -93,17 +93,17 @@ async fn peers() {
 async fn a_chunk_that_arrives_is_passed_on_piece_by_piece() {
     let server = Running::of(&Fake::default()).await;
     let client = PeerClient::new(PeerConfig::default());
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(20) };
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(20), asker: Asker::default() };
     let size = u64::from(3 * MIB / 16 - 5);
     let expected = Chunk::of(noise(size), MIB);
     let pieces = expected.digests().pieces();
     let asked = |key: &str| {
         let object = ObjectRef { origin: "slow".into(), key: key.into(), version: "v".into(), size };
-        ChunkRequest::Object(ObjectChunk { object, chunk_size: MIB, index: 0, wanted: 1, held: false })
+        ChunkRequest::object(object, MIB, 0)
     };
     let (well, changed) = (asked("k"), asked("changed"));
-    let mut stream = client.chunk(server.addr, &well, pieces, 0, PATIENT, &ask).await.unwrap();
-    let mut broken = client.chunk(server.addr, &changed, pieces, 0, PATIENT, &ask).await.unwrap();
+    let mut stream = client.chunk(server.addr, &well, pieces, PATIENT, &ask).await.unwrap();
+    let mut broken = client.chunk(server.addr, &changed, pieces, PATIENT, &ask).await.unwrap();
     let read = async {
         let mut arrival = Arrival::hashing(pieces);
         while let Some(Piece { index, bytes, digest }) = stream.next().await.unwrap() {
@@ -124,7 +124,7 @@ async fn a_chunk_that_arrives_is_passed_on_piece_by_piece() {
 #[tokio::test]
 async fn chunks_begin_with_any_piece() {
     let client = PeerClient::new(PeerConfig::default());
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10), asker: Asker::default() };
     for len in [CHUNK, CHUNK / 3, 5] {
         let bytes: Bytes = (0..len).map(|at| (at / 1000).to_le_bytes()[0]).collect();
         let (fake, id) = Fake::with(bytes.clone());
@@ -132,8 +132,8 @@ async fn chunks_begin_with_any_piece() {
         let expected = Chunk::of(bytes.clone(), MIB);
         let pieces = expected.digests().pieces();
         for first in 0..=pieces.count() {
-            let request = ChunkRequest::Blob { id, index: 0 };
-            let mut stream = client.chunk(server.addr, &request, pieces, first, PATIENT, &ask).await.unwrap();
+            let request = ChunkRequest { first, ..ChunkRequest::blob(id, 0) };
+            let mut stream = client.chunk(server.addr, &request, pieces, PATIENT, &ask).await.unwrap();
             assert_eq!(stream.digests(), Some(expected.digests()));
             let mut arrival = Arrival::verifying(expected.digests().clone());
             for n in 0..pieces.count() {
@@ -152,7 +152,7 @@ async fn uploads() {
     let fake = Fake::default();
     let server = Running::of(&fake).await;
     let (client, peer, upload) = (PeerClient::new(PeerConfig::default()), server.addr, Uuid::from_u128(7));
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10) };
+    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10), asker: Asker::default() };
     let of_four = Chunk::of("four".into(), 4);
     let segments = |segments: [&'static str; 3]| Chunk::known(of_four.digests().clone(), segments.map(Bytes::from).to_vec());
     client.upload_chunk(peer, upload, 4, 3, &segments(["fo", "", "ur"]), &ask).await.unwrap();

@@ -6,7 +6,7 @@ use std::io;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use herring_http_api::server::{Backends, Door, DoorBody, DoorError, ServerConfig, router};
+use herring_http_api::server::{Backends, Door, DoorBody, DoorError, Limits, ServerConfig, router};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -60,7 +60,7 @@ fn backends() -> Backends {
 
 async fn knock(method: &str, uri: &str, body: &'static str) -> Answer {
     let request = Request::builder().method(method).uri(uri).body(Body::from(body)).unwrap();
-    Answer::of(router(backends(), CancellationToken::new()).oneshot(request).await.unwrap()).await
+    Answer::of(router(backends(), Limits::default(), CancellationToken::new()).oneshot(request).await.unwrap()).await
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn over_sockets_too() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_reads_is_given_up() {
     let request = Request::get("/s3/long").body(Body::empty()).unwrap();
-    let response = router(backends(), CancellationToken::new()).oneshot(request).await.unwrap();
+    let response = router(backends(), Limits::default(), CancellationToken::new()).oneshot(request).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(31)).await;
     assert!(response.into_body().collect().await.is_err());
 }

@@ -12,8 +12,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Geometry, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
-use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
-use herring_http_api::server::{ApiError, Backend, Backends, ErrorKind, PeerBackend, PutOutcome, router};
+use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::server::{ApiError, Backend, Backends, ErrorKind, Limits, PeerBackend, PutOutcome, router};
 use herring_http_api::types::{
     BlobInfo, Cluster, Explain, Job, NodeUsage, ObjectMeta, OriginEntry, OriginPage, Owners, PinInfo, Presence, Stored,
 };
@@ -72,6 +72,9 @@ pub struct Inner {
     pub breaks_at: Mutex<Option<usize>>,
     /// Reads end after so many bytes, as if that were all.
     pub ends_at: Mutex<Option<usize>>,
+    /// Reads bring nothing more after so many bytes.
+    pub stalls_at: Mutex<Option<usize>>,
+    pub limits: Mutex<Limits>,
     pub waits_for: Mutex<Option<String>>,
     /// Each with its version; without a target once it is deleted.
     pub names: Mutex<BTreeMap<String, (u64, Option<BlobId>)>>,
@@ -101,7 +104,7 @@ impl Fake {
     }
 
     pub fn router(&self) -> axum::Router {
-        router(self.backends(), CancellationToken::new())
+        router(self.backends(), *self.limits.lock().unwrap(), CancellationToken::new())
     }
 
     pub fn backends(&self) -> Backends {
@@ -121,7 +124,10 @@ impl Fake {
         let whole = bytes.slice(..broken.unwrap_or(end).min(end));
         let pieces: Vec<_> = whole.chunks((whole.len() / 3).max(1)).map(|piece| Ok(whole.slice_ref(piece))).collect();
         let failure = broken.map(|_| Err(io::Error::other("every owner failed")));
-        stream::iter(pieces.into_iter().chain(failure)).boxed()
+        match *self.stalls_at.lock().unwrap() {
+            Some(after) => stream::iter([Ok(bytes.slice(..after))]).chain(stream::pending()).boxed(),
+            None => stream::iter(pieces.into_iter().chain(failure)).boxed(),
+        }
     }
 
     fn manifest_of(bytes: &[u8]) -> Manifest {
@@ -269,23 +275,29 @@ impl PeerBackend for Fake {
         self.manifest(id).await
     }
 
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
-        let bytes = self.find(id)?;
-        let chunk = bytes.chunks(CHUNK).nth(usize::try_from(index).unwrap()).ok_or_else(|| not_found("such chunk"))?;
-        Ok(Chunk::of(bytes.slice_ref(chunk), u32::try_from(CHUNK).unwrap()))
-    }
-
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
         self.find(id).map(|_| Presence { chunks: vec![(0, 1)] })
     }
 
-    async fn object_chunk(&self, asked: ObjectChunk, _: u32) -> Result<GivenChunk, ApiError> {
-        let ObjectChunk { object, chunk_size, index, wanted, held } = asked;
+    async fn chunk(&self, asked: ChunkRequest, _: Asker) -> Result<GivenChunk, ApiError> {
+        let ChunkRequest { of, index, urge, .. } = asked;
+        let (object, chunk_size, wanted) = match of {
+            ChunkOf::Object { object, chunk_size, wanted } => (object, chunk_size, wanted),
+            ChunkOf::Blob(id) => {
+                let bytes = self.find(id)?;
+                let chunk = bytes.chunks(CHUNK).nth(usize::try_from(index).unwrap()).ok_or_else(|| not_found("such chunk"))?;
+                return Ok(GivenChunk::Whole(Chunk::of(bytes.slice_ref(chunk), u32::try_from(CHUNK).unwrap())));
+            }
+        };
         match object.origin.as_str() {
             "hangs" => std::future::pending().await,
             "slow" => Ok(GivenChunk::Arriving(arriving(object.size, chunk_size, index, &object.key))),
-            _ => Ok(GivenChunk::Whole(Chunk::of(format!("{object:?} {wanted} {held} {chunk_size} {index}").into(), chunk_size))),
+            _ => Ok(GivenChunk::Whole(Chunk::of(format!("{object:?} {wanted} {urge:?} {chunk_size} {index}").into(), chunk_size))),
         }
+    }
+
+    fn load(&self) -> u64 {
+        0
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {

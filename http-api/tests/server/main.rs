@@ -1,16 +1,19 @@
 //! The router, and the server around it, over a node that lives in memory.
 #![cfg(feature = "server")]
 
+mod authority;
 mod clients;
 mod doors;
 mod fake;
 mod jobs;
+mod limits;
 mod listing;
 mod names;
 mod peers;
 mod reading;
 mod routes;
 mod sockets;
+mod tls;
 mod writing;
 
 use axum::body::Body;

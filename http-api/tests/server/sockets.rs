@@ -29,7 +29,7 @@ pub struct Running {
 }
 
 impl Running {
-    async fn with(fake: &Fake, config: ServerConfig) -> Self {
+    pub async fn with(fake: &Fake, config: ServerConfig) -> Self {
         Self::start(fake.backends(), config).await
     }
 
@@ -49,7 +49,7 @@ impl Running {
         within(self.serving).await.unwrap();
     }
 
-    async fn raw(&self, bytes: &[u8]) -> TcpStream {
+    pub async fn raw(&self, bytes: &[u8]) -> TcpStream {
         let mut socket = TcpStream::connect(self.addr).await.unwrap();
         socket.write_all(bytes).await.unwrap();
         socket
@@ -81,12 +81,12 @@ impl Running {
     }
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("this takes no time")
 }
 
 /// What comes until the other end closes.
-async fn read_to_end(mut socket: TcpStream) -> String {
+pub async fn read_to_end(mut socket: TcpStream) -> String {
     let mut all = Vec::new();
     // A reset after the last byte is an end as well.
     let _ = within(socket.read_to_end(&mut all)).await;

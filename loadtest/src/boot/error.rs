@@ -1,12 +1,13 @@
 use crate::error::FuseError;
+use crate::lab::LabError;
 
 /// Why a measurement of starts ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     #[error(transparent)]
     Swarm(#[from] FuseError),
-    #[error("{what}: {detail}")]
-    Wires { what: String, detail: String },
+    #[error(transparent)]
+    Lab(#[from] LabError),
     #[error("{what} failed ({status}): {detail}")]
     Command { what: String, status: String, detail: String },
     #[error("{what} was not done after {seconds} s{detail}")]

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use super::Way;
 use super::error::BootError;
-use super::wires::address;
 use crate::error::FuseError;
 use crate::interrupt::Interrupt;
+use crate::lab::{LabError, address};
 use crate::node::{Launch, Node, Ports, inside};
 use crate::swarm::{HomeArguments, flags};
 
@@ -167,7 +167,7 @@ fn at(number: usize, port: u16) -> Result<SocketAddr, BootError> {
 }
 
 fn wrong(detail: String) -> BootError {
-    BootError::Wires { what: "addresses".to_owned(), detail }
+    LabError::Wires { what: "addresses".to_owned(), detail }.into()
 }
 
 fn text(bytes: &[u8]) -> String {

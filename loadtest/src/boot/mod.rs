@@ -3,10 +3,8 @@
 
 mod error;
 mod hosts;
-mod relay;
 mod report;
 mod start;
-mod wires;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,16 +13,15 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use crate::error::FuseError;
+use crate::lab::{Plan, Relays, Wires};
 use crate::pages::Pages;
 use crate::swarm::{HomeArguments, flags};
 
 pub use error::BootError;
 use hosts::Hosts;
-use relay::Relays;
 pub use report::BootReport;
 use report::Start;
 use start::{Program, ask_python};
-use wires::Wires;
 
 /// What the tree is called.
 const NAME: &str = "boot";
@@ -107,7 +104,11 @@ impl Way {
             let relays = Relays::new(Duration::from_millis(arguments.delay));
             return Ok(Self::Longer(relays.map_err(FuseError::at(Path::new("relays")))?));
         }
-        let wires = if arguments.loopback { None } else { Wires::make(nodes, &arguments.rate)? };
+        let wires = if arguments.loopback {
+            None
+        } else {
+            Wires::make(Plan { hosts: nodes, rate: &arguments.rate, zones: 0, apart: 0 })?
+        };
         Ok(wires.map_or(Self::Loopback, Self::Wires))
     }
 

@@ -12,7 +12,7 @@ mod status;
 mod target;
 
 use clap::Subcommand;
-use herring_http_api::client::{ApiClient, ClientError};
+use herring_http_api::client::ClientError;
 
 pub use target::Target;
 
@@ -62,7 +62,7 @@ pub enum ClientCommand {
 }
 
 pub async fn run(command: ClientCommand, global: &Global) -> Result<(), Failure> {
-    let (client, output) = (ApiClient::new(&global.node).map_err(Failure::usage)?, global.output());
+    let (client, output) = (global.client()?, global.output());
     match command {
         ClientCommand::Put(args) => put::run(&client, output, args).await,
         ClientCommand::Get(args) => get::run(&client, args).await,

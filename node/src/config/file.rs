@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use toml::de::{DeTable, Error};
 
 /// Flags of the program that a file cannot set.
-const FLAGS_ONLY: [&str; 4] = ["log-format", "json", "node", "config"];
+const FLAGS_ONLY: [&str; 5] = ["log-format", "json", "node", "ca", "config"];
 
 /// A list, or the one thing that would be in it.
 pub fn one_or_more<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
@@ -51,6 +51,8 @@ fn allowed(key: &str) -> Option<&'static str> {
         "id" => "a name of letters, digits, '.', '_' and '-' in quotes, such as \"n1\"",
         "cluster" | "zone" => "a name in quotes, such as \"rack-7\"",
         "data-dir" | "mount" => "a directory in quotes, such as \"/srv/herring\"",
+        "tls-cert" | "tls-key" | "tls-ca" => "a PEM file in quotes, such as \"/etc/herring/node.pem\"",
+        "congestion" => "a name that the kernel knows in quotes, such as \"cubic\"",
         "capacity" => "a number of bytes or a size in quotes, such as \"500GB\" or \"1TiB\"",
         "listen" | "advertise" | "gossip" | "gossip-advertise" => "an IP address and a port in quotes, such as \"10.0.0.7:7070\"",
         "seed" | "seeds" => "a HOST:PORT in quotes or a list of them, such as [\"10.0.0.8:7071\", \"10.0.0.9:7071\"]",

@@ -81,7 +81,25 @@ pub struct NodeSettings {
     #[serde(alias = "origins", deserialize_with = "file::one_or_more")]
     pub origin: Vec<String>,
 
-    /// Listens off loopback in clear and to anyone: for networks where everybody may read, write and delete
+    /// Certificate of this node in PEM, with its chain: it serves TLS 1.3 instead of clear text, and asks its peers so, who check that it is
+    /// for the IP address of --advertise; with --tls-key and --tls-ca, on all nodes of a swarm
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Key of that certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Authority of all nodes' certificates, in PEM: others are asked nothing, and not told what is for peers. People's programs
+    /// need no certificate
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// TCP congestion control of all connections, such as reno or cubic [default: the kernel's]
+    #[arg(long, value_name = "NAME")]
+    pub congestion: Option<String>,
+
+    /// Listens off loopback to anyone: for networks where everybody may read, write and delete
     #[arg(long)]
     pub insecure: bool,
 
@@ -89,6 +107,10 @@ pub struct NodeSettings {
     /// is followed [default: 5]
     #[arg(long, value_name = "SECONDS", hide = true)]
     pub profile_idle: Option<u64>,
+
+    /// All bytes come from owners: no node is pointed at others, and none passes on what arrives
+    #[arg(long, hide = true)]
+    pub no_redirects: bool,
 }
 
 impl NodeSettings {
@@ -122,8 +144,13 @@ impl NodeSettings {
             allow_other: self.allow_other || lower.allow_other,
             native_reads: self.native_reads || lower.native_reads,
             origin: some_of(self.origin, lower.origin),
+            tls_cert: self.tls_cert.or(lower.tls_cert),
+            tls_key: self.tls_key.or(lower.tls_key),
+            tls_ca: self.tls_ca.or(lower.tls_ca),
+            congestion: self.congestion.or(lower.congestion),
             insecure: self.insecure || lower.insecure,
             profile_idle: self.profile_idle.or(lower.profile_idle),
+            no_redirects: self.no_redirects || lower.no_redirects,
         }
     }
 }

@@ -141,6 +141,18 @@ fn off_loopback_needs_a_word() {
 }
 
 #[test]
+fn tls_is_three_files_or_none() {
+    let all = "tls-cert = 'c'\ntls-key = 'k'\ntls-ca = 'a'";
+    let files = TlsFiles { cert: "c".into(), key: "k".into(), ca: "a".into() };
+    assert_eq!((config(all).tls, config("").tls), (Some(files), None));
+    for line in all.lines() {
+        assert!(refusal(line).contains("give all three"), "{line}");
+        assert!(refusal(&all.replace(line, "")).contains("give all three"), "without {line}");
+    }
+    assert!(refusal(&format!("{all}\nlisten = '10.0.0.1:7070'")).contains("--insecure"), "TLS lets no fewer people in");
+}
+
+#[test]
 fn peers_must_be_told_an_address_that_they_can_reach() {
     assert!(refusal("listen = '0.0.0.0:7070'\ninsecure = true").contains("--advertise HOST:PORT"));
     assert!(refusal("listen = '127.0.0.1:0'\ngossip = '127.0.0.1:7071'").contains("--advertise HOST:PORT"));

@@ -62,6 +62,8 @@ fn what_cannot_be_is_told_in_one_sentence_before_anything_is_bound() {
         (vec!["--origin", "a=file:///no/such/directory"], "/no/such/directory"),
         (vec!["--listen", "0.0.0.0:7070", "--advertise", "127.0.0.1:7070"], "--insecure"),
         (vec!["--config", "/no/such/file"], "/no/such/file"),
+        (vec!["--tls-cert", "c.pem"], "--tls-key"),
+        (vec!["--tls-cert", "/no/such/c.pem", "--tls-key", "/no/such/k.pem", "--tls-ca", "/no/such/ca.pem"], "/no/such/k.pem"),
     ];
     for (args, named) in cases {
         let (code, stderr) = refused(&[&["node", "--data-dir", data], &args[..]].concat());

@@ -57,7 +57,12 @@ impl Swarm {
 
     /// A client's command to node `n`: its JSON, or its complaint.
     pub fn ask(&self, n: usize, args: &[&str]) -> Result<Value, String> {
-        let output = Command::new(HERRING).args(args).args(["--json", "--node", &self.nodes[n].url()]).output().unwrap();
+        let mut command = Command::new(HERRING);
+        command.args(args).args(["--json", "--node", &self.nodes[n].url()]);
+        self.nodes[n].ca.iter().for_each(|ca| {
+            command.arg("--ca").arg(ca);
+        });
+        let output = command.output().unwrap();
         match output.status.success() {
             true => Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)),
             false => Err(String::from_utf8(output.stderr).unwrap()),

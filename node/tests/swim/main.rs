@@ -1,5 +1,8 @@
 //! The whole program as its users run it: real processes, real sockets, real mounts, `kill -9`.
 
+#[expect(dead_code, reason = "wrong certificates are tried there")]
+#[path = "../../../http-api/tests/server/authority.rs"]
+mod authority;
 mod bad_input;
 mod buckets;
 mod client;
@@ -15,5 +18,6 @@ mod servers;
 #[path = "../../../origin/tests/conformance/stand_in.rs"]
 mod stand_in;
 mod swarm;
+mod tls;
 mod trees;
 mod up;

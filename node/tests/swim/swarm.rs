@@ -5,15 +5,19 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use herring_blob::BlobId;
 use herring_http_api::ByteStream;
-use herring_http_api::client::ApiClient;
+use herring_http_api::client::{ApiClient, PeerConfig};
+use herring_http_api::tls::ClientTls;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::authority::{Authority, Pair};
 
 pub const HERRING: &str = env!("CARGO_BIN_EXE_herring");
 /// Long enough for a slow machine, short enough that a hang is found. Never asserted on.
@@ -28,11 +32,13 @@ pub struct Plan {
     /// Each `NAME=URL`.
     pub origins: Vec<String>,
     pub capacity: &'static str,
+    /// Whose certificates the nodes have; without one they speak in clear.
+    pub authority: Option<Arc<Authority>>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB" }
+        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB", authority: None }
     }
 }
 
@@ -48,6 +54,8 @@ pub struct Node {
     pub http: SocketAddr,
     pub gossip: SocketAddr,
     pub dir: PathBuf,
+    /// Whom to trust, where it speaks TLS.
+    pub ca: Option<PathBuf>,
     pub child: Option<Child>,
 }
 
@@ -55,8 +63,13 @@ impl Swarm {
     /// Starts the nodes and waits until all see each other ready.
     pub fn start(plan: Plan) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node =
-            |n: usize| Node { http: free_port(), gossip: free_port(), dir: dir.path().join(format!("n{}", n + 1)), child: None };
+        let node = |n: usize| Node {
+            http: free_port(),
+            gossip: free_port(),
+            dir: dir.path().join(format!("n{}", n + 1)),
+            ca: plan.authority.as_ref().map(|authority| authority.ca()),
+            child: None,
+        };
         let nodes = (0..plan.nodes).map(node).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut swarm = Self { nodes, plan, runtime, dir };
@@ -84,6 +97,10 @@ impl Swarm {
         self.plan.origins.iter().for_each(|origin| {
             command.args(["--origin", origin]);
         });
+        if let Some(authority) = &self.plan.authority {
+            let Pair { cert, key } = authority.issue();
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key).arg("--tls-ca").arg(authority.ca());
+        }
         node.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
@@ -106,7 +123,8 @@ impl Swarm {
     }
 
     pub fn api(&self, n: usize) -> ApiClient {
-        ApiClient::new(&self.nodes[n].url()).unwrap()
+        let tls = self.nodes[n].ca.as_ref().map(|ca| ClientTls::load(ca, None).unwrap());
+        ApiClient::with_config(&self.nodes[n].url(), &PeerConfig { tls, ..PeerConfig::patient() }).unwrap()
     }
 
     pub fn block<T>(&self, work: impl Future<Output = T>) -> T {
@@ -116,7 +134,8 @@ impl Swarm {
 
 impl Node {
     pub fn url(&self) -> String {
-        format!("http://{}", self.http)
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.http)
     }
 
     pub fn mount(&self) -> PathBuf {

@@ -31,7 +31,7 @@ proptest! {
         let view = view(0..count, zones);
         let candidates = Candidates::of(&view, Point::from_u64(point), replicas);
         prop_assert_eq!(candidates.owners.len(), replicas.min(count));
-        let asked = ids(&candidates.by_nearness(&view, &Health::default()));
+        let asked = ids(&candidates.by_nearness(&view, &Health::default(), 0));
         prop_assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), asked.len());
         prop_assert!(!asked.contains(view.me()));
         prop_assert!(asked.len() + 1 >= count.min(replicas + SUCCESSORS));
@@ -70,16 +70,16 @@ fn the_near_come_before_the_far_and_the_failed_behind_all() {
         .map(|step| Candidates::of(&view, Point::from_u64(step << 56), 3))
         .find(|candidates| !ids(&candidates.owners).contains(view.me()));
     let candidates = candidates.unwrap();
-    let order = ids(&candidates.by_nearness(&view, &health));
+    let order = ids(&candidates.by_nearness(&view, &health, 0));
     assert_eq!(view.get(&order[0]).unwrap().zone, "z0");
     assert_eq!(order[..3].iter().collect::<BTreeSet<_>>(), ids(&candidates.owners).iter().collect());
 
     health.ask(&order[0], Duration::MAX).failed();
-    let after = ids(&candidates.by_nearness(&view, &health));
+    let after = ids(&candidates.by_nearness(&view, &health, 0));
     assert_eq!((&after[..2], after.last()), (&order[1..3], Some(&order[0])));
 
     let _busy = health.ask(&order[1], Duration::MAX);
-    assert_eq!(ids(&candidates.by_nearness(&view, &health))[..2], [order[2].clone(), order[1].clone()]);
+    assert_eq!(ids(&candidates.by_nearness(&view, &health, 0))[..2], [order[2].clone(), order[1].clone()]);
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn members_outside_the_ring_are_asked_last_and_own_nothing() {
     let candidates = Candidates::of(&view, Point::from_u64(7), 3);
     assert_eq!(candidates.owners.len(), 3);
     assert_eq!(ids(&candidates.outside), ["n3".parse().unwrap()]);
-    assert_eq!(candidates.by_nearness(&view, &Health::default()).last().unwrap().id.to_string(), "n3");
+    assert_eq!(candidates.by_nearness(&view, &Health::default(), 0).last().unwrap().id.to_string(), "n3");
 }

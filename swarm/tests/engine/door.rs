@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 #[derive(Debug, Clone, Copy)]
@@ -18,11 +21,14 @@ pub enum Manner {
     Cut { peer: SocketAddr, after: usize },
     /// The same, but keeps the connection: nothing more comes.
     Stall { peer: SocketAddr, after: usize },
+    /// Passes all on, but everything that the peer says as much later as is set at that time ([`Door::delay`]), one thing after the other.
+    Slow { peer: SocketAddr },
 }
 
 pub struct Door {
     pub addr: SocketAddr,
     visits: Arc<AtomicUsize>,
+    delay: watch::Sender<Duration>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -30,15 +36,21 @@ impl Door {
     pub async fn open(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, visits) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-        let counted = Arc::clone(&visits);
+        let (counted, delay) = (Arc::clone(&visits), watch::Sender::default());
+        let delays = delay.subscribe();
         let task = tokio::spawn(async move {
             let mut guests = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                guests.push(AbortOnDropHandle::new(tokio::spawn(receive(manner, stream))));
+                guests.push(AbortOnDropHandle::new(tokio::spawn(receive(manner, stream, delays.clone()))));
             }
         });
-        Self { addr, visits, _task: AbortOnDropHandle::new(task) }
+        Self { addr, visits, delay, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// From now on a slow peer's words are so much later.
+    pub fn delay(&self, by: Duration) {
+        self.delay.send_replace(by);
     }
 
     /// Connections so far.
@@ -52,7 +64,7 @@ pub async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-async fn receive(manner: Manner, mut stream: TcpStream) {
+async fn receive(manner: Manner, mut stream: TcpStream, delay: watch::Receiver<Duration>) {
     match manner {
         Manner::Silent => std::future::pending().await,
         Manner::Garbage => {
@@ -61,6 +73,26 @@ async fn receive(manner: Manner, mut stream: TcpStream) {
         }
         Manner::Cut { peer, after } => pass(stream, peer, after, false).await,
         Manner::Stall { peer, after } => pass(stream, peer, after, true).await,
+        Manner::Slow { peer } => dawdle(stream, peer, delay).await,
+    }
+}
+
+async fn dawdle(client: TcpStream, peer: SocketAddr, delay: watch::Receiver<Duration>) {
+    let server = TcpStream::connect(peer).await.unwrap();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let slowly = async {
+        let mut said = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from_server.read(&mut said).await {
+            let by = *delay.borrow();
+            sleep(by).await;
+            to_client.write_all(&said[..length]).await?;
+        }
+        std::io::Result::Ok(())
+    };
+    tokio::select! {
+        _ = copy(&mut from_client, &mut to_server) => {}
+        _ = slowly => {}
     }
 }
 

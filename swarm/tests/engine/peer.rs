@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
-use herring_http_api::peer::{MetaCall, MetaReply, NamesCall, NamesReply, ObjectChunk};
+use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
 use herring_http_api::server::{ApiError, ErrorKind, PeerBackend};
 use herring_http_api::types::{NodeUsage, Presence};
 use herring_store::WriteError;
@@ -140,11 +140,12 @@ fn lie(chunk: Chunk, right_header: bool) -> Chunk {
     if right_header { Chunk::known(chunk.digests().clone(), vec![bytes]) } else { Chunk::of(bytes, CHUNK) }
 }
 
-fn lie_of_object(given: GivenChunk, right_header: bool) -> GivenChunk {
+fn lie_of_chunk(given: GivenChunk, right_header: bool) -> GivenChunk {
     match given {
         GivenChunk::Whole(chunk) => GivenChunk::Whole(lie(chunk, right_header)),
         // Its digest would have to be made up; a wrong one shows the same.
         GivenChunk::Arriving(frames) => GivenChunk::Arriving(frames.map(wrong_piece).boxed()),
+        busy @ GivenChunk::Busy { .. } => busy,
     }
 }
 
@@ -162,18 +163,20 @@ impl PeerBackend for Peer {
         self.swarm.local_manifest(id).map_err(answer)
     }
 
-    async fn local_chunk(&self, id: BlobId, index: u32) -> Result<Chunk, ApiError> {
-        self.asked.send_modify(|asked| asked.chunks.push(index));
-        self.give(self.swarm.local_chunk(id, index), lie).await
-    }
-
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
         self.swarm.presence(id).map_err(answer)
     }
 
-    async fn object_chunk(&self, asked: ObjectChunk, first: u32) -> Result<GivenChunk, ApiError> {
-        self.asked.send_modify(|told| told.objects.push(asked.index));
-        self.give(self.swarm.object_chunk(asked, first), lie_of_object).await
+    async fn chunk(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ApiError> {
+        self.asked.send_modify(|told| match asked.of {
+            ChunkOf::Blob(_) => told.chunks.push(asked.index),
+            ChunkOf::Object { .. } => told.objects.push(asked.index),
+        });
+        self.give(self.swarm.give(asked, asker), lie_of_chunk).await
+    }
+
+    fn load(&self) -> u64 {
+        self.swarm.promised()
     }
 
     async fn delete_local(&self, id: BlobId) -> Result<(), ApiError> {

@@ -142,7 +142,7 @@ async fn a_name_is_resolved_and_a_wrong_url_says_what_is_wrong() {
     let client = ApiClient::new(&format!("http://localhost:{}/", server.address.port())).unwrap();
     assert_eq!(client.metrics().await.unwrap(), "up 1\n");
     for (url, part) in [
-        ("https://h:1", "https is not spoken"),
+        ("https://h:1", "--ca FILE"),
         ("h:1", "looks like"),
         ("", "looks like"),
         ("http://h/x", "behind host"),

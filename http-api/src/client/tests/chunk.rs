@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::{Reply, Server, With, reply, streamed};
 use super::{PATIENT, held};
 use crate::client::{Ask, ChunkStream, PeerClient, PeerConfig, PeerError, Piece};
-use crate::peer::{ChunkRequest, DIGEST, EPOCH, PIECES};
+use crate::peer::{Asker, ChunkRequest, DIGEST, EPOCH, PIECES};
 
 const CHUNK: u32 = 16 << 10;
 const PIECE: usize = 1 << 10;
@@ -54,9 +54,9 @@ fn wish(request: &Request<Incoming>) -> String {
 }
 
 async fn ask(client: &PeerClient, server: &Server, wish: &str) -> Result<ChunkStream, PeerError> {
-    let request = ChunkRequest::Blob { id: BlobId::of(b"herring"), index: 0 };
-    let ask = Ask { epoch: wish.to_owned(), deadline: Duration::from_secs(60) };
-    client.chunk(server.address, &request, pieces(), 0, PATIENT, &ask).await
+    let request = ChunkRequest::blob(BlobId::of(b"herring"), 0);
+    let ask = Ask { epoch: wish.to_owned(), deadline: Duration::from_secs(60), asker: Asker::default() };
+    client.chunk(server.address, &request, pieces(), PATIENT, &ask).await
 }
 
 /// All that comes, and how it ends.

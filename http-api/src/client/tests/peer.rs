@@ -16,7 +16,7 @@ use super::raw::{Raw, Script, frame, settings};
 use super::server::{Reply, Server, With, problem, reply};
 use super::{PATIENT, held};
 use crate::client::{Ask, PeerClient, PeerConfig, PeerError, Piece};
-use crate::peer::{ChunkRequest, DEADLINE, DIGEST, EPOCH, HOP, ObjectChunk, PIECES};
+use crate::peer::{Asker, BACKGROUND, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, PIECES, Urge};
 use crate::types::Presence;
 
 const MS: Duration = Duration::from_millis(1);
@@ -27,7 +27,7 @@ fn client() -> PeerClient {
 
 /// With a deadline that no test reaches, unless it says so.
 fn ask() -> Ask {
-    Ask { epoch: "e1".to_owned(), deadline: Duration::from_secs(60) }
+    Ask { epoch: "e1".to_owned(), deadline: Duration::from_secs(60), asker: Asker { from: "n1".to_owned(), background: true } }
 }
 
 fn id() -> BlobId {
@@ -35,7 +35,7 @@ fn id() -> BlobId {
 }
 
 fn first_chunk() -> ChunkRequest {
-    ChunkRequest::Blob { id: id(), index: 0 }
+    ChunkRequest::blob(id(), 0)
 }
 
 fn herring() -> Chunk {
@@ -54,7 +54,7 @@ fn chunk_reply(bytes: impl Into<Bytes>) -> Reply {
 
 /// A chunk of `size` bytes, all of it.
 async fn whole(client: &PeerClient, peer: SocketAddr, request: &ChunkRequest, size: u32, ask: &Ask) -> Result<Bytes, PeerError> {
-    let mut stream = client.chunk(peer, request, Pieces::new(size, CHUNK_SIZE), 0, PATIENT, ask).await?;
+    let mut stream = client.chunk(peer, request, Pieces::new(size, CHUNK_SIZE), PATIENT, ask).await?;
     let mut whole = Vec::new();
     while let Some(Piece { bytes: piece, .. }) = stream.next().await? {
         whole.extend_from_slice(&piece);
@@ -70,7 +70,8 @@ async fn fetch(client: &PeerClient, peer: SocketAddr, size: u32) -> Result<Bytes
 async fn a_chunk_comes_with_its_digests_and_the_request_with_its_headers() {
     let server = Server::start(|request| async move {
         let (head, _) = request.into_parts();
-        assert_eq!(head.uri.path_and_query().unwrap().as_str(), format!("/peer/v1/blobs/{}/chunks/0?first=3", id()));
+        assert_eq!(head.uri.path_and_query().unwrap().as_str(), format!("/peer/v1/blobs/{}/chunks/0?first=3&urge=insist", id()));
+        assert_eq!((&head.headers[FROM], &head.headers[BACKGROUND]), (&"n1".parse().unwrap(), &"1".parse().unwrap()));
         assert_eq!((&head.headers[EPOCH], &head.headers[HOP]), (&"e1".parse().unwrap(), &"1".parse().unwrap()));
         let left: u64 = head.headers[DEADLINE].to_str().unwrap().parse().unwrap();
         assert!((1..=60_000).contains(&left));
@@ -78,10 +79,21 @@ async fn a_chunk_comes_with_its_digests_and_the_request_with_its_headers() {
     })
     .await;
     let pieces = Pieces::new(7, CHUNK_SIZE);
-    let mut stream = client().chunk(server.address, &first_chunk(), pieces, 3, PATIENT, &ask()).await.unwrap();
+    let request = ChunkRequest { first: 3, urge: Urge::Insist, ..first_chunk() };
+    let mut stream = client().chunk(server.address, &request, pieces, PATIENT, &ask()).await.unwrap();
     assert_eq!(stream.digests(), Some(herring().digests()));
     assert_eq!(stream.next().await, Ok(Some(held(0, "herring"))));
     assert_eq!(stream.next().await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_busy_peer_names_others() {
+    let busy = |holders: &'static str| async move {
+        let server = Server::start(move |_| std::future::ready(problem(503, "busy").with(HOLDERS, holders))).await;
+        fetch(&client(), server.address, 7).await.unwrap_err()
+    };
+    assert_eq!(busy("n3, n5").await, PeerError::Busy { holders: vec!["n3".into(), "n5".into()] });
+    assert_eq!(busy("").await, PeerError::Busy { holders: Vec::new() });
 }
 
 #[tokio::test]
@@ -93,7 +105,7 @@ async fn an_objects_names_survive_the_query() {
         chunk_reply(["origin", "key", "version", "size", "chunk_size"].map(|name| pairs[name].clone()).join("|"))
     })
     .await;
-    let request = ChunkRequest::Object(ObjectChunk { object, chunk_size: 4, index: 1, wanted: 2, held: false });
+    let request = ChunkRequest::object(object, 4, 1);
     let expected = "o&o|a b/ü?=#|\"W/1+2\"|7|4";
     let size = u32::try_from(expected.len()).unwrap();
     assert_eq!(whole(&client(), server.address, &request, size, &ask()).await.unwrap(), expected);

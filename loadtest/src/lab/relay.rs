@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::error::LabError;
+use super::hosts::inside;
+
 /// Bytes taken at once.
 const PIECE: usize = 64 << 10;
 /// Pieces on their way, 32 MiB: at 10 ms more than the machine moves.
@@ -26,9 +29,23 @@ impl Relays {
         Ok(Self { runtime: Builder::new_multi_thread().worker_threads(2).enable_all().build()?, delay })
     }
 
+    /// A longer way from `near` to `target`, both of them in that namespace.
+    pub fn between(namespace: &str, near: SocketAddr, target: SocketAddr, delay: Duration) -> Result<Self, LabError> {
+        // The runtime's threads are where the one is that makes them.
+        let made = inside(namespace, || {
+            let relays = Self::new(delay)?;
+            relays.lengthen_from(near, target).map(|_| relays)
+        });
+        made?.map_err(LabError::io(format!("a relay at {near}")))
+    }
+
     /// The address of a longer way to `target`.
     pub fn lengthen(&self, target: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = self.runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        self.lengthen_from((Ipv4Addr::LOCALHOST, 0).into(), target)
+    }
+
+    fn lengthen_from(&self, near: SocketAddr, target: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = self.runtime.block_on(TcpListener::bind(near))?;
         let address = listener.local_addr()?;
         self.runtime.spawn(accept(listener, target, self.delay));
         Ok(address)

@@ -1,0 +1,86 @@
+//! How many requests a node works on at once: past that it says so at once, and those that it has taken keep their speed.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::Method;
+use metrics::counter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::underway::UnderWay;
+use super::upload::turn_away;
+use super::{ApiError, ErrorKind};
+
+/// Requests that were refused because too many were under way, by `kind`: `read` or `write`.
+const REFUSED: &str = "herring_http_refused_total";
+
+/// Requests of people and their programs for blobs, objects and names that may be under way at once, from their head to the last byte of
+/// their answer; the next one is answered with 503 and `Retry-After`. What tells how a node is (health, metrics, members, jobs) is always
+/// answered, and peers have limits of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// GET and HEAD: 1,024, what four HTTP/2 connections can ask for. Each has up to 1 MiB on its way.
+    pub reads: usize,
+    /// All others: 256. Each has up to two chunks in memory, or waits for that.
+    pub writes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { reads: 1024, writes: 256 }
+    }
+}
+
+/// The slots that are free.
+#[derive(Clone)]
+pub(super) struct Admission {
+    reads: Slots,
+    writes: Slots,
+}
+
+#[derive(Clone)]
+struct Slots {
+    kind: &'static str,
+    most: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Admission {
+    pub(super) fn new(Limits { reads, writes }: Limits) -> Self {
+        Self { reads: Slots::new("read", reads), writes: Slots::new("write", writes) }
+    }
+
+    fn slots(&self, method: &Method) -> &Slots {
+        if matches!(*method, Method::GET | Method::HEAD) { &self.reads } else { &self.writes }
+    }
+}
+
+impl Slots {
+    fn new(kind: &'static str, most: usize) -> Self {
+        Self { kind, most, free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let Self { kind, most, free } = self;
+        Arc::clone(free).try_acquire_owned().map_err(|_| {
+            counter!(REFUSED, "kind" => *kind).increment(1);
+            let detail =
+                format!("{most} {kind}s are under way at this node, as many as it takes; try again, or ask another node");
+            ApiError::new(ErrorKind::Unavailable, detail)
+        })
+    }
+}
+
+/// Takes a request in, or refuses it.
+pub(super) async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
+    match admission.slots(request.method()).take() {
+        Ok(slot) => next.run(request).await.map(|body| Body::new(UnderWay::holding(body, slot))),
+        Err(full) => {
+            turn_away(request).await;
+            full.into_response()
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Chunks for peers: from this node's disk, or as they arrive here, or the word who has them. A peer is pointed at those who asked before it where this node
+//! has promised enough (`tracker.rs`), or where one of them is in the peer's own zone and this node is not: so a chunk comes into a zone once.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::{Stream, StreamExt, stream};
+use herring_blob::{Chunk, Geometry, ObjectRef};
+use herring_gossip::View;
+use herring_http_api::arriving::{Arriving, GivenChunk};
+use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, Urge};
+use herring_ring::NodeId;
+use metrics::counter;
+
+use crate::fetch::{Role, Want};
+use crate::landing::{Held, Landing, Passed};
+use crate::tracker::{Fetching, Holders, Promise};
+use crate::{Content, ReadError, ServeError, Source, Swarm, metrics as m};
+
+/// How long who insists waits for its turn, before it is served beside the others.
+const TURN: Duration = Duration::from_secs(2);
+/// Bytes that are handed out as one, and count as promised until they are sent. The largest frame of our clients.
+const PART: u32 = 1 << 20;
+
+/// A question for a chunk, with what is known of who asks.
+struct Question {
+    content: Content,
+    chunk: u32,
+    first: u32,
+    /// Chunks that the asker will want soon, this one among them.
+    wanted: u32,
+    urge: Urge,
+    background: bool,
+    /// Who asks, where that is a member.
+    asker: Option<Fetching>,
+}
+
+impl Swarm {
+    /// A chunk for a peer. From this node's disk, or as it arrives here; an object's, unless only what is held is asked for, from the origin.
+    pub async fn give(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ServeError> {
+        let question = self.question(asked, asker)?;
+        let holders = self.holders(&question);
+        if !holders.is_empty() || (question.urge == Urge::Named && self.is_busy(&question)) {
+            counter!(m::REDIRECTS).increment(1);
+            return Ok(GivenChunk::Busy { holders: holders.iter().map(ToString::to_string).collect() });
+        }
+        if let Some(landing) = self.landing_for(&question) {
+            return Ok(self.pass_on(landing, &question));
+        }
+        self.give_kept(question).await
+    }
+
+    /// Bytes that this node has promised to send its peers and has not sent yet.
+    pub fn promised(&self) -> u64 {
+        self.0.tracker.promised()
+    }
+
+    fn question(&self, asked: ChunkRequest, asker: Asker) -> Result<Question, ServeError> {
+        let ChunkRequest { of, index: chunk, first, urge } = asked;
+        let (content, wanted) = match of {
+            ChunkOf::Blob(id) => (self.open_blob_now(id).ok_or(ServeError::NotHere)?, 1),
+            ChunkOf::Object { object, chunk_size, wanted } => (self.asked_object(object, chunk_size, chunk)?, wanted),
+        };
+        if chunk >= content.geometry().chunk_count() {
+            return Err(ServeError::NotHere);
+        }
+        let asker_info = asker.from.parse().ok().and_then(|id: NodeId| {
+            let view = self.view();
+            Some(Fetching { zone: view.get(&id)?.zone.clone(), node: id })
+        });
+        Ok(Question { content, chunk, first, wanted, urge, background: asker.background, asker: asker_info })
+    }
+
+    fn is_busy(&self, question: &Question) -> bool {
+        self.0.config.redirects && self.0.tracker.is_busy(question.background)
+    }
+
+    /// Whom the asker is to ask instead; none where it is to be served here.
+    fn holders(&self, question: &Question) -> Vec<NodeId> {
+        let (id, chunk, view) = (question.content.id(), question.chunk, self.view());
+        let Some(asker) = question.asker.as_ref().filter(|_| self.0.config.redirects) else { return Vec::new() };
+        let Holders { near, far } = self.0.tracker.note(id, chunk, asker);
+        let alive = |nodes: Vec<NodeId>| nodes.into_iter().filter(|id| self.may_give(&view, id)).collect();
+        let holders = Holders { near: alive(near), far: alive(far) };
+        let stranger = view.get(view.me()).is_some_and(|me| me.zone != asker.zone) && !holders.near.is_empty();
+        let elsewhere = match question.urge {
+            Urge::Any => stranger || self.is_busy(question),
+            Urge::Named => self.is_busy(question),
+            // Without another way to it, it is given here.
+            Urge::Held | Urge::Insist => false,
+        };
+        let named = if elsewhere { holders.named() } else { Vec::new() };
+        if let Some(first) = named.first() {
+            self.0.tracker.pointed(id, chunk, first);
+        }
+        named
+    }
+
+    fn may_give(&self, view: &View, id: &NodeId) -> bool {
+        view.get(id).is_some() && !view.suspect(id)
+    }
+
+    /// Where the chunk is not here but on its way, or is to be brought for the asker.
+    fn landing_for(&self, question: &Question) -> Option<Arc<Landing>> {
+        let Question { content, chunk, first, wanted, urge, .. } = question;
+        if self.is_here(content, *chunk) || self.0.unkept.get(&(content.id(), *chunk)).is_some() {
+            return None;
+        }
+        match (content.source(), urge) {
+            (Source::Object(_), Urge::Any | Urge::Insist) => {
+                let want = Want { first: *first, until: chunk.saturating_add(*wanted) };
+                Some(self.launch(content, *chunk, want, Role::Owner))
+            }
+            // Who was pointed here waits for what comes; who only looks here is not to wait for one who may look there.
+            (_, Urge::Named) => self.under_way(content, *chunk),
+            (Source::Object(_), Urge::Held) => None,
+            (Source::Blob(_), _) => {
+                let begun = self.under_way(content, *chunk).filter(|landing| landing.has_begun());
+                begun.filter(|_| self.0.config.redirects)
+            }
+        }
+    }
+
+    fn under_way(&self, content: &Content, chunk: u32) -> Option<Arc<Landing>> {
+        let running = |role| self.0.chunks.running(&(content.id(), chunk, role));
+        running(Role::Owner).or_else(|| running(Role::Reader))
+    }
+
+    /// Each piece as soon as it is here.
+    fn pass_on(&self, landing: Arc<Landing>, question: &Question) -> GivenChunk {
+        let length = question.content.geometry().chunk_range(question.chunk).len();
+        let mut promise = self.0.tracker.promise(length);
+        counter!(m::CHUNKS_PASSED_ON).increment(1);
+        let is_known = matches!(question.content.source(), Source::Blob(_));
+        let frames = landing.passed_on(question.first, is_known).map(move |passed| arriving(passed, &mut promise));
+        GivenChunk::Arriving(frames.boxed())
+    }
+
+    /// A chunk that is on this node's disk, or in memory for want of room there.
+    async fn give_kept(&self, question: Question) -> Result<GivenChunk, ServeError> {
+        let (id, chunk) = (question.content.id(), question.chunk);
+        if let Some(held) = self.0.unkept.get(&(id, chunk)) {
+            return Ok(GivenChunk::Whole(self.served(&held)));
+        }
+        if !self.is_here(&question.content, chunk) {
+            return Err(ServeError::NotHere);
+        }
+        let in_turn = question.urge == Urge::Insist && self.is_busy(&question);
+        let share = if in_turn { None } else { self.0.peer_memory.take_now(question.content.geometry().chunk_range(chunk).len()) };
+        let Some(share) = share else {
+            // The asker is to know at once that this node is alive, however long it takes.
+            return Ok(GivenChunk::Arriving(self.clone().in_its_turn(question).boxed()));
+        };
+        let chunk = self.chunk_here(&id, chunk).await.ok_or(ServeError::NotHere)?;
+        Ok(GivenChunk::Whole(self.served(&Held::new(chunk, share))))
+    }
+
+    /// The pieces of a chunk on this node's disk, once it is not busy and there is memory for it.
+    fn in_its_turn(self, question: Question) -> impl Stream<Item = Arriving> {
+        let Question { content, chunk, background, .. } = question;
+        let is_known = matches!(content.source(), Source::Blob(_));
+        let read = async move {
+            self.0.tracker.turn(background, TURN).await;
+            let length = content.geometry().chunk_range(chunk).len();
+            let unavailable = |why: String| Arriving::Failed { status: 503, detail: why };
+            let share = self.peer_share(length).await.map_err(|error| unavailable(error.to_string()))?;
+            let gone = || unavailable(format!("chunk {chunk} of {content} cannot be read any more"));
+            let held = Held::new(self.chunk_here(&content.id(), chunk).await.ok_or_else(gone)?, share);
+            Ok((held, self.0.tracker.promise(length)))
+        };
+        let frames = move |read: Result<(Held, Promise), Arriving>| match read {
+            Ok((held, mut promise)) => {
+                counter!(m::CHUNKS_SERVED).increment(1);
+                let digests = is_known.then(|| Passed::Digests(held.digests().clone()));
+                let passed = digests.into_iter().chain(held.pieces());
+                stream::iter(passed.map(|passed| arriving(Ok(passed), &mut promise)).collect::<Vec<_>>())
+            }
+            Err(failed) => stream::iter(vec![failed]),
+        };
+        stream::once(read).flat_map(frames)
+    }
+
+    fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {
+        let ours = self.0.config.chunk_size;
+        if chunk_size != ours {
+            return Err(ServeError::Invalid(format!(
+                "chunks of {chunk_size} bytes: this node cuts objects into chunks of {ours}"
+            )));
+        }
+        let geometry = Geometry::new(object.size, chunk_size);
+        let geometry = geometry.filter(|geometry| chunk < geometry.chunk_count());
+        let geometry = geometry.ok_or_else(|| ServeError::Invalid(format!("chunk {chunk} of {} bytes", object.size)))?;
+        Ok(Content::object(object, geometry, SystemTime::now()))
+    }
+
+    fn served(&self, held: &Held) -> Chunk {
+        counter!(m::CHUNKS_SERVED).increment(1);
+        counter!(m::BYTES_SERVED).increment(held.len());
+        let (chunk, mut promise) = (held.chunk(), self.0.tracker.promise(held.len()));
+        let parts = (0..chunk.len()).step_by(PART as usize).map(|start| start..chunk.len().min(start + PART));
+        Chunk::known(chunk.digests().clone(), parts.map(|part| promise.hold(chunk.slice(part))).collect())
+    }
+}
+
+/// A failure keeps its kind: what the asker does next depends on it.
+fn arriving(passed: Result<Passed, ReadError>, promise: &mut Promise) -> Arriving {
+    match passed {
+        Ok(Passed::Digests(digests)) => Arriving::Digests(digests),
+        Ok(Passed::Piece(index, digest, bytes)) => {
+            counter!(m::BYTES_SERVED).increment(bytes.len() as u64);
+            Arriving::Piece { index, digest, bytes: promise.hold(bytes) }
+        }
+        Err(error) => {
+            let status = match error {
+                ReadError::Changed { .. } => 409,
+                ReadError::Unavailable { .. } => 502,
+                ReadError::Overloaded { .. } => 503,
+            };
+            Arriving::Failed { status, detail: error.to_string() }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One peer of five is ill: slow, mute, or breaking off. What is read is right, hardly more is asked than without it, and it is left alone until
+//! it is well.
+
+use std::time::Duration;
+
+use herring_blob::{BlobId, ByteRange};
+use herring_ring::Point;
+use herring_swarm::Content;
+use tokio::time::sleep;
+
+use crate::door::{Door, Manner};
+use crate::net::{Net, Setup, manifest_of, noise};
+use crate::peer::Fault;
+
+const SMALL: u32 = 4 << 10;
+const CHUNKS: u32 = 300;
+const PUTTER: usize = 0;
+const ILL: usize = 2;
+const READER: usize = 4;
+/// Questions that a node may ask because others take long, before it has earned any.
+const SAVED_UP: usize = 8;
+/// More than it takes to know an ill peer.
+const FEW: usize = 20;
+
+/// Five nodes of which one has read a blob, so that it knows how quick each of the others is. It reaches one of them through a door.
+struct Ward {
+    net: Net,
+    door: Door,
+    /// How often the one that falls ill was asked for that blob.
+    before: usize,
+}
+
+impl Ward {
+    async fn open() -> Self {
+        let tune = |config: &mut herring_swarm::SwarmConfig| {
+            config.chunk_size = SMALL;
+            // Nothing but what is known of the peers bounds how long one is waited for.
+            config.hedge = Duration::from_secs(5);
+        };
+        let net = Setup::new(5, 3).tune(tune).start().await;
+        let door = Door::open(Manner::Slow { peer: net.nodes[ILL].info.http }).await;
+        net.detour(ILL, door.addr);
+        let ward = Self { net, door, before: 0 };
+        let known = ward.put(50).await;
+        ward.read(&known, 50).await;
+        let before = ward.asked(ILL);
+        assert!(before > FEW, "otherwise this proves nothing: {before}");
+        Self { before, ..ward }
+    }
+
+    async fn put(&self, seed: u64) -> Content {
+        let id: BlobId = self.net.nodes[PUTTER].put(&bytes(seed)).await.unwrap().stored.id;
+        let content = self.net.nodes[READER].swarm.open_blob(id).await.unwrap();
+        self.net.nodes.iter().for_each(|node| node.peer.forget_asked());
+        content
+    }
+
+    /// Chunk after chunk, each as it should be.
+    async fn read(&self, content: &Content, seed: u64) {
+        let bytes = bytes(seed);
+        for chunk in 0..CHUNKS {
+            self.read_chunk(content, chunk, &bytes).await;
+        }
+    }
+
+    async fn read_chunk(&self, content: &Content, chunk: u32, bytes: &[u8]) {
+        let start = u64::from(chunk * SMALL);
+        let range = ByteRange::new(start, start + u64::from(SMALL));
+        let read = self.net.nodes[READER].swarm.read(content, range).await.unwrap();
+        assert!(read == bytes[range.start as usize..range.end as usize], "chunk {chunk} is what was put");
+    }
+
+    /// How often a node was asked for chunks since the last put.
+    fn asked(&self, node: usize) -> usize {
+        self.net.nodes[node].peer.asked().chunks.len()
+    }
+
+    /// Reads another blob while one is ill.
+    async fn assert_unharmed(&self, content: &Content, seed: u64) {
+        self.read(content, seed).await;
+        let ill = self.asked(ILL);
+        assert!(ill > 0, "it was asked, or this proves nothing");
+        assert!(ill <= self.before / 2, "asked {ill} times, {} when it was well", self.before);
+    }
+
+    /// Of all questions one in twenty is asked because another took long, beyond what was saved up; and one for each that failed.
+    fn assert_budget(&self, content: &Content, failed: usize) {
+        let manifest = manifest_of(content);
+        let elsewhere = |chunk: &u32| !self.net.owners(Point::of_chunk(&manifest, *chunk)).contains(&READER);
+        let needed = (0..CHUNKS).filter(elsewhere).count();
+        let asked: usize = (0..5).map(|node| self.asked(node)).sum();
+        let most = needed + failed + SAVED_UP + asked / 20 + 1;
+        assert!(asked >= needed && asked <= most, "{asked} questions for {needed} chunks, {failed} of which failed");
+    }
+}
+
+fn bytes(seed: u64) -> bytes::Bytes {
+    noise(seed, (CHUNKS * SMALL) as usize)
+}
+
+#[tokio::test]
+async fn the_slow_is_passed_by_and_asked_again_once_it_may_be_well() {
+    let ward = Ward::open().await;
+    let content = ward.put(51).await;
+    ward.door.delay(Duration::from_millis(400));
+    ward.assert_unharmed(&content, 51).await;
+    ward.assert_budget(&content, 0);
+
+    ward.door.delay(Duration::ZERO);
+    let (content, bytes) = (ward.put(52).await, bytes(52));
+    for chunk in 0..CHUNKS {
+        ward.read_chunk(&content, chunk, &bytes).await;
+        if ward.asked(ILL) >= 5 {
+            return;
+        }
+        // Until its time is over: 3 s, or 6 more if it was tried while it was ill.
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("asked {} times in 15 s though it is well", ward.asked(ILL));
+}
+
+#[tokio::test]
+async fn the_mute_is_passed_by() {
+    let ward = Ward::open().await;
+    let content = ward.put(53).await;
+    ward.net.nodes[ILL].peer.set(Fault::Hang);
+    ward.assert_unharmed(&content, 53).await;
+    ward.assert_budget(&content, 0);
+}
+
+#[tokio::test]
+async fn who_breaks_off_time_and_again_is_passed_by() {
+    let ward = Ward::open().await;
+    let (content, peer) = (ward.put(54).await, ward.net.nodes[ILL].info.http);
+    let door = Door::open(Manner::Cut { peer, after: 3 * SMALL as usize }).await;
+    ward.net.detour(ILL, door.addr);
+    ward.assert_unharmed(&content, 54).await;
+    ward.assert_budget(&content, ward.asked(ILL));
+}
