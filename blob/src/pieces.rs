@@ -79,6 +79,11 @@ impl PieceDigest {
     pub const fn as_bytes(&self) -> &[u8; VALUE] {
         &self.0
     }
+
+    /// Whether it is that of piece `index`, which these bytes are. Takes 64 µs for 256 KiB.
+    pub fn is_of(&self, pieces: Pieces, index: u32, bytes: &[u8]) -> bool {
+        pieces.value(index, bytes) == self.0
+    }
 }
 
 /// The digests of a chunk's pieces, which together make the chunk's: the inner nodes of its BLAKE3 tree.

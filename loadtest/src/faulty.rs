@@ -89,6 +89,8 @@ async fn accept(listener: TcpListener, way: Way) {
         tokio::select! {
             Ok((near, _)) = listener.accept() => {
                 let (way, mut fault) = (way.clone(), way.fault.clone());
+                // What was before this connection is not its concern.
+                fault.mark_unchanged();
                 connections.spawn(async move {
                     tokio::select! { _ = way.serve(near) => {}, () = healed(&mut fault) => {} }
                 });

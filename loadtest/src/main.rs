@@ -3,6 +3,7 @@
 mod blob;
 mod blocks;
 mod boot;
+mod central;
 mod error;
 mod fanout;
 mod faulty;
@@ -16,6 +17,7 @@ mod pages;
 mod random;
 mod read;
 mod report;
+mod soak;
 mod stream;
 mod swarm;
 mod sweep;
@@ -54,10 +56,15 @@ enum Scenario {
     BootProfile(boot::BootArguments),
     /// Measures cold reads while one node of five is slow, silent, resets or stalls: beside the same reads before
     Tail(tail::TailArguments),
+    /// Does everything at once to a swarm for a while, and fails where memory, open files or latency creep
+    Soak(soak::SoakArguments),
     /// Measures serving and fetching between two nodes beside iperf3, nginx and cp
     Transport(transport::TransportArguments),
     /// Measures how long it takes until each of many nodes has all of one object: from one central server, and through the swarm
     FanOut(fanout::FanOutArguments),
+    /// Measures cold reads from peers beside the same reads from one central server, with more and more readers
+    #[command(name = "p2p-vs-central")]
+    Central(central::CentralArguments),
 }
 
 fn main() -> ExitCode {
@@ -68,10 +75,12 @@ fn main() -> ExitCode {
         }
         Scenario::FuseSweep(arguments) => sweep(&arguments),
         Scenario::Tail(arguments) => tail(&arguments),
+        Scenario::Soak(arguments) => soak(&arguments),
         Scenario::Origin(arguments) => tell(origin::run(&arguments).map(|report| report.table())),
         Scenario::Transport(arguments) => tell(transport::run(&arguments).map(|report| report.table())),
         Scenario::BootProfile(arguments) => tell(boot::run(&arguments).map(|report| report.table())),
         Scenario::FanOut(arguments) => tell(fanout::run(&arguments).map(|report| report.table())),
+        Scenario::Central(arguments) => tell(central::run(&arguments).map(|report| report.table())),
         Scenario::FuseStream(arguments) => tell(stream::run(&arguments).map(|report| report.table())),
     }
 }
@@ -90,6 +99,15 @@ fn tail(arguments: &tail::TailArguments) -> ExitCode {
     let done = tail::run(arguments);
     let objections = done.as_ref().map_or(Vec::new(), |report| report.objections(arguments.goal));
     let told = tell(done.map(|report| report.table()));
+    objections.iter().for_each(|objection| eprintln!("loadtest: {objection}"));
+    if objections.is_empty() { told } else { ExitCode::FAILURE }
+}
+
+/// The figures, and then what is wrong with them.
+fn soak(arguments: &soak::SoakArguments) -> ExitCode {
+    let done = soak::run(arguments);
+    let objections = done.as_ref().map_or(Vec::new(), |report| report.objections.clone());
+    let told = tell(done.map(|report| if arguments.json { report.json() } else { report.table() }));
     objections.iter().for_each(|objection| eprintln!("loadtest: {objection}"));
     if objections.is_empty() { told } else { ExitCode::FAILURE }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herring_http_api::client::ApiClient;
+use herring_http_api::client::{ApiClient, ClientError, PeerConfig};
+use herring_http_api::tls::ClientTls;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -65,6 +66,8 @@ pub struct SwarmArguments {
 pub struct Swarm {
     nodes: Vec<Node>,
     interrupt: Interrupt,
+    /// How it is asked, where that is by TLS.
+    tls: Option<ClientTls>,
     /// Of all nodes' data; removed at the end.
     home: TempDir,
 }
@@ -105,11 +108,16 @@ impl Swarm {
         Ok(swarm)
     }
 
-    /// Two nodes of our own without mounts: node 1 owns everything, node 2 has only what it has fetched.
-    pub fn of_one_owner(home: &HomeArguments, settings: &[&str]) -> Result<Self, FuseError> {
+    /// Two nodes of our own without mounts: node 1 owns everything, node 2 has only what it has fetched. `tls`: how they are asked whose
+    /// settings say that they speak it.
+    pub fn of_one_owner(home: &HomeArguments, settings: &[String], tls: Option<ClientTls>) -> Result<Self, FuseError> {
         let mut swarm = Self::empty(home)?;
-        let own = |weight| [flags(&["--weight", weight, "--replicas", "1"]), flags(settings)].concat();
+        swarm.tls = tls;
+        let own = |weight| [flags(&["--weight", weight, "--replicas", "1"]), settings.to_vec()].concat();
         swarm.spawn(&home.program()?, false, &[own("100"), own("0")])?;
+        if swarm.tls.is_some() {
+            swarm.nodes.iter_mut().for_each(|node| node.url = node.url.replacen("http:", "https:", 1));
+        }
         swarm.ready()?;
         Ok(swarm)
     }
@@ -133,7 +141,7 @@ impl Swarm {
 
     fn empty(home: &HomeArguments) -> Result<Self, FuseError> {
         let home = home.make()?;
-        Ok(Self { nodes: Vec::new(), interrupt: Interrupt::new()?, home })
+        Ok(Self { nodes: Vec::new(), interrupt: Interrupt::new()?, tls: None, home })
     }
 
     /// A node for each of `settings`, each told of all others.
@@ -162,7 +170,7 @@ impl Swarm {
     pub fn ready(&mut self) -> Result<(), FuseError> {
         let (count, deadline) = (self.nodes.len(), Instant::now() + READY_DEADLINE);
         for at in 0..count {
-            let client = ApiClient::new(&self.nodes[at].url)?;
+            let client = client(&self.nodes[at].url, self.tls.as_ref())?;
             while let Err(detail) = self.interrupt.block_on(serves(&client, &self.nodes[at], count)) {
                 // Whichever has ended, the others wait for it.
                 self.nodes.iter_mut().try_for_each(Node::check)?;
@@ -222,7 +230,7 @@ impl Swarm {
     /// Puts blobs into the first node.
     pub fn put(&self, blobs: &[TestBlob]) -> Result<(), FuseError> {
         // Connections of its own: those of earlier puts stood still while we measured.
-        let client = ApiClient::new(&self.first().url)?;
+        let client = client(&self.first().url, self.tls.as_ref())?;
         let puts = stream::iter(blobs).map(|blob| client.put(Some(blob.id), Some(blob.size), blob.stream()));
         let all = puts.buffer_unordered(PUTS).map_err(FuseError::from).try_for_each(|_| async { Ok(()) });
         self.interrupt.block_on(all)
@@ -238,7 +246,7 @@ impl Swarm {
 
     /// Gives the disk back to later runs.
     pub fn delete(&self, blobs: &[TestBlob]) -> Result<(), FuseError> {
-        let client = ApiClient::new(&self.first().url)?;
+        let client = client(&self.first().url, self.tls.as_ref())?;
         let deletes = stream::iter(blobs).map(|blob| client.delete(blob.id)).buffer_unordered(PUTS);
         self.interrupt.block_on(deletes.map_err(FuseError::from).try_for_each(|()| async { Ok(()) }))
     }
@@ -249,6 +257,11 @@ impl Drop for Swarm {
         self.nodes.iter().for_each(Node::ask_to_stop);
         self.nodes.iter_mut().for_each(Node::wait);
     }
+}
+
+/// A patient one.
+fn client(url: &str, tls: Option<&ClientTls>) -> Result<ApiClient, ClientError> {
+    ApiClient::with_config(url, &PeerConfig { tls: tls.cloned(), ..PeerConfig::patient() })
 }
 
 async fn serves(client: &ApiClient, node: &Node, count: usize) -> Result<(), String> {

@@ -1,6 +1,8 @@
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use crate::buffers::Buffers;
 use crate::files::Files;
 use crate::layout::Layout;
 use crate::space::Space;
@@ -12,6 +14,7 @@ pub(crate) struct Disk {
     pub layout: Layout,
     pub space: Space,
     pub files: Files,
+    pub buffers: Arc<Buffers>,
     /// Uploads that are open.
     pub uploads: AtomicUsize,
     _lock: File,
@@ -22,6 +25,7 @@ impl Disk {
         let layout = Layout::new(config.dir);
         let lock = layout.prepare()?;
         let space = Space::new(config.capacity);
-        Ok(Self { layout, space, files: Files::new(), uploads: AtomicUsize::new(0), _lock: lock })
+        let (files, buffers) = (Files::new(), Arc::default());
+        Ok(Self { layout, space, files, buffers, uploads: AtomicUsize::new(0), _lock: lock })
     }
 }

@@ -10,6 +10,7 @@
 //! [`Store::free`] ask the file system for a name and a number, which takes microseconds.
 
 mod blocking;
+mod buffers;
 mod claims;
 mod commit;
 mod description;
@@ -17,6 +18,7 @@ mod disk;
 mod entry;
 mod files;
 mod layout;
+mod mapped;
 mod meta;
 pub mod metrics;
 mod read;

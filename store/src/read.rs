@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use herring_blob::{ByteRange, Chunk};
 
+use crate::buffers::SIZE as BUFFER;
 use crate::files::{Pair, append_range, fill_now, read_range, release};
+use crate::mapped::map_now;
 use crate::table::{Mask, Seen};
 use crate::verify::Cache;
 use crate::{Entry, blocking::blocking, metrics as names};
@@ -31,8 +33,8 @@ impl Entry {
         if !self.0.geometry.chunks_in(range).all(verified) {
             return None;
         }
-        let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
-        self.fill_parts_now(range.start, &mut bytes, fill_now).then(|| bytes.into())
+        let mut buffer = self.0.disk.buffers.take(usize::try_from(range.len()).ok()?);
+        self.fill_parts_now(range.start, buffer.bytes_mut(), fill_now).then(|| buffer.freeze())
     }
 
     /// Fills `buffer` with the bytes from `offset` on, as [`read_now`](Self::read_now) does, without allocating. False where that
@@ -65,9 +67,19 @@ impl Entry {
         }
         let files = self.files_if_open()?;
         let digests = self.digests_with(n, |bytes, at| fill_now(&files.meta, bytes, at))?;
-        let mut bytes = vec![0; digests.pieces().chunk_len() as usize];
-        let read = fill_now(&files.data, &mut bytes, self.0.geometry.chunk_range(n).start) && self.0.table.still(n, seen);
-        read.then(|| Chunk::known(digests, vec![handed_out(bytes.into())]))
+        let range = self.0.geometry.chunk_range(n);
+        let mapped = map_now(&files.data, range).map(|bytes| vec![handed_out(bytes)]);
+        let segments = mapped.or_else(|| self.segments_now(&files.data, range))?;
+        self.0.table.still(n, seen).then(|| Chunk::known(digests, segments))
+    }
+
+    fn segments_now(&self, data: &File, range: ByteRange) -> Option<Vec<Bytes>> {
+        let segment = |at: u64| {
+            let len = range.intersect(ByteRange::at(at, BUFFER as u64)).len();
+            let mut buffer = self.0.disk.buffers.take(usize::try_from(len).ok()?);
+            fill_now(data, buffer.bytes_mut(), at).then(|| handed_out(buffer.freeze()))
+        };
+        (range.start..range.end).step_by(BUFFER).map(segment).collect()
     }
 }
 

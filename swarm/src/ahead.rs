@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
 use herring_blob::ByteRange;
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::MEMORY_DEADLINE;
 use crate::fetch::{Role, Want};
-use crate::{Content, Swarm};
+use crate::{Content, Swarm, lanes};
 
 /// Chunks in flight ahead of one reader: within the 8–12 streams that fill a connection.
 const IN_FLIGHT: usize = 12;
@@ -74,7 +74,7 @@ impl Swarm {
     /// Brings chunk after chunk of where the reader aims; ends where one cannot be had, since a reader that gets so far says so.
     async fn run_ahead(self, content: Content, mut aims: watch::Receiver<Aim>) {
         let (mut flying, mut next) = (FuturesUnordered::new(), 0);
-        // Grows with every chunk that landed, twice as many each time round: on a slow link, what is sent for ahead would take the
+        // Grows with every chunk that landed soon, twice as many each time round: on a slow link, what is sent for ahead would take the
         // bandwidth from what the reader waits for (at 100 Mbit/s the first MiB came after 0.6 s instead of 0.1 to 0.35).
         let mut lanes = 1;
         let mut idle_from = Instant::now() + IDLE;
@@ -86,15 +86,16 @@ impl Swarm {
                     if !self.has_room(&content) {
                         return;
                     }
-                    flying.push(self.fetch_ahead(&content, next, aim.until));
+                    let (asked, landed) = (Instant::now(), self.fetch_ahead(&content, next, aim.until));
+                    flying.push(landed.map(move |landed| landed.then(|| asked.elapsed())));
                 }
                 next += 1;
                 continue;
             }
             tokio::select! {
                 Some(landed) = flying.next() => match landed {
-                    true => lanes = (lanes + 1).min(IN_FLIGHT),
-                    false => return,
+                    Some(took) => lanes = lanes::after(lanes, took, IN_FLIGHT),
+                    None => return,
                 },
                 aimed = aims.changed() => match aimed {
                     Ok(()) => idle_from = Instant::now() + IDLE,

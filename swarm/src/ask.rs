@@ -25,6 +25,8 @@ use crate::{Source, metrics as m};
 /// Why a peer's answer is of no use.
 enum Useless {
     Wire(PeerError),
+    /// Others' word counts by now.
+    Superseded,
     /// Bytes that are not what they should be.
     Lied(String),
 }
@@ -83,6 +85,10 @@ impl Flight {
                 question.answered();
                 fetched("peer", u64::from(chunk.len()));
                 Answer::Chunk(chunk)
+            }
+            Err(Useless::Superseded) => {
+                question.given_up();
+                no("the origin itself gives it by now".to_owned(), true)
             }
             Err(Useless::Lied(why)) => {
                 question.failed();
@@ -157,9 +163,7 @@ impl Flight {
                 Err(Useless::Lied("another digest than the manifest's".into()))
             }
             None if wanted.is_some() => Err(Useless::Lied("pieces on its word alone".into())),
-            Some(digests) if !self.pilot.expect(digests) => {
-                Err(PeerError::Broken("the origin itself gives it by now".into()).into())
-            }
+            Some(digests) if !self.pilot.expect(digests) => Err(Useless::Superseded),
             Some(_) => Ok(()),
             None => {
                 self.pilot.expect_told(self.content.geometry().pieces(self.chunk));
@@ -173,17 +177,15 @@ impl Flight {
         let (mut digests, mut believed, mut heard) = (None, false, Instant::now());
         while let Some(piece) = body.next().await? {
             let gap = std::mem::replace(&mut heard, Instant::now()).elapsed();
-            if body.is_here() {
-                question.piece(gap);
+            match body.is_here() {
+                true => question.piece(gap),
+                false => question.alive(),
             }
             if !std::mem::replace(&mut believed, true) {
                 digests = body.digests().cloned();
                 self.believe(digests.as_ref())?;
             }
             let word = match (&digests, piece.digest) {
-                (Some(digests), _) if !self.pilot.expects(digests) => {
-                    return Err(PeerError::Broken("somebody else's word replaced this one's".into()).into());
-                }
                 (Some(digests), _) => Word::Digests(digests),
                 (None, Some(digest)) => Word::Told(digest),
                 (None, None) => return Err(Useless::Lied("a piece without its digest".into())),

@@ -55,7 +55,7 @@ impl Default for SwarmConfig {
             read_ahead_after: 5 << 20,
             profile_idle: Duration::from_secs(5),
             hedge: Duration::from_millis(500),
-            owner_patience: Duration::from_secs(1),
+            owner_patience: Duration::from_secs(2),
             slow_origin: Duration::from_secs(5),
             origin_hedge: Duration::from_secs(30),
         }
@@ -75,6 +75,8 @@ pub(crate) const SUCCESSORS: usize = 16;
 pub(crate) const ORIGIN_PATIENCE: Duration = Duration::from_secs(1);
 /// The same for one of those, who answers from its disk.
 pub(crate) const HOLDER_PATIENCE: Duration = Duration::from_millis(300);
+/// The same for one who gets it now itself, from another who may get it now too.
+pub(crate) const NAMED_PATIENCE: Duration = Duration::from_secs(2);
 /// For how long after a change of members the former owners of a chunk are asked before the origin.
 pub(crate) const LATELY: Duration = Duration::from_secs(600);
 /// How many of them.

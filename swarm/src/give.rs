@@ -132,7 +132,7 @@ impl Swarm {
         let mut promise = self.0.tracker.promise(length);
         counter!(m::CHUNKS_PASSED_ON).increment(1);
         let is_known = matches!(question.content.source(), Source::Blob(_));
-        let frames = landing.passed_on(question.first, is_known).map(move |passed| arriving(passed, &mut promise));
+        let frames = landing.passed_on(question.first, is_known, !question.background).map(move |passed| arriving(passed, &mut promise));
         GivenChunk::Arriving(frames.boxed())
     }
 

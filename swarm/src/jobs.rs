@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::Swarm;
+use crate::lanes::Lanes;
 use bring::Faults;
 use find::Finder;
 
@@ -50,7 +51,7 @@ pub(crate) struct Jobs {
     /// For what they are about, in bytes.
     room: Arc<Semaphore>,
     turns: Semaphore,
-    lanes: Semaphore,
+    lanes: Lanes,
 }
 
 struct Known {
@@ -68,7 +69,7 @@ struct Aim {
 
 impl Default for Jobs {
     fn default() -> Self {
-        let (room, turns, lanes) = (Arc::new(Semaphore::new(WANTED)), Semaphore::new(AT_ONCE), Semaphore::new(IN_FLIGHT));
+        let (room, turns, lanes) = (Arc::new(Semaphore::new(WANTED)), Semaphore::new(AT_ONCE), Lanes::new(IN_FLIGHT));
         Self { known: Mutex::default(), room, turns, lanes }
     }
 }

@@ -221,18 +221,21 @@ impl Landing {
 
     /// Each piece once, as soon as it is here, of those that are here piece `first` and those behind it before the others; or why no more
     /// come. `digests`: what the chunk is comes before them, which the manifest says of a blob's, so that nobody changes it on the way.
+    ///
+    /// `awaited`: a reader waits for it at the other end.
     pub fn passed_on(
         self: Arc<Self>,
         first: u32,
         digests: bool,
+        awaited: bool,
     ) -> impl Stream<Item = Result<Passed, ReadError>> + Send + use<> {
         let sent: u32 = 0;
         stream::try_unfold((self, sent, digests), move |(landing, sent, digests)| async move {
             if digests {
-                let digests = landing.wait_for(State::digests).await?;
+                let digests = landing.wait_as(awaited, State::digests).await?;
                 return Ok(Some((Passed::Digests(digests), (landing, sent, false))));
             }
-            let next = landing.wait_for(|state| state.piece_after(sent, first)).await?;
+            let next = landing.wait_as(awaited, |state| state.piece_after(sent, first)).await?;
             Ok(next.map(|passed| {
                 let sent = if let Passed::Piece(index, ..) = passed { sent | 1 << index } else { sent };
                 (passed, (landing, sent, false))
@@ -241,7 +244,11 @@ impl Landing {
     }
 
     async fn wait_for<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
-        let _waiting = Waiting::new(&self.waiting);
+        self.wait_as(true, look).await
+    }
+
+    async fn wait_as<T>(&self, awaited: bool, look: impl Fn(&State) -> Option<T>) -> T {
+        let _waiting = awaited.then(|| Waiting::new(&self.waiting));
         self.wait(look).await
     }
 
@@ -292,11 +299,6 @@ impl Pilot {
         true
     }
 
-    /// Whether pieces must be these now.
-    pub fn expects(&self, digests: &PieceDigests) -> bool {
-        self.coming().as_ref().and_then(|coming| coming.arrival.expected()) == Some(digests)
-    }
-
     /// From now on pieces are taken as a peer tells them one by one. What landed before stays.
     pub fn expect_told(&self, pieces: Pieces) {
         match &mut *self.coming() {
@@ -320,8 +322,9 @@ impl Pilot {
         })
     }
 
-    /// Takes a piece and shows it. The chunk, once all have landed. A piece on a word that another's has replaced since is refused: it
-    /// would be judged by the wrong digests.
+    /// Takes a piece and shows it. The chunk, once all have landed.
+    ///
+    /// Each piece is judged by the word of who gave it; one that is as that one said, but not as another's word has it that counts now, is passed by.
     pub fn land(
         &self,
         pieces: Pieces,
@@ -335,13 +338,18 @@ impl Pilot {
             begin_of_origin(&mut coming, pieces);
         }
         let arrival = coming.as_mut().map(|coming| &mut coming.arrival).ok_or(WrongPiece(index))?;
-        if arrival.expected() != word.digests() {
-            return Err(WrongPiece(index));
-        }
         if !arrival.has(index) {
-            match word {
-                Word::Told(digest) => arrival.land_as(index, bytes, digest)?,
-                Word::Digests(_) | Word::Origin => arrival.land(index, bytes)?,
+            let replaced = arrival.expected() != word.digests();
+            let landed = match word {
+                Word::Digests(digests) if replaced && !digests.verify(index, &bytes) => return Err(WrongPiece(index)),
+                Word::Told(digest) => arrival.land_as(index, bytes.clone(), digest),
+                Word::Digests(_) | Word::Origin => arrival.land(index, bytes.clone()),
+            };
+            match (landed, word) {
+                (Ok(()), _) => {}
+                (Err(_), Word::Digests(_)) if replaced => return Ok(None),
+                (Err(_), Word::Told(digest)) if replaced && digest.is_of(pieces, index, &bytes) => return Ok(None),
+                (Err(wrong), _) => return Err(wrong),
             }
             self.landing.state.send_replace(State::Partly(arrival.clone(), Arc::clone(share)));
         }

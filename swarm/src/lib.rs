@@ -18,6 +18,7 @@ mod givers;
 mod health;
 mod jobs;
 mod landing;
+mod lanes;
 mod local;
 mod memory;
 mod meta;

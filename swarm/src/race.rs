@@ -16,7 +16,7 @@ use metrics::counter;
 use tokio::time::sleep;
 
 use crate::candidates::Candidate;
-use crate::config::{HOLDER_PATIENCE, LATELY_OWNERS, ORIGIN_PATIENCE};
+use crate::config::{HOLDER_PATIENCE, LATELY_OWNERS, NAMED_PATIENCE, ORIGIN_PATIENCE};
 use crate::fetch::{Flight, Role};
 use crate::givers::{Giver, Givers};
 use crate::memory::Share;
@@ -138,7 +138,7 @@ impl Flight {
         share: &Arc<Share>,
         tried: &mut Tried,
     ) -> Result<(Option<Chunk>, bool), ReadError> {
-        let mut patience = Duration::MAX;
+        let (mut patience, mut most, mut denied) = (Duration::MAX, Duration::MAX, Duration::ZERO);
         let mut asking: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
         let (mut transient, mut changed, mut silent, mut landed) = (false, false, false, self.pilot.landed());
         loop {
@@ -149,7 +149,8 @@ impl Flight {
                         tried.note(&peer.id, "is silent");
                     }
                     Some(giver) => {
-                        patience = self.patience(&giver);
+                        (patience, most) = self.patience(&giver);
+                        denied = Duration::ZERO;
                         asking.push(Box::pin(self.ask(view, giver, patience, share)));
                     }
                     None if changed => return Err(ReadError::Changed { what: self.content.to_string() }),
@@ -188,19 +189,21 @@ impl Flight {
                 () = sleep(patience), if asking.len() < TOGETHER && !givers.is_empty() => {
                     // Slow is not stuck, and what was only sent for ahead may take its time.
                     let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed && !self.is_held();
-                    if stuck && self.may_hedge() && let Some(giver) = givers.next() {
+                    // Who was silent for so long is in trouble, and not only slower than usual.
+                    let given_up = denied + patience >= most;
+                    if !stuck || !self.pilot.is_awaited() {
+                        denied = Duration::ZERO;
+                    } else if !given_up && !self.swarm.0.health.may_hedge() {
+                        denied += patience;
+                        patience = most.saturating_sub(denied);
+                    } else if let Some(giver) = givers.next() {
                         counter!(m::HEDGES).increment(1);
-                        patience = self.patience(&giver);
+                        ((patience, most), denied) = (self.patience(&giver), Duration::ZERO);
                         asking.push(Box::pin(self.ask(view, giver, patience, share)));
                     }
                 }
             }
         }
-    }
-
-    /// Whether a second one may be asked because the first takes long: somebody waits, and not too many others were asked so lately.
-    fn may_hedge(&self) -> bool {
-        self.pilot.is_awaited() && self.swarm.0.health.may_hedge()
     }
 
     fn is_object(&self) -> bool {
@@ -215,17 +218,19 @@ impl Flight {
         }
     }
 
-    /// How long nothing may land from one giver before the next is asked as well.
-    fn patience(&self, giver: &Giver) -> Duration {
+    /// How long nothing may land from one giver before the next is asked as well, if the budget for that allows it; and how long at most,
+    /// after which it is in trouble, and not only slower than usual.
+    fn patience(&self, giver: &Giver) -> (Duration, Duration) {
+        let swarm = &self.swarm.0;
+        let usual = |one: &Candidate, most| (swarm.health.hedge_after(&one.id, most), most);
         match (self.content.source(), giver) {
-            (_, Giver::Holder(one) | Giver::Named(one)) => self.swarm.0.health.hedge_after(&one.id, HOLDER_PATIENCE),
+            (_, Giver::Holder(one)) => usual(one, HOLDER_PATIENCE),
+            (_, Giver::Named(one)) => usual(one, NAMED_PATIENCE),
             // Behind the origin come only those who may hold the chunk, and asking them costs the origin nothing.
-            (_, Giver::Origin(_)) => ORIGIN_PATIENCE,
-            (Source::Object(_), _) => self.swarm.0.config.origin_hedge,
-            (Source::Blob(_), Giver::Peer(one) | Giver::Again(one) | Giver::Insist(one)) => {
-                self.swarm.0.health.hedge_after(&one.id, self.swarm.0.config.hedge)
-            }
-            (Source::Blob(_), Giver::Run(_)) => self.swarm.0.config.hedge,
+            (_, Giver::Origin(_)) => (ORIGIN_PATIENCE, ORIGIN_PATIENCE),
+            (Source::Object(_), _) => (swarm.config.origin_hedge, swarm.config.origin_hedge),
+            (Source::Blob(_), Giver::Peer(one) | Giver::Again(one) | Giver::Insist(one)) => usual(one, swarm.config.hedge),
+            (Source::Blob(_), Giver::Run(_)) => (swarm.config.hedge, swarm.config.hedge),
         }
     }
 }

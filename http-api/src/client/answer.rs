@@ -9,6 +9,7 @@ use hyper::body::{Frame, Incoming};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::alive::UnderWay;
 use super::error::WireError;
 use super::link::Link;
 use super::route::Seat;
@@ -33,13 +34,14 @@ pub(super) struct Answer {
     received: u64,
     link: Arc<Link>,
     seat: Seat,
+    _under_way: UnderWay,
 }
 
 impl Answer {
-    pub(super) fn new(response: Response<Incoming>, link: Arc<Link>, seat: Seat) -> Self {
+    pub(super) fn new(response: Response<Incoming>, link: Arc<Link>, seat: Seat, under_way: UnderWay) -> Self {
         let (head, body) = response.into_parts();
         let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { head, body, length, received: 0, link, seat }
+        Self { head, body, length, received: 0, link, seat, _under_way: under_way }
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -27,9 +27,8 @@ pub struct PeerConfig {
     pub commit_streams: usize,
     /// A connection with requests under way that brought nothing for so long is pinged, …
     pub ping_interval: Duration,
-    /// … and given up when the pong takes longer than this. A peer whose process is stopped fails its requests after
-    /// the sum; one that waits for a slow origin answers pings, so deadlines may be long. Links under about
-    /// 50 Mbit/s want more: a pong queues behind the megabytes in the sender's socket.
+    /// … and given up when after that for so long not a single byte came, of a pong or of anything else. A peer whose process is stopped fails its
+    /// requests after the sum; one that waits for a slow origin answers pings, so deadlines may be long.
     pub ping_timeout: Duration,
     /// The largest DATA frame that peers may send us, in bytes. For downloads this is the lever: one system call a frame.
     pub frame_size: u32,

@@ -1,7 +1,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,9 +20,13 @@ use tokio_util::either::Either;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::PeerConfig;
+use super::alive::{Alive, UnderWay};
 use super::error::reasons;
 use crate::congestion;
 use crate::tls::{self, ClientTls, Connected};
+
+/// When hyper itself gives a connection up, however much it brings.
+const PONG: Duration = Duration::from_secs(60);
 
 /// Any request's body.
 pub(super) type SentBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -31,7 +34,7 @@ pub(super) type SentBody = UnsyncBoxBody<Bytes, io::Error>;
 /// One open HTTP/2 connection. Dropping it closes the socket and ends the tasks that drive it.
 pub(super) struct Link {
     send: SendRequest<SentBody>,
-    received: Arc<AtomicU64>,
+    alive: Arc<Alive>,
     _tasks: DropGuard,
 }
 
@@ -39,15 +42,21 @@ impl Link {
     /// Opens a connection to `target` (`host:port`). It is open once the peer's *program* has answered: the kernel
     /// accepts connections for a stopped process too, and each request would find that out anew.
     pub(super) async fn open(target: &str, config: &PeerConfig) -> Result<Self, String> {
-        let (socket, received, hello) = Metered::new(connect(target, config).await?);
+        let (socket, alive, hello) = Metered::new(connect(target, config).await?);
         let tasks = CancellationToken::new();
         let guard = tasks.clone().drop_guard();
-        let executor = Tasks(tasks);
+        let executor = Tasks(tasks.clone());
         let handshake = builder(&executor, config).handshake(TokioIo::new(socket));
         let (send, driver) = handshake.await.map_err(|error| reasons(&error))?;
         executor.execute(async { driver.await.unwrap_or_else(|error| tracing::debug!(%error, "connection ended")) });
+        let (watched, limit) = (Arc::clone(&alive), config.ping_interval + config.ping_timeout);
+        executor.execute(async move {
+            watched.until_silent(limit).await;
+            tracing::debug!("a connection brought nothing for {} ms: it is closed", limit.as_millis());
+            tasks.cancel();
+        });
         match timeout(config.ping_timeout, hello).await {
-            Ok(Ok(Ok(()))) => Ok(Self { send, received, _tasks: guard }),
+            Ok(Ok(Ok(()))) => Ok(Self { send, alive, _tasks: guard }),
             Ok(Ok(Err(reason))) => Err(reason),
             Ok(Err(_)) => Err("it hung up without a word".to_owned()),
             Err(_) => Err(silent(config.ping_timeout)),
@@ -60,7 +69,12 @@ impl Link {
 
     /// Bytes that this connection brought so far.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.alive.received()
+    }
+
+    /// A request is under way until what this returns is dropped.
+    pub(super) fn begin(&self) -> UnderWay {
+        self.alive.begin()
     }
 
     /// Sends a request and waits for the head of its answer. A request that never left comes back with the error.
@@ -79,6 +93,7 @@ fn silent(limit: Duration) -> String {
 async fn connect(target: &str, config: &PeerConfig) -> Result<Socket, String> {
     let socket = dial(target, config.connect_timeout).await?;
     congestion::choose(&socket, config.congestion.as_deref());
+    congestion::keep_short(&socket);
     match &config.tls {
         Some(tls) => secure(tls, target, socket, config.ping_timeout).await.map(Either::Right),
         None => Ok(Either::Left(socket)),
@@ -110,7 +125,8 @@ fn builder(executor: &Tasks, config: &PeerConfig) -> Builder<Tasks> {
         .initial_stream_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window)
         .keep_alive_interval(config.ping_interval)
-        .keep_alive_timeout(config.ping_timeout);
+        // Pongs are signs of life as all bytes are: see `alive.rs`.
+        .keep_alive_timeout(PONG);
     builder
 }
 
@@ -133,19 +149,19 @@ type Hello = Result<(), String>;
 /// A socket that counts what it reads, and tells of the first byte.
 struct Metered {
     socket: Socket,
-    received: Arc<AtomicU64>,
+    alive: Arc<Alive>,
     hello: Option<oneshot::Sender<Hello>>,
 }
 
 impl Metered {
-    fn new(socket: Socket) -> (Self, Arc<AtomicU64>, oneshot::Receiver<Hello>) {
-        let received = Arc::new(AtomicU64::new(0));
+    fn new(socket: Socket) -> (Self, Arc<Alive>, oneshot::Receiver<Hello>) {
+        let alive = Arc::new(Alive::default());
         let (hello, heard) = oneshot::channel();
-        (Self { socket, received: received.clone(), hello: Some(hello) }, received, heard)
+        (Self { socket, alive: Arc::clone(&alive), hello: Some(hello) }, alive, heard)
     }
 
     fn count(&mut self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.alive.count(bytes);
         if bytes > 0 {
             self.tell(|| Ok(()));
         }

@@ -7,6 +7,7 @@
 //! * `link`: one open HTTP/2 connection and the tasks that drive it;
 //! * `answer`: a head and a body, read with bounds; `chunk`: one that is a chunk, read piece by piece.
 
+mod alive;
 mod answer;
 mod api;
 mod chunk;

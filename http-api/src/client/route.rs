@@ -112,11 +112,12 @@ impl Seat {
         let mut first = true;
         loop {
             let link = self.lanes.lanes[self.lane].link().await?;
+            let under_way = link.begin();
             let Some(sent) = while_alive(&link, link.send(request), patience).await else {
                 return Err(WireError::Broken(format!("no answer began within {} ms", patience.as_millis())));
             };
             match sent {
-                Ok(response) => return Ok(Answer::new(response, link, self)),
+                Ok(response) => return Ok(Answer::new(response, link, self, under_way)),
                 Err(mut error) => match error.take_message().filter(|_| first) {
                     Some(unsent) => request = unsent,
                     None => return Err(WireError::broken(error.error())),

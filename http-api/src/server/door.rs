@@ -9,13 +9,14 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
 use super::body::Outgoing;
+use super::error::SOON;
 use super::watched::Watched;
 use crate::ByteStream;
 
@@ -71,12 +72,16 @@ fn below(path: &str, uri: &Uri) -> Uri {
     Uri::from_parts(parts).expect("only the path is another")
 }
 
-/// The answer as it is, but as all long bodies here: given up when nobody reads it, and broken when it is not as long as was said.
-fn outward<B>(response: Response<B>) -> Response<Body>
+/// The answer as it is, but as all answers here: a long body is given up when nobody reads it, and broken when it is not as long as was
+/// said; and who is to come back hears when.
+fn outward<B>(mut response: Response<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<DoorError>,
 {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().entry(header::RETRY_AFTER).or_insert_with(|| SOON.as_secs().into());
+    }
     response.map(|body| match body.size_hint().exact() {
         Some(0) => Body::new(body),
         Some(length) => Body::new(Outgoing::new(stream(body), length)),

@@ -13,7 +13,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// When to come back to a node that is [`Unavailable`](ErrorKind::Unavailable), where nothing else is said. The least that the header can
 /// say: what keeps a node busy, chunks and puts under way, moves on in less.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

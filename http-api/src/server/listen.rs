@@ -248,6 +248,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 fn prepare(stream: &TcpStream, unread: Duration) {
     // Replies are written whole; waiting for a fuller packet costs 40 ms against a client that delays its ACKs.
     let _ = stream.set_nodelay(true);
+    congestion::keep_short(stream);
     // Counts a window that stays closed as well, though its owner answers every probe.
     let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(unread.as_millis()).unwrap_or(u32::MAX));
 }

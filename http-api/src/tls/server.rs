@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use tokio_rustls::rustls::{HandshakeKind, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-use super::{READ_BUFFER, TlsError, VERSIONS, WRITE_BUFFER, pem, provider};
+use super::{TlsError, VERSIONS, WRITE_BUFFER, pem, provider};
 
 /// How long a refused client may take to hear why. Its own bytes are read meanwhile: closing over them would reset the connection, and with
 /// it the alert that tells.
@@ -49,7 +49,6 @@ impl ServerTls {
 
     /// Shakes hands; returns once the client may ask, or has been told why not.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
-        let stream = BufReader::with_capacity(READ_BUFFER, stream);
         let accept = TlsAcceptor::from(self.config.clone()).accept_with(stream, |tls| tls.set_buffer_limit(Some(WRITE_BUFFER)));
         match accept.into_fallible().await {
             Ok(stream) => Ok(Box::new(stream)),
@@ -62,7 +61,7 @@ impl ServerTls {
 }
 
 /// Boxed: 2 KiB where a socket is a few words.
-pub(crate) type Accepted = Box<TlsStream<BufReader<TcpStream>>>;
+pub(crate) type Accepted = Box<TlsStream<TcpStream>>;
 
 /// Whether the client has shown a certificate of the authority; a wrong one has ended the handshake.
 pub(crate) fn is_peer(stream: &Accepted) -> bool {
@@ -81,7 +80,7 @@ fn verifier(clients_ca: Option<&Path>) -> Result<Arc<dyn ClientCertVerifier>, Tl
 }
 
 /// Says that nothing more comes, and reads what still does.
-async fn hear_out(mut stream: BufReader<TcpStream>) -> io::Result<()> {
+async fn hear_out(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
 }

@@ -36,6 +36,7 @@ async fn serve(request: Request<DoorBody>) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
     let mut answer = match head.uri.path() {
         "/missing" => reply(404, "<Error>NoSuchKey</Error>"),
+        "/busy" => reply(503, "<Error>SlowDown</Error>"),
         "/long" => streamed(1000, Ok(Bytes::new())),
         "/breaks" => streamed(1000, Err(io::Error::other("the origin went"))),
         "/panics" => panic!("a bug"),
@@ -92,6 +93,9 @@ async fn answers_pass_untouched() {
         (missing.status.as_u16(), missing.header("x-door"), &missing.body[..]),
         (404, "s3", &b"<Error>NoSuchKey</Error>"[..])
     );
+    assert_eq!(missing.header("retry-after"), "");
+    let busy = knock("GET", "/s3/busy", "").await;
+    assert_eq!((busy.status.as_u16(), busy.header("retry-after"), &busy.body[..]), (503, "1", &b"<Error>SlowDown</Error>"[..]));
     let head = knock("HEAD", "/s3/object", "").await;
     assert_eq!((head.status.as_u16(), head.header("content-length"), head.body.len()), (200, "123456789", 0));
     let long = knock("GET", "/s3/long", "").await;

@@ -1,5 +1,4 @@
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,14 +13,11 @@ use super::{FanOutArguments, Mode, Source};
 use crate::blob::TestBlob;
 use crate::error::FuseError;
 use crate::interrupt::Interrupt;
-use crate::lab::{Busy, Carried, LabError, Nginx, Plan, Relays, Settings, Stop, Wires, at, each};
+use crate::lab::{Busy, Carried, LabError, Server, Settings, Stop, Wires, each, inside};
 use crate::swarm::{HomeArguments, flags};
 
 /// What the object is called on the web server.
 pub const KEY: &str = "object";
-const WEB: u16 = 80;
-/// Where the web server is asked when its answers take longer.
-const RELAYED: u16 = 8080;
 /// From the making of all threads to the moment when all begin.
 const TOGETHER: Duration = Duration::from_millis(500);
 /// How much longer than a central server would take the swarm may take, and how long it may take beside.
@@ -34,18 +30,13 @@ const COMPARED: usize = 2;
 pub struct Bench<'a> {
     pub arguments: &'a FanOutArguments,
     pub blob: TestBlob,
-    pub program: PathBuf,
+    program: PathBuf,
     /// Whether the program can do without redirects.
     static_flag: bool,
-    /// Of all hosts the last.
-    pub central: usize,
-    nginx: Nginx,
-    /// Where it is asked.
-    pub web: SocketAddr,
-    _relay: Option<Relays>,
+    pub server: Server,
     pub wires: Wires,
-    pub interrupt: Interrupt,
-    pub home: TempDir,
+    interrupt: Interrupt,
+    home: TempDir,
 }
 
 /// A fan-out that is about to begin.
@@ -62,31 +53,22 @@ impl<'a> Bench<'a> {
         let root = home.path().join("web");
         fs::create_dir(&root).map_err(LabError::io("the web server's directory"))?;
         blob.write(&root.join(KEY))?;
-        let central = arguments.nodes.iter().max().copied().unwrap_or(1) + 1;
-        let plan = Plan { hosts: central, rate: &arguments.rate.to_string(), zones: arguments.zones, apart: 1 };
-        let wires = Wires::make(plan)?.ok_or(LabError::NoNamespaces)?;
-        let address = at(central, WEB)?;
-        let nginx = Nginx::start(&wires.host(central), address, &home.path().join("nginx"), &root)?;
-        let (relay, web) = match arguments.delay() {
-            Duration::ZERO => (None, address),
-            delay => {
-                let near = at(central, RELAYED)?;
-                (Some(Relays::between(&wires.host(central), near, address, delay)?), near)
-            }
-        };
+        let most = arguments.nodes.iter().max().copied().unwrap_or(1);
+        let wires = Wires::make_or_fail(most, &arguments.rate, arguments.zones)?;
+        let server = Server::start(&wires, &home.path().join("nginx"), &root, arguments.delay())?;
         let static_flag = arguments.modes.contains(&Mode::Static) && can_be_static(&program);
-        Ok(Self { arguments, blob, program, static_flag, central, nginx, web, _relay: relay, wires, interrupt, home })
+        Ok(Self { arguments, blob, program, static_flag, server, wires, interrupt, home })
     }
 
     pub fn measure(&mut self, mode: Mode, nodes: usize) -> Result<Fan, LabError> {
         let home = tempfile::tempdir_in(self.home.path()).map_err(FuseError::at(self.home.path()))?;
-        let before = self.nginx.sent()?;
+        let before = self.server.sent()?;
         let mut fan = match mode {
             Mode::Central => self.download(nodes, home.path()),
             Mode::Static | Mode::Swarm => self.swarm(mode, nodes, home.path()),
         }?;
         if mode == Mode::Central || self.arguments.from == Source::Origin {
-            fan.count_origin(self.nginx.sent()? - before, self.blob.size);
+            fan.count_origin(self.server.sent()? - before, self.blob.size);
         }
         Ok(fan)
     }
@@ -94,7 +76,7 @@ impl<'a> Bench<'a> {
     fn download(&self, nodes: usize, home: &Path) -> Result<Fan, LabError> {
         let file = |host: usize| home.join(host.to_string());
         let fan = self.timed(Mode::Central, nodes, |host, start, stop| {
-            Download { host, web: self.web, size: self.blob.size, file: &file(host) }.run(start, stop)
+            Download { host, web: self.server.address, size: self.blob.size, file: &file(host) }.run(start, stop)
         })?;
         self.each(nodes, COMPARED, |host, _| Ok(self.blob.verify(&file(host))?))?;
         Ok(fan)
@@ -111,19 +93,25 @@ impl<'a> Bench<'a> {
         };
         let peers = Peers::start(self, &settings, nodes, &own)?;
         let wanted = Wanted { blob: self.blob, source: self.arguments.from, reader: self.arguments.reader };
-        let before = peers.given()?;
-        let cpu = peers.members.cpu_seconds();
-        let mut fan = self.timed(mode, nodes, |host, start, stop| wanted.bring(host, &peers.url(host), start, stop))?;
-        fan.cpu_seconds = peers.members.cpu_seconds() - cpu;
-        fan.served = self.each(nodes, nodes, |host, _| peers.served(host))?;
-        if self.arguments.from == Source::Blob {
-            fan.count_origin(peers.given()? - before, self.blob.size);
-        }
+        let (given, cpu) = (self.given()?, peers.members.cpu_seconds());
+        let fan = self.timed(mode, nodes, |host, start, stop| wanted.bring(host, &peers.url(host), start, stop));
+        // Of one that failed they say why.
         if let Some(logs) = &self.arguments.logs {
             peers.keep(logs, &format!("{}-{nodes}", mode.name()))?;
         }
+        let mut fan = fan?;
+        fan.cpu_seconds = peers.members.cpu_seconds() - cpu;
+        if self.arguments.from == Source::Blob {
+            fan.count_origin(self.given()? - given, self.blob.size);
+        }
+        fan.served = peers.served()?;
         self.each(nodes, COMPARED, |host, stop| wanted.compare(host, &peers.url(host), stop))?;
         Ok(fan)
+    }
+
+    /// By the link of the host that has it in the beginning: a node may count what it never got rid of.
+    fn given(&self) -> Result<u64, LabError> {
+        inside(&self.wires.host(self.wires.last()), Carried::here)?.map(|carried| carried.sent)
     }
 
     /// All begin at the same moment; what the links carried is counted when the last is done.
@@ -134,7 +122,7 @@ impl<'a> Bench<'a> {
         work: impl Fn(usize, &Start, &Stop) -> Result<Finish, LabError> + Sync,
     ) -> Result<Fan, LabError> {
         let carried = || self.each(nodes, nodes, |_, _| Carried::here());
-        let (before, zones) = (carried()?, self.wires.into_zones()?);
+        let (before, zones) = (carried()?, self.wires.received_by_zones()?);
         let ideal = self.arguments.rate.seconds(self.blob.size);
         let at = Instant::now() + TOGETHER;
         let start = Start { at, deadline: at + GRACE + Duration::from_secs_f64(PATIENCE * ideal * nodes as f64) };
@@ -142,18 +130,18 @@ impl<'a> Bench<'a> {
         let finishes = self.each(nodes, nodes, |host, stop| work(host, &start, stop))?;
         let busy = Busy::now().share_since(busy);
         let carried: Vec<Carried> = carried()?.into_iter().zip(before).map(|(after, before)| after - before).collect();
-        let zones = self.wires.into_zones()?.iter().zip(zones).map(|(after, before)| after - before).collect();
+        let zones = self.wires.received_by_zones()?.iter().zip(zones).map(|(after, before)| after - before).collect();
         Ok(Fan::new(mode, ideal, &finishes, &carried).with(busy, zones).with_timeline(self.arguments.timeline, finishes))
     }
 
-    pub fn each<T: Send>(
+    fn each<T: Send>(
         &self,
         nodes: usize,
         at_once: usize,
         work: impl Fn(usize, &Stop) -> Result<T, LabError> + Sync,
     ) -> Result<Vec<T>, LabError> {
-        let hosts: Vec<usize> = (1..=nodes).collect();
-        each(&self.wires, &self.interrupt, &hosts, at_once, work)
+        let hosts: Vec<(usize, ())> = (1..=nodes).map(|host| (host, ())).collect();
+        each(&self.wires, &self.interrupt, &hosts, at_once, |host, (), stop| work(host, stop))
     }
 }
 

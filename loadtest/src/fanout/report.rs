@@ -81,7 +81,7 @@ pub struct Fan {
     pub over_ideal: f64,
     /// Until each of them had.
     pub finished: Vec<f64>,
-    /// What the web server, or the one owner, gave.
+    /// Of the web server's answers, without their heads; where one node had it, by its link.
     pub origin_bytes: u64,
     pub origin_over_size: f64,
     /// By each node's link.
@@ -206,19 +206,20 @@ impl FanOutReport {
 
     pub fn table(&self) -> String {
         let mut table = self.title();
-        table += "\nnodes mode     seconds  × ideal    first   median  origin ÷ size  sent max ÷ mean  max MiB sent  busy";
+        table +=
+            "\nnodes mode     seconds  × ideal    first   median  origin ÷ size  sent max ÷ mean  max MiB sent  busy   cpu s";
         if self.zones > 1 {
             table += "  into zones ÷ size";
         }
         for fan in &self.fans {
-            let Fan { nodes, seconds, over_ideal, origin_over_size, sent_max_over_mean, .. } = fan;
+            let Fan { nodes, seconds, over_ideal, origin_over_size, sent_max_over_mean, cpu_seconds, .. } = fan;
             let (name, busy) = (fan.mode.name(), 100.0 * fan.busy);
             let first = fan.finished.iter().copied().fold(f64::INFINITY, f64::min);
             let (middle, most) = (median(&fan.finished), fan.sent.iter().max().copied().unwrap_or(0) as f64 / MIB);
             write!(
                 table,
                 "\n{nodes:>5} {name:<7}{seconds:>9.2}{over_ideal:>9.2}{first:>9.2}{middle:>9.2}{origin_over_size:>15.3}\
-                 {sent_max_over_mean:>17.2}{most:>14.1}{busy:>5.0}%"
+                 {sent_max_over_mean:>17.2}{most:>14.1}{busy:>5.0}%{cpu_seconds:>8.1}"
             )
             .expect("writing to a String cannot fail");
             if self.zones > 1 {

@@ -128,6 +128,8 @@ async fn a_black_hole_takes_everything_and_gives_nothing_until_it_is_healed() {
     let mut server = End::new(pair.listener.accept().await.unwrap().0);
     server.from.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
     assert_eq!(server.hear().await, Some(frame(HEADERS, 0, 9, 1)));
+    server.say(&frame(HEADERS, END_STREAM, 9, 2)).await;
+    assert_eq!(End::new(again).hear().await, Some(frame(HEADERS, END_STREAM, 9, 2)), "and it stays open");
 }
 
 #[tokio::test]

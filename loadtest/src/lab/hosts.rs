@@ -33,26 +33,24 @@ pub fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> Resu
     thread::scope(|scope| joined(scope.spawn(|| enter(namespace).map(|()| work()))))
 }
 
-/// Does something on each of these hosts, on `at_once` at the same time, as one that is there. The first failure ends it all.
-pub fn each<T: Send>(
+/// Does each of these jobs, each on its host as one that is there, `at_once` at the same time. The first failure ends it all.
+pub fn each<J: Sync, T: Send>(
     wires: &Wires,
     interrupt: &Interrupt,
-    hosts: &[usize],
+    jobs: &[(usize, J)],
     at_once: usize,
-    work: impl Fn(usize, &Stop) -> Result<T, LabError> + Sync,
+    work: impl Fn(usize, &J, &Stop) -> Result<T, LabError> + Sync,
 ) -> Result<Vec<T>, LabError> {
-    let mut all = Vec::with_capacity(hosts.len());
-    for hosts in hosts.chunks(at_once) {
-        let (stop, work) = (Stop::default(), &work);
-        let begin = |host: usize, stop| {
-            move || -> Result<T, LabError> {
-                let done = enter(&wires.host(host)).and_then(|()| work(host, stop));
-                done.inspect_err(|_| stop.set())
-            }
+    let mut all = Vec::with_capacity(jobs.len());
+    for jobs in jobs.chunks(at_once) {
+        let (stop, work) = (&Stop::default(), &work);
+        let begin = |(host, job): &(usize, J)| {
+            let done = enter(&wires.host(*host)).and_then(|()| work(*host, job, stop));
+            done.inspect_err(|_| stop.set())
         };
         let done: Vec<Result<T, LabError>> = thread::scope(|scope| {
-            let threads: Vec<_> = hosts.iter().map(|host| scope.spawn(begin(*host, &stop))).collect();
-            let interrupted = wait(interrupt, &stop, &threads);
+            let threads: Vec<_> = jobs.iter().map(|job| scope.spawn(move || begin(job))).collect();
+            let interrupted = wait(interrupt, stop, &threads);
             let done = threads.into_iter().map(joined).collect::<Vec<_>>();
             interrupted.map_or(done, |interrupted| vec![Err(interrupted)])
         });

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use herring_http_api::client::ApiClient;
+use herring_http_api::client::{ApiClient, ClientError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -24,6 +24,8 @@ const SEEDS: usize = 3;
 /// For all of them, on a busy machine.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(200);
+/// For a node's metrics, and for a put through a narrow link.
+const ANSWER: Duration = Duration::from_secs(600);
 /// One look at a node.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,8 @@ pub struct Member {
 
 /// Nodes on hosts of their own, without mounts. They end with the value.
 pub struct Members {
+    /// Of each host.
+    namespaces: BTreeMap<usize, String>,
     nodes: BTreeMap<usize, Node>,
     /// Dropped when the nodes have ended.
     _relays: Vec<Relays>,
@@ -57,7 +61,8 @@ pub struct Members {
 impl Members {
     /// Returns when all see each other, and the same ring.
     pub fn start(settings: &Settings<'_>, members: &[Member]) -> Result<Self, LabError> {
-        let mut all = Self { nodes: BTreeMap::new(), _relays: Vec::new() };
+        let namespaces = members.iter().map(|member| (member.host, settings.wires.host(member.host))).collect();
+        let mut all = Self { namespaces, nodes: BTreeMap::new(), _relays: Vec::new() };
         let seeds: Vec<usize> = members.iter().take(SEEDS).map(|member| member.host).collect();
         for member in members {
             let relayed = all.lengthen(settings, member.host)?;
@@ -105,13 +110,29 @@ impl Members {
         self.nodes.get(&host).map(|node| node.url.clone()).unwrap_or_default()
     }
 
+    /// Asks a node from its own host, so that no link is used.
+    pub fn ask<T: Send>(
+        &self,
+        host: usize,
+        question: impl AsyncFnOnce(ApiClient) -> Result<T, ClientError> + Send,
+    ) -> Result<T, LabError> {
+        let namespace = self.namespaces.get(&host).map_or("", String::as_str);
+        inside(namespace, || ask(host, &self.url(host), question))?
+    }
+
+    /// The sum of a count over a node's labels.
+    pub fn count(&self, host: usize, name: &str) -> Result<u64, LabError> {
+        self.ask(host, async |client| client.metrics().await).map(|metrics| sum(&metrics, name))
+    }
+
     /// Seconds of all cores that they have used together.
     pub fn cpu_seconds(&self) -> f64 {
         self.nodes.values().map(Node::cpu_seconds).sum()
     }
 
-    pub fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
-        self.nodes.values().map(|node| &node.dir)
+    /// Where a node writes down what happens.
+    pub fn log(&self, host: usize) -> PathBuf {
+        self.nodes.get(&host).map(|node| node.dir.join("log")).unwrap_or_default()
     }
 }
 
@@ -125,6 +146,20 @@ impl Drop for Members {
 /// For what one host's thread asks of its node.
 pub fn runtime(host: usize) -> Result<Runtime, LabError> {
     Builder::new_current_thread().enable_all().build().map_err(LabError::io(format!("host {host}: its runtime")))
+}
+
+/// Asks a node. For a thread on its host.
+pub fn ask<T>(host: usize, url: &str, question: impl AsyncFnOnce(ApiClient) -> Result<T, ClientError>) -> Result<T, LabError> {
+    let client = ApiClient::new(url).map_err(LabError::client(host))?;
+    let asked = runtime(host)?.block_on(async { timeout(ANSWER, question(client)).await });
+    let asked = asked.map_err(|_| LabError::Broken { host, detail: format!("{url} did not answer") })?;
+    asked.map_err(LabError::client(host))
+}
+
+/// Of all lines of that count; they may have labels.
+fn sum(metrics: &str, name: &str) -> u64 {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(['{', ' ']));
+    lines.filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 fn launch(settings: &Settings<'_>, member: &Member, seeds: &[usize], relayed: &[String]) -> Result<Node, LabError> {
@@ -164,4 +199,23 @@ fn agreed(seen: &[Result<String, String>]) -> Result<(), String> {
 pub fn at(host: usize, port: u16) -> Result<SocketAddr, LabError> {
     let broken = |_| LabError::Broken { host, detail: "it has no address".into() };
     format!("{}:{port}", address(host)).parse().map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_summed_over_its_labels_and_no_others() {
+        let metrics = "# TYPE a_total counter\na_total{from=\"disk\"} 10\na_total 7\na_total_more 5\n";
+        assert_eq!((sum(metrics, "a_total"), sum("", "a_total")), (17, 0));
+    }
+
+    #[test]
+    fn nodes_agree_when_all_see_the_same_ring() {
+        let seen = |text: &str| Ok(text.to_owned());
+        assert!(agreed(&[seen("a"), seen("a")]).is_ok());
+        assert!(agreed(&[seen("a"), seen("b")]).is_err());
+        assert_eq!(agreed(&[seen("a"), Err("not yet".into())]), Err("not yet".into()));
+    }
 }

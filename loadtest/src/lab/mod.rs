@@ -8,14 +8,15 @@ mod members;
 mod nginx;
 mod rate;
 mod relay;
+mod server;
 mod wires;
 
 pub use counters::{Busy, Carried};
 pub use error::LabError;
 pub use hosts::{Stop, each, inside};
 pub use http::Http;
-pub use members::{Member, Members, Settings, at, runtime};
-pub use nginx::Nginx;
+pub use members::{Member, Members, Settings, ask, runtime};
 pub use rate::Rate;
 pub use relay::Relays;
+pub use server::Server;
 pub use wires::{Plan, Wires, address};

@@ -17,7 +17,7 @@ const LINE: &str = "$request_method $status $body_bytes_sent";
 /// The best plain web server that there is, on a host of its own: sendfile, no TLS, and every answer's bytes counted.
 pub struct Nginx {
     program: Child,
-    pub address: SocketAddr,
+    address: SocketAddr,
     log: PathBuf,
 }
 

@@ -3,6 +3,7 @@ use std::process::Command;
 use super::counters::Carried;
 use super::error::LabError;
 use super::hosts::inside;
+use super::rate::Rate;
 
 /// Bytes that a shaped link lets through at once: more than a burst of the kernel's segments, a millisecond's worth at 1 Gbit/s.
 const BURST: &str = "256kb";
@@ -41,6 +42,12 @@ impl Wires {
         wires.connect(plan).map(|()| Some(wires))
     }
 
+    /// So many hosts that are dealt out among zones, and one more that is in none.
+    pub fn make_or_fail(hosts: usize, rate: &Rate, zones: usize) -> Result<Self, LabError> {
+        let plan = Plan { hosts: hosts + 1, rate: &rate.to_string(), zones, apart: 1 };
+        Self::make(plan)?.ok_or(LabError::NoNamespaces)
+    }
+
     /// The switches are in a namespace of their own too, so that nothing of the machine's network is touched.
     fn connect(&self, plan: Plan<'_>) -> Result<(), LabError> {
         let switch = self.switch();
@@ -77,13 +84,18 @@ impl Wires {
         format!("{}-{number}", self.tag)
     }
 
+    /// The number of the last host.
+    pub fn last(&self) -> usize {
+        self.hosts
+    }
+
     /// Where a host is, counted from 0, if there are zones.
     pub fn zone(&self, number: usize) -> Option<usize> {
         (number - 1).checked_rem(self.zones)
     }
 
     /// Bytes that went into each zone from outside, from the beginning.
-    pub fn into_zones(&self) -> Result<Vec<u64>, LabError> {
+    pub fn received_by_zones(&self) -> Result<Vec<u64>, LabError> {
         let counted = || (0..self.zones).map(|zone| Ok(Carried::by(&uplink(zone))?.sent)).collect();
         inside(&self.switch(), counted)?
     }

@@ -79,6 +79,11 @@ impl Hedging {
     }
 }
 
+/// Chunks that a node gave to its peers.
+pub fn served(metrics: &str) -> f64 {
+    total(metrics, "herring_swarm_chunks_served_total", "")
+}
+
 /// The sum of a metric over its labels, of those lines that have `label`.
 fn total(metrics: &str, name: &str, label: &str) -> f64 {
     let rest = |line: &str| {

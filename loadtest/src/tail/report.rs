@@ -36,6 +36,8 @@ pub struct Drill {
     pub how: String,
     /// Before the fault.
     pub healthy: Figures,
+    /// Chunks that the node gave to the others then, before it became bad.
+    pub served: f64,
     pub seconds: f64,
     /// While it lasted.
     pub all: Figures,
@@ -51,13 +53,14 @@ pub struct Drill {
 }
 
 impl Drill {
-    pub fn new(kind: Kind, fault: Fault, healthy: Measured, faulty: Measured) -> Self {
+    pub fn new(kind: Kind, fault: Fault, served: f64, healthy: Measured, faulty: Measured) -> Self {
         let (early, late): (Vec<&Read>, Vec<&Read>) = faulty.reads.iter().partition(|read| read.at < DETECTION);
         let failures = healthy.reads.iter().chain(&faulty.reads).filter_map(|read| read.failed.clone()).take(TOLD);
         Self {
             fault: kind,
             how: format!("{fault:?}"),
             healthy: Figures::of(healthy.reads.iter()),
+            served,
             seconds: faulty.seconds,
             all: Figures::of(faulty.reads.iter()),
             detection: Figures::of(early.into_iter()),
@@ -71,7 +74,8 @@ impl Drill {
 
     /// For whoever waits.
     pub fn line(&self) -> String {
-        format!("{}: p99 {:.1} ms, healthy {:.1} ms", self.how, self.all.p99_ms, self.healthy.p99_ms)
+        let Figures { reads, p99_ms, .. } = self.healthy;
+        format!("{}: p99 {:.1} ms, before {p99_ms:.1} ms, of {reads} reads it served {}", self.how, self.all.p99_ms, self.served)
     }
 }
 
@@ -104,7 +108,7 @@ impl TailReport {
             let (failed, why) = (drill.all.failed + drill.healthy.failed, drill.failures.join("; "));
             format!("{}: {failed} reads failed: {why}", drill.how)
         });
-        let slow = self.drills.iter().zip(&self.ratios).filter(|(_, ratio)| goal.is_some_and(|goal| !(**ratio <= goal)));
+        let slow = self.drills.iter().zip(&self.ratios).filter(|(_, ratio)| goal.is_some_and(|goal| **ratio > goal));
         let slow = slow.map(|(drill, ratio)| format!("{}: p99 is {ratio:.2} times that of the healthy swarm", drill.how));
         failed.chain(slow).collect()
     }
@@ -112,37 +116,64 @@ impl TailReport {
     pub fn table(&self) -> String {
         let mut table = format!("cold reads of 64 KiB to 4 MiB, {} readers; times in ms\n", self.readers);
         table += "fault        part          reads  failed      p50      p99      max   ratio  hedges\n";
-        self.row(&mut table, ["all", "healthy"], &self.healthy, "");
+        row(&mut table, ["all", "before"], &self.healthy, "");
         for (drill, ratio) in self.drills.iter().zip(&self.ratios) {
             let name = format!("{:?}", drill.fault).to_lowercase();
-            self.row(&mut table, [&name, "before"], &drill.healthy, &hedges(&drill.healthy_hedging));
-            self.row(
-                &mut table,
-                [&name, "all"],
-                &drill.all,
-                &format!("{ratio:>8.2}{}", hedges(&drill.hedging).trim_start_matches("        ")),
-            );
-            self.row(&mut table, [&name, "first second"], &drill.detection, "");
-            self.row(&mut table, [&name, "rest"], &drill.rest, "");
+            row(&mut table, [&name, "before"], &drill.healthy, &format!("{:>8}{}", "", hedges(&drill.healthy_hedging)));
+            row(&mut table, [&name, "all"], &drill.all, &format!("{ratio:>8.2}{}", hedges(&drill.hedging)));
+            row(&mut table, [&name, "first second"], &drill.detection, "");
+            row(&mut table, [&name, "rest"], &drill.rest, "");
         }
         table.truncate(table.trim_end().len());
         table
     }
+}
 
-    fn row(&self, table: &mut String, [fault, part]: [&str; 2], figures: &Figures, more: &str) {
-        let Figures { reads, failed, p50_ms, p99_ms, max_ms } = figures;
-        writeln!(table, "{fault:<12} {part:<12} {reads:>6} {failed:>7} {p50_ms:>8.1} {p99_ms:>8.1} {max_ms:>8.1}{more}")
-            .expect("writing to a String cannot fail");
-    }
+fn row(table: &mut String, [fault, part]: [&str; 2], figures: &Figures, more: &str) {
+    let Figures { reads, failed, p50_ms, p99_ms, max_ms } = figures;
+    writeln!(table, "{fault:<12} {part:<12} {reads:>6} {failed:>7} {p50_ms:>8.1} {p99_ms:>8.1} {max_ms:>8.1}{more}")
+        .expect("writing to a String cannot fail");
 }
 
 fn hedges(hedging: &Hedging) -> String {
-    format!(
-        "        {:>7.1}% ({} of {}, {} denied; {} failures)",
-        hedging.share() * 100.0,
-        hedging.hedges,
-        hedging.fetched,
-        hedging.denied,
-        hedging.failures
-    )
+    let Hedging { fetched, failures, hedges, denied } = hedging;
+    format!("{:>7.1}% ({hedges} of {fetched}, {denied} denied; {failures} failures)", hedging.share() * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(millis: &[u64], failed: Option<&str>) -> Measured {
+        let read = |(at, took): (usize, &u64)| Read {
+            at: Duration::from_millis(400 * at as u64),
+            took: Duration::from_millis(*took),
+            failed: failed.map(str::to_owned),
+        };
+        let hedging = Hedging { fetched: 4.0, failures: 0.0, hedges: 1.0, denied: 0.0 };
+        Measured { reads: millis.iter().enumerate().map(read).collect(), seconds: 1.0, hedging }
+    }
+
+    fn drill(kind: Kind, faulty: Measured) -> Drill {
+        Drill::new(kind, Fault::Reset, 1.0, measured(&[1, 2, 4], None), faulty)
+    }
+
+    #[test]
+    fn a_fault_is_measured_against_health_and_its_beginning_apart() {
+        let drills = vec![drill(Kind::Reset, measured(&[9, 7, 3, 6], None)), drill(Kind::None, measured(&[4, 2, 2], None))];
+        let report = TailReport::new(4, 1, drills);
+        assert_eq!((report.healthy.reads, report.ratios.clone()), (6, vec![2.25, 1.0]));
+        assert_eq!((report.drills[0].detection.reads, report.drills[0].rest.max_ms), (3, 6.0));
+        assert_eq!((report.objections(None).len(), report.objections(Some(3.0)).len()), (0, 0));
+        assert!(report.objections(Some(2.0))[0].contains("2.25"));
+        assert!(report.table().contains("25.0% (1 of 4,"), "{}", report.table());
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["drills"][0]["fault"], "reset");
+    }
+
+    #[test]
+    fn a_failed_read_is_told_of() {
+        let report = TailReport::new(4, 1, vec![drill(Kind::Stall, measured(&[1], Some("it broke")))]);
+        assert!(report.objections(None)[0].contains("1 reads failed: it broke"));
+    }
 }

@@ -9,9 +9,9 @@ use herring_http_api::client::{ApiClient, PeerClient};
 use herring_http_api::peer::ChunkRequest;
 
 use super::plain::Plain;
-use super::report::Kind;
+use super::report::Kind::Serve;
 use super::tool::failed;
-use super::{Bench, TransportError, address, api, processes, question};
+use super::{Bench, Iperf, Nginx, Pair, TransportError, address, api, processes, question};
 
 /// Streams of a client that speaks HTTP/2, connections of one that does not, and of iperf3.
 const STREAMS: usize = 8;
@@ -20,19 +20,37 @@ const CONNECTIONS: usize = 4;
 impl Bench<'_> {
     /// All ways to serve have their turn.
     pub fn serve(&mut self) -> Result<(), TransportError> {
-        let owner = processes(&[self.owner()]);
-        let (node, url) = (address(self.owner()), self.owner().url.clone());
-        if let Some(iperf) = self.iperf.as_ref().map(super::Iperf::processes) {
+        if let Some(iperf) = self.iperf.as_ref().map(Iperf::processes) {
             let send = |bench: &Self| bench.iperf.as_ref().map_or(Ok(0), |iperf| iperf.send(CONNECTIONS));
-            self.turn(Kind::Serve, "iperf3, 4 streams", &iperf, send)?;
+            self.turn(Serve, "iperf3, 4 streams", &iperf, send)?;
         }
-        if let Some((nginx, at)) = self.nginx.as_ref().map(|nginx| (nginx.processes(), nginx.address())) {
-            self.turn(Kind::Serve, "nginx, HTTP/1.1, 1 connection", &nginx, |bench| bench.plainly(at, 1))?;
-            self.turn(Kind::Serve, "nginx, HTTP/1.1, 4 connections", &nginx, |bench| bench.plainly(at, CONNECTIONS))?;
+        if let Some((nginx, at)) = self.nginx.as_ref().map(|nginx| (nginx.processes(), nginx.addresses)) {
+            self.turn(Serve, "nginx, HTTP/1.1, 1 connection", &nginx, |bench| bench.plainly(at.http1, 1))?;
+            self.turn(Serve, "nginx, HTTP/1.1, 4 connections", &nginx, |bench| bench.plainly(at.http1, CONNECTIONS))?;
+            let url = format!("http://{}", at.h2);
+            self.turn(Serve, "nginx, h2, 8 streams", &nginx, |bench| bench.as_people(&api(&url, None)?))?;
         }
-        self.turn(Kind::Serve, "node, peers, h2, 8 streams", &owner, |bench| bench.as_a_peer(node))?;
-        self.turn(Kind::Serve, "node, public, HTTP/1.1, 4 connections", &owner, |bench| bench.plainly(node, CONNECTIONS))?;
-        self.turn(Kind::Serve, "node, public, h2, 8 streams", &owner, |bench| bench.as_people(&url))
+        let (owner, node) = (processes([self.clear.owner()]), address(self.clear.owner()));
+        self.turn(Serve, "node, peers, h2, 8 streams", &owner, |bench| bench.as_a_peer(&bench.clear))?;
+        self.turn(Serve, "node, public, HTTP/1.1, 4 connections", &owner, |bench| bench.plainly(node, CONNECTIONS))?;
+        self.turn(Serve, "node, public, h2, 8 streams", &owner, |bench| bench.as_people(&bench.clear.api(bench.clear.owner())?))?;
+        self.serve_sealed()
+    }
+
+    fn serve_sealed(&mut self) -> Result<(), TransportError> {
+        if let (Some(nginx), Some(url)) = (self.nginx.as_ref().map(Nginx::processes), self.sealed_nginx()) {
+            self.turn(Serve, "nginx, h2 + TLS, 8 streams", &nginx, |bench| {
+                bench.as_people(&api(&url, bench.seal.as_ref().map(|seal| &seal.tls))?)
+            })?;
+        }
+        let Some(owner) = self.sealed.as_ref().map(|pair| processes([pair.owner()])) else { return Ok(()) };
+        let serve = |bench: &Self| bench.sealed.as_ref().map_or(Ok(0), |pair| bench.as_a_peer(pair));
+        self.turn(Serve, "node, peers, h2 + TLS, 8 streams", &owner, serve)
+    }
+
+    pub fn sealed_nginx(&self) -> Option<String> {
+        let at = self.nginx.as_ref().and_then(|nginx| nginx.addresses.tls)?;
+        Some(format!("https://{at}"))
     }
 
     fn plainly(&self, address: SocketAddr, connections: usize) -> Result<u64, TransportError> {
@@ -51,16 +69,17 @@ impl Bench<'_> {
         })
     }
 
-    fn as_a_peer(&self, address: SocketAddr) -> Result<u64, TransportError> {
+    fn as_a_peer(&self, pair: &Pair) -> Result<u64, TransportError> {
         let geometry = Geometry::new(self.blob.size, CHUNK_SIZE).expect("a blob that was put has a geometry");
-        let chunks = stream::iter(0..geometry.chunk_count()).map(|n| take(&self.peers, address, self.blob.id, geometry, n));
+        let (address, id) = (address(pair.owner()), self.blob.id);
+        let chunks = stream::iter(0..geometry.chunk_count()).map(|n| take(&pair.peers, address, id, geometry, n));
         let all = chunks.buffer_unordered(STREAMS).try_fold(0, async |sum, bytes| Ok(sum + bytes));
         self.runtime.block_on(all)
     }
 
-    fn as_people(&self, url: &str) -> Result<u64, TransportError> {
-        let (client, blob) = (api(url)?, self.blob);
-        let ranges = stream::iter((0..).map_while(|n| chunk(blob.size, n))).map(|range| drain(&client, blob.id, range));
+    fn as_people(&self, client: &ApiClient) -> Result<u64, TransportError> {
+        let blob = self.blob;
+        let ranges = stream::iter((0..).map_while(|n| chunk(blob.size, n))).map(|range| drain(client, blob.id, range));
         let all = ranges.buffer_unordered(STREAMS).try_fold(0, async |sum, bytes| Ok(sum + bytes));
         self.runtime.block_on(all)
     }
@@ -80,8 +99,8 @@ pub async fn take(
     geometry: Geometry,
     index: u32,
 ) -> Result<u64, TransportError> {
-    let (pieces, ask) = (geometry.pieces(index), question());
-    let mut chunk = peers.chunk(address, &ChunkRequest::Blob { id, index }, pieces, 0, ask.deadline, &ask).await?;
+    let ask = question();
+    let mut chunk = peers.chunk(address, &ChunkRequest::blob(id, index), geometry.pieces(index), ask.deadline, &ask).await?;
     let mut bytes = 0;
     while let Some(piece) = chunk.next().await? {
         bytes += piece.bytes.len() as u64;

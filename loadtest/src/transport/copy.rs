@@ -6,33 +6,34 @@ use futures_util::StreamExt;
 use herring_http_api::client::ClientError;
 use herring_http_api::types::{Job, JobState, Prefetch};
 
-use super::report::Kind;
+use super::report::Kind::Fetch;
 use super::tool::failed;
-use super::{Bench, TransportError, address, api, processes, question};
+use super::{Bench, Pair, TransportError, address, processes, question};
 
 impl Bench<'_> {
-    /// Both, each into a file that was not there before. What the second node has is removed afterwards.
+    /// Each into a file that was not there before, and is removed afterwards.
     pub fn fetch(&mut self) -> Result<(), TransportError> {
-        self.turn(Kind::Fetch, "cp", &[], Self::copy)?;
-        self.forget()?;
-        let both = processes(&self.swarm.nodes().iter().collect::<Vec<_>>());
-        self.turn(Kind::Fetch, "node to node: fetch, verify, write", &both, Self::prefetch)?;
-        let kept = self.receiver()?.backing(self.blob.id);
-        if kept.exists() {
-            self.blob.verify(&kept)?;
+        self.turn(Fetch, "cp", &[], |bench| bench.copy(&bench.clear))?;
+        let both = |pair: &Pair| processes(pair.swarm.nodes());
+        let nodes = both(&self.clear);
+        self.turn(Fetch, "node to node: fetch, verify, write", &nodes, |bench| bench.prefetch(&bench.clear))?;
+        if let Some(nodes) = self.sealed.as_ref().map(both) {
+            let prefetch = |bench: &Self| bench.sealed.as_ref().map_or(Ok(0), |pair| bench.prefetch(pair));
+            self.turn(Fetch, "node to node with TLS: fetch, verify, write", &nodes, prefetch)?;
         }
-        self.forget()
+        self.forget(&self.clear)?;
+        self.sealed.as_ref().map_or(Ok(()), |pair| self.forget(pair))
     }
 
-    fn copy(&self) -> Result<u64, TransportError> {
-        let (from, to) = (self.owner().backing(self.blob.id), self.receiver()?.dir.join("copy"));
+    fn copy(&self, pair: &Pair) -> Result<u64, TransportError> {
+        let (from, to) = (pair.owner().backing(self.blob.id), pair.receiver()?.dir.join("copy"));
         let status = Command::new("cp").arg(&from).arg(&to).status().map_err(failed("cp"))?;
         let detail = || TransportError::Answer { what: "cp".to_owned(), detail: status.to_string() };
         if status.success() { Ok(self.blob.size) } else { Err(detail()) }
     }
 
-    fn prefetch(&self) -> Result<u64, TransportError> {
-        let client = api(&self.receiver()?.url)?;
+    fn prefetch(&self, pair: &Pair) -> Result<u64, TransportError> {
+        let client = pair.api(pair.receiver()?)?;
         let wanted = Prefetch { blobs: vec![self.blob.id], ..Prefetch::default() };
         let job: Result<Option<Job>, ClientError> = self.runtime.block_on(async {
             let mut states = client.follow_job(client.prefetch(&wanted).await?).await?;
@@ -42,22 +43,23 @@ impl Bench<'_> {
             }
             Ok(last)
         });
-        match job?.ok_or_else(|| "no word of the job".to_owned()) {
-            Ok(job) if job.state == JobState::Done => Ok(job.bytes_done),
-            other => Err(TransportError::Answer { what: "a prefetch".to_owned(), detail: format!("{other:?}") }),
+        match job? {
+            Some(job) if job.state == JobState::Done => Ok(job.bytes_done),
+            job => Err(TransportError::Answer { what: "a prefetch".to_owned(), detail: format!("it ended as {job:?}") }),
         }
     }
 
-    /// Removes what was copied, and lets the disk come to rest: what is still to be written would slow down the next turn.
-    fn forget(&self) -> Result<(), TransportError> {
-        let receiver = self.receiver()?;
+    /// Looks at what was fetched, removes it, and lets the disk come to rest: what is still to be written would slow down the next turn.
+    fn forget(&self, pair: &Pair) -> Result<(), TransportError> {
+        let receiver = pair.receiver()?;
+        let kept = receiver.backing(self.blob.id);
+        if kept.exists() {
+            self.blob.verify(&kept)?;
+        }
+        // It is there only where there was a turn of `cp`.
         let _ = std::fs::remove_file(receiver.dir.join("copy"));
-        self.runtime.block_on(self.peers.delete(address(receiver), self.blob.id, &question()))?;
+        self.runtime.block_on(pair.peers.delete(address(receiver), self.blob.id, &question()))?;
         rustix::fs::sync();
         Ok(())
-    }
-
-    fn receiver(&self) -> Result<&crate::node::Node, TransportError> {
-        Ok(self.swarm.second("fetching")?)
     }
 }

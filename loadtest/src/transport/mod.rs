@@ -10,6 +10,7 @@ mod iperf;
 mod nginx;
 mod plain;
 mod report;
+mod seal;
 mod small;
 mod tool;
 
@@ -21,6 +22,8 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use herring_http_api::client::{ApiClient, Ask, PeerClient, PeerConfig};
+use herring_http_api::peer::Asker;
+use herring_http_api::tls::ClientTls;
 use tokio::runtime::Runtime;
 
 use crate::blob::TestBlob;
@@ -34,6 +37,7 @@ use iperf::Iperf;
 use nginx::Nginx;
 pub use report::TransportReport;
 use report::{Figures, Kind};
+use seal::Seal;
 
 /// Of what `--quick` reads, and how often.
 const QUICK: (ByteSize, usize, usize) = (ByteSize::mib(256), 2, 200);
@@ -58,7 +62,7 @@ pub struct TransportArguments {
     /// Two rounds with a blob of 256 MiB: says whether it works, and little more
     #[arg(long)]
     quick: bool,
-    /// Only what has this in its name
+    /// Only ways that have this in their name
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// What the bytes are made from
@@ -83,19 +87,29 @@ impl TransportArguments {
     }
 }
 
+/// Two nodes that are measured, and how they are asked.
+struct Pair {
+    swarm: Swarm,
+    peers: PeerClient,
+    tls: Option<ClientTls>,
+}
+
 /// What is measured, and what it is measured with.
 struct Bench<'a> {
     arguments: &'a TransportArguments,
     runtime: Runtime,
-    swarm: Swarm,
     /// What is moved.
     blob: TestBlob,
     /// One of a single small chunk.
     small: TestBlob,
+    clear: Pair,
+    /// The same with TLS, where certificates can be made.
+    sealed: Option<Pair>,
     nginx: Option<Nginx>,
     iperf: Option<Iperf>,
-    peers: PeerClient,
     figures: Figures,
+    /// Of all who speak TLS.
+    seal: Option<Seal>,
 }
 
 pub fn run(arguments: &TransportArguments) -> Result<TransportReport, TransportError> {
@@ -105,7 +119,7 @@ pub fn run(arguments: &TransportArguments) -> Result<TransportReport, TransportE
         bench.figures.count = round > 0;
         bench.serve()?;
         bench.fetch()?;
-        bench.small()?;
+        bench.read_small()?;
     }
     let report = TransportReport::new(arguments, &bench.figures);
     if let Some(path) = &arguments.json {
@@ -117,22 +131,13 @@ pub fn run(arguments: &TransportArguments) -> Result<TransportReport, TransportE
 impl<'a> Bench<'a> {
     fn start(arguments: &'a TransportArguments) -> Result<Self, TransportError> {
         let runtime = Runtime::new().map_err(tool::failed("a runtime"))?;
-        let swarm = Swarm::of_one_owner(&arguments.home, &[])?;
         let blob = TestBlob::new(arguments.size(), arguments.seed, &[0]);
         let small = TestBlob::new(SMALL.into(), arguments.seed, &[1]);
-        swarm.put(&[blob, small])?;
-        let (nginx, iperf) = (Nginx::start(&swarm.first().dir)?, Iperf::start()?);
-        let peers = PeerClient::new(PeerConfig::default());
-        Ok(Self { arguments, runtime, swarm, blob, small, nginx, iperf, peers, figures: Figures::default() })
-    }
-
-    fn owner(&self) -> &Node {
-        self.swarm.first()
-    }
-
-    /// Whether it is to be measured.
-    fn wants(&self, way: &str) -> bool {
-        way.contains(&self.arguments.only)
+        let (seal, wants_tls) = (Seal::make()?, arguments.only.is_empty() || arguments.only.contains("TLS"));
+        let pair = |seal: Option<&Seal>| Pair::start(&arguments.home, seal, &[blob, small]);
+        let (clear, sealed) = (pair(None)?, seal.as_ref().filter(|_| wants_tls).map(|seal| pair(Some(seal))).transpose()?);
+        let (nginx, iperf) = (Nginx::start(&clear.owner().dir, seal.as_ref())?, Iperf::start()?);
+        Ok(Self { arguments, runtime, blob, small, clear, sealed, nginx, iperf, figures: Figures::default(), seal })
     }
 
     /// Lets `work` have its turn if it is wanted, and notes what it took. It answers how many bytes it moved.
@@ -143,8 +148,8 @@ impl<'a> Bench<'a> {
         processes: &[u32],
         work: impl FnOnce(&Self) -> Result<u64, TransportError>,
     ) -> Result<(), TransportError> {
-        self.swarm.go_on()?;
-        if !self.wants(way) {
+        self.clear.swarm.go_on()?;
+        if !way.contains(&self.arguments.only) {
             return Ok(());
         }
         let gauge = Gauge::start(processes);
@@ -155,18 +160,40 @@ impl<'a> Bench<'a> {
     }
 }
 
+impl Pair {
+    fn start(home: &HomeArguments, seal: Option<&Seal>, blobs: &[TestBlob]) -> Result<Self, TransportError> {
+        let (settings, tls) = (seal.map(Seal::settings).unwrap_or_default(), seal.map(|seal| seal.tls.clone()));
+        let swarm = Swarm::of_one_owner(home, &settings, tls.clone())?;
+        swarm.put(blobs)?;
+        let peers = PeerClient::new(PeerConfig { tls: tls.clone(), ..PeerConfig::default() });
+        Ok(Self { swarm, peers, tls })
+    }
+
+    fn owner(&self) -> &Node {
+        self.swarm.first()
+    }
+
+    fn receiver(&self) -> Result<&Node, TransportError> {
+        Ok(self.swarm.second("fetching")?)
+    }
+
+    fn api(&self, node: &Node) -> Result<ApiClient, TransportError> {
+        api(&node.url, self.tls.as_ref())
+    }
+}
+
+fn api(url: &str, tls: Option<&ClientTls>) -> Result<ApiClient, TransportError> {
+    Ok(ApiClient::with_config(url, &PeerConfig { tls: tls.cloned(), ..PeerConfig::default() })?)
+}
+
 fn address(node: &Node) -> SocketAddr {
     node.http.expect("a node of our own has an address")
 }
 
-fn processes(nodes: &[&Node]) -> Vec<u32> {
-    nodes.iter().filter_map(|node| node.pid()).map(|pid| pid.as_raw_nonzero().get().cast_unsigned()).collect()
-}
-
-fn api(url: &str) -> Result<ApiClient, TransportError> {
-    Ok(ApiClient::with_config(url, &PeerConfig::default())?)
+fn processes<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> Vec<u32> {
+    nodes.into_iter().filter_map(Node::pid).map(|pid| pid.as_raw_nonzero().get().cast_unsigned()).collect()
 }
 
 fn question() -> Ask {
-    Ask { epoch: "loadtest".to_owned(), deadline: DEADLINE }
+    Ask { epoch: "loadtest".to_owned(), deadline: DEADLINE, asker: Asker::default() }
 }

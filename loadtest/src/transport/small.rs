@@ -4,31 +4,47 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures_util::future::try_join_all;
-use herring_blob::{BlobId, ByteRange, CHUNK_SIZE, Geometry};
+use herring_blob::{ByteRange, CHUNK_SIZE, Geometry};
+use herring_http_api::client::ApiClient;
 
 use super::bulk::{drain, take};
 use super::plain::Plain;
 use super::report::Kind;
 use super::tool::failed;
-use super::{Bench, SMALL, TransportError, address, api};
+use super::{Bench, Pair, SMALL, TransportError, address, api};
 use crate::random::SplitMix64;
 
 /// In flight at once.
 const ABREAST: [(usize, Kind); 2] = [(1, Kind::Alone), (8, Kind::Abreast)];
 
 impl Bench<'_> {
-    pub fn small(&mut self) -> Result<(), TransportError> {
-        let node = address(self.owner());
-        let nginx = self.nginx.as_ref().map(super::Nginx::address);
+    pub fn read_small(&mut self) -> Result<(), TransportError> {
+        let (node, nginx) = (address(self.clear.owner()), self.nginx.as_ref().map(|nginx| nginx.addresses));
         for (abreast, kind) in ABREAST {
-            if let Some(nginx) = nginx {
-                self.timed(kind, "nginx, HTTP/1.1", |bench| bench.small_plainly(nginx, abreast))?;
+            if let Some(at) = nginx {
+                let url = format!("http://{}", at.h2);
+                self.timed(kind, "nginx, HTTP/1.1", |bench| bench.small_plainly(at.http1, abreast))?;
+                self.timed(kind, "nginx, h2", |bench| bench.small_as_people(&api(&url, None)?, abreast))?;
             }
             self.timed(kind, "node, public, HTTP/1.1", |bench| bench.small_plainly(node, abreast))?;
-            self.timed(kind, "node, public, h2", |bench| bench.small_as_people(abreast))?;
-            self.timed(kind, "node, peers, h2", |bench| bench.small_as_peers(abreast))?;
+            self.timed(kind, "node, public, h2", |bench| bench.small_as_people(&bench.clear.api(bench.clear.owner())?, abreast))?;
+            self.timed(kind, "node, peers, h2", |bench| bench.small_as_peers(&bench.clear, abreast))?;
+            if self.sealed.is_some() {
+                self.sealed_small(kind, abreast)?;
+            }
         }
         Ok(())
+    }
+
+    fn sealed_small(&mut self, kind: Kind, abreast: usize) -> Result<(), TransportError> {
+        if let Some(url) = self.sealed_nginx() {
+            self.timed(kind, "nginx, h2 + TLS", |bench| {
+                bench.small_as_people(&api(&url, bench.seal.as_ref().map(|seal| &seal.tls))?, abreast)
+            })?;
+        }
+        self.timed(kind, "node, peers, h2 + TLS", |bench| {
+            bench.sealed.as_ref().map_or(Ok(Vec::new()), |pair| bench.small_as_peers(pair, abreast))
+        })
     }
 
     fn timed(
@@ -37,8 +53,8 @@ impl Bench<'_> {
         way: &'static str,
         work: impl FnOnce(&Self) -> Result<Vec<f64>, TransportError>,
     ) -> Result<(), TransportError> {
-        self.swarm.go_on()?;
-        if self.wants(way) {
+        self.clear.swarm.go_on()?;
+        if way.contains(&self.arguments.only) {
             let times = work(self)?;
             self.figures.note_times(kind, way, times);
         }
@@ -49,28 +65,29 @@ impl Bench<'_> {
         let reads = self.arguments.reads() / abreast;
         let reader = |lane: usize| -> std::io::Result<Vec<f64>> {
             let mut plain = Plain::connect(address)?;
-            self.places(lane).take(reads).map(|range| timed(|| plain.get(self.blob.id, range))).collect()
+            let timed = |range| {
+                let began = Instant::now();
+                plain.get(self.blob.id, range).map(|_| micros(began))
+            };
+            self.places(lane).take(reads).map(timed).collect()
         };
         let reader = &reader;
         std::thread::scope(|scope| {
             let readers: Vec<_> = (0..abreast).map(|lane| scope.spawn(move || reader(lane))).collect();
-            let mut times = Vec::new();
-            for end in readers.into_iter().map(|reader| reader.join().map_err(|_| TransportError::Panicked)) {
-                times.extend(end?.map_err(failed(format!("a small GET from {address}")))?);
-            }
-            Ok(times)
+            let ends = readers.into_iter().map(|reader| reader.join().map_err(|_| TransportError::Panicked));
+            let times = ends.map(|end| end?.map_err(failed(format!("a small GET from {address}"))));
+            Ok(times.collect::<Result<Vec<_>, TransportError>>()?.concat())
         })
     }
 
-    fn small_as_people(&self, abreast: usize) -> Result<Vec<f64>, TransportError> {
-        let (client, reads) = (api(&self.owner().url)?, self.arguments.reads() / abreast);
-        let (client, id) = (&client, self.blob.id);
+    fn small_as_people(&self, client: &ApiClient, abreast: usize) -> Result<Vec<f64>, TransportError> {
+        let (id, reads) = (self.blob.id, self.arguments.reads() / abreast);
         let reader = |lane| async move {
             let mut times = Vec::new();
             for range in self.places(lane).take(reads) {
                 let began = Instant::now();
                 drain(client, id, range).await?;
-                times.push(began.elapsed().as_secs_f64() * 1e6);
+                times.push(micros(began));
             }
             Ok::<_, TransportError>(times)
         };
@@ -78,16 +95,15 @@ impl Bench<'_> {
     }
 
     /// Peers ask for whole chunks: this one is of a blob that has no more.
-    fn small_as_peers(&self, abreast: usize) -> Result<Vec<f64>, TransportError> {
-        let (peers, node, reads) = (&self.peers, address(self.owner()), self.arguments.reads() / abreast);
-        let (id, geometry): (BlobId, _) = (self.small.id, Geometry::new(SMALL.into(), CHUNK_SIZE));
-        let geometry = geometry.expect("a blob that was put has a geometry");
+    fn small_as_peers(&self, pair: &Pair, abreast: usize) -> Result<Vec<f64>, TransportError> {
+        let (node, reads, id) = (address(pair.owner()), self.arguments.reads() / abreast, self.small.id);
+        let geometry = Geometry::new(SMALL.into(), CHUNK_SIZE).expect("a blob that was put has a geometry");
         let reader = |_| async move {
             let mut times = Vec::new();
             for _ in 0..reads {
                 let began = Instant::now();
-                take(peers, node, id, geometry, 0).await?;
-                times.push(began.elapsed().as_secs_f64() * 1e6);
+                take(&pair.peers, node, id, geometry, 0).await?;
+                times.push(micros(began));
             }
             Ok::<_, TransportError>(times)
         };
@@ -102,8 +118,6 @@ impl Bench<'_> {
     }
 }
 
-/// Microseconds.
-fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
-    let began = Instant::now();
-    work().map(|_| began.elapsed().as_secs_f64() * 1e6)
+fn micros(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e6
 }

@@ -9,7 +9,7 @@ use super::recent::micros;
 pub(super) struct Pace(AtomicU64);
 
 /// The least that a silent peer is waited for: a hundred times what an answer takes in a data centre.
-pub(super) const SHORTEST: Duration = Duration::from_millis(300);
+pub(super) const SHORTEST: Duration = Duration::from_millis(500);
 /// How many times as long as the slowest took lately.
 const TIMES: u32 = 4;
 

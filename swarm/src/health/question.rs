@@ -46,6 +46,12 @@ impl<'a> Question<'a> {
         self.waited(gap);
     }
 
+    /// It is alive, and waits for others.
+    pub fn alive(&mut self) {
+        self.heard = Instant::now();
+        self.health.peers().with(&self.peer, |peer| peer.heard());
+    }
+
     fn waited(&mut self, time: Duration) {
         self.heard = Instant::now();
         self.longest = Some(self.longest.unwrap_or_default().max(time));

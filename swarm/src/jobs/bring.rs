@@ -129,8 +129,7 @@ impl Swarm {
         if self.is_here(content, chunk) {
             return Ok(());
         }
-        // Never closed.
-        let _lane = self.0.jobs.lanes.acquire().await;
+        let lane = self.0.jobs.lanes.take().await;
         self.0.readers.go_first().await;
         self.expect_room(content)?;
         let geometry = content.geometry();
@@ -142,6 +141,7 @@ impl Swarm {
         if !landing.landed().await {
             return landing.whole().await.map(drop).map_err(Fault::from);
         }
+        lane.landed();
         let kept = self.is_here(content, chunk);
         kept.then_some(()).ok_or_else(|| Fault::lasting(format!("{content}: this node's disk did not keep it")))
     }
@@ -151,7 +151,7 @@ impl Swarm {
         if matches!(content.source(), Source::Blob(_)) && self.0.store.get(&content.id()).is_none() {
             return Err(Fault::lasting(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
         }
-        let flying = IN_FLIGHT.saturating_sub(self.0.jobs.lanes.available_permits());
+        let flying = self.0.jobs.lanes.taken();
         let (free, chunk_size) = (self.0.store.free(), u64::from(content.geometry().chunk_size()));
         let needed = chunk_size.saturating_mul((IN_FLIGHT + flying) as u64);
         let full = || {

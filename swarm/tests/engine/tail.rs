@@ -64,10 +64,10 @@ impl Ward {
     }
 
     async fn read_chunk(&self, content: &Content, chunk: u32, bytes: &[u8]) {
-        let start = u64::from(chunk * SMALL);
-        let range = ByteRange::new(start, start + u64::from(SMALL));
+        let (start, end) = (chunk * SMALL, (chunk + 1) * SMALL);
+        let range = ByteRange::new(start.into(), end.into());
         let read = self.net.nodes[READER].swarm.read(content, range).await.unwrap();
-        assert!(read == bytes[range.start as usize..range.end as usize], "chunk {chunk} is what was put");
+        assert!(read == bytes[start as usize..end as usize], "chunk {chunk} is what was put");
     }
 
     /// How often a node was asked for chunks since the last put.
