@@ -30,6 +30,8 @@ pub(crate) struct Landing {
     first: u32,
     /// Readers that wait now, without those who only sent for it ahead.
     waiting: AtomicUsize,
+    /// Peers to whom it is passed on.
+    peers: AtomicUsize,
 }
 
 /// One of those who wait.
@@ -45,6 +47,22 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A peer to whom it is passed on.
+struct Passing(Arc<Landing>);
+
+impl Passing {
+    fn new(landing: Arc<Landing>) -> Self {
+        landing.peers.fetch_add(1, Relaxed);
+        Self(landing)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.0.peers.fetch_sub(1, Relaxed);
     }
 }
 
@@ -191,7 +209,7 @@ impl Word<'_> {
 
 impl Landing {
     pub fn new(first: u32) -> Arc<Self> {
-        Arc::new(Self { state: watch::Sender::new(State::Empty), first, waiting: AtomicUsize::new(0) })
+        Arc::new(Self { state: watch::Sender::new(State::Empty), first, waiting: AtomicUsize::new(0), peers: AtomicUsize::new(0) })
     }
 
     /// Whether a reader waits for it now.
@@ -214,6 +232,11 @@ impl Landing {
         self.wait(|state| state.whole().map(|landed| landed.is_ok())).await
     }
 
+    /// To how many peers it is passed on now.
+    pub fn peers(&self) -> usize {
+        self.peers.load(Relaxed)
+    }
+
     /// Whether any of it has come.
     pub fn has_begun(&self) -> bool {
         !matches!(&*self.state.borrow(), State::Empty)
@@ -229,16 +252,17 @@ impl Landing {
         digests: bool,
         awaited: bool,
     ) -> impl Stream<Item = Result<Passed, ReadError>> + Send + use<> {
-        let sent: u32 = 0;
-        stream::try_unfold((self, sent, digests), move |(landing, sent, digests)| async move {
+        let (sent, passing) = (0_u32, Passing::new(self));
+        stream::try_unfold((passing, sent, digests), move |(passing, sent, digests)| async move {
+            let landing = &passing.0;
             if digests {
                 let digests = landing.wait_as(awaited, State::digests).await?;
-                return Ok(Some((Passed::Digests(digests), (landing, sent, false))));
+                return Ok(Some((Passed::Digests(digests), (passing, sent, false))));
             }
             let next = landing.wait_as(awaited, |state| state.piece_after(sent, first)).await?;
             Ok(next.map(|passed| {
                 let sent = if let Passed::Piece(index, ..) = passed { sent | 1 << index } else { sent };
-                (passed, (landing, sent, false))
+                (passed, (passing, sent, false))
             }))
         })
     }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Chunks of 4 MiB that take longer than this share a link that is full: more at once would only make each of them slower, and those who get it from
-/// here wait longer for its first bytes. At 1 Gbit/s it is 12 of them.
-const LONG: Duration = Duration::from_millis(400);
+/// here wait longer for its first bytes. At 1 Gbit/s it is 6 of them.
+const LONG: Duration = Duration::from_millis(200);
 /// So many always: while one is asked for another comes.
-const FEWEST: usize = 4;
+const FEWEST: usize = 2;
 
 /// Whatever brings chunks takes a lane for each.
 pub(crate) struct Lanes {
@@ -67,11 +67,11 @@ mod tests {
     #[tokio::test]
     async fn quick_chunks_open_lanes_and_slow_ones_close_them() {
         let lanes = Lanes::new(6);
-        for expected in [5, 6, 6] {
+        for expected in [3, 4, 5, 6, 6] {
             lanes.take().await.landed();
             assert_eq!(lanes.free.available_permits(), expected);
         }
-        for expected in [5, 4, 4] {
+        for expected in [5, 4, 3, 2, 2] {
             let lane = lanes.take().await;
             assert_eq!(lanes.taken(), 1);
             Lane { since: Instant::now().checked_sub(LONG).unwrap(), ..lane }.landed();

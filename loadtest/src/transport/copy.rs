@@ -11,17 +11,18 @@ use super::tool::failed;
 use super::{Bench, Pair, TransportError, address, processes, question};
 
 impl Bench<'_> {
-    /// Each into a file that was not there before, and is removed afterwards.
+    /// Each into a file that was not there before, and is removed at once: the next one gets its pages, where fresh ones would cost more
+    /// than all else.
     pub fn fetch(&mut self) -> Result<(), TransportError> {
         self.turn(Fetch, "cp", &[], |bench| bench.copy(&bench.clear))?;
+        self.forget(&self.clear)?;
         let both = |pair: &Pair| processes(pair.swarm.nodes());
         let nodes = both(&self.clear);
         self.turn(Fetch, "node to node: fetch, verify, write", &nodes, |bench| bench.prefetch(&bench.clear))?;
-        if let Some(nodes) = self.sealed.as_ref().map(both) {
-            let prefetch = |bench: &Self| bench.sealed.as_ref().map_or(Ok(0), |pair| bench.prefetch(pair));
-            self.turn(Fetch, "node to node with TLS: fetch, verify, write", &nodes, prefetch)?;
-        }
         self.forget(&self.clear)?;
+        let Some(nodes) = self.sealed.as_ref().map(both) else { return Ok(()) };
+        let prefetch = |bench: &Self| bench.sealed.as_ref().map_or(Ok(0), |pair| bench.prefetch(pair));
+        self.turn(Fetch, "node to node with TLS: fetch, verify, write", &nodes, prefetch)?;
         self.sealed.as_ref().map_or(Ok(()), |pair| self.forget(pair))
     }
 
