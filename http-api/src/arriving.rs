@@ -185,7 +185,10 @@ mod tests {
             Arriving::Piece { index, digest: PieceDigest::from_bytes([index.to_le_bytes()[0]; 32]), bytes: bytes.into() }
         };
         let digests = PieceDigests::of(pieces, &vec![7; len as usize]);
-        let mut frames: Vec<_> = [Arriving::Digests(digests)].into_iter().chain((0..pieces.count()).rev().flat_map(|index| [piece(index), Arriving::Waiting])).collect();
+        let mut frames: Vec<_> = [Arriving::Digests(digests)]
+            .into_iter()
+            .chain((0..pieces.count()).rev().flat_map(|index| [piece(index), Arriving::Waiting]))
+            .collect();
         frames.push(Arriving::Failed { status: 409, detail: "größer".into() });
         frames
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use herring_blob::ByteRange;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -119,6 +119,7 @@ impl Swarm {
 
     /// Whether the chunk landed on the disk. Of the readers' memory only half is for what nobody waits for yet.
     pub(crate) async fn fetch_ahead(&self, content: &Content, chunk: u32, until: u32) -> bool {
+        self.let_owner_go_first(content, chunk).await;
         let length = content.geometry().chunk_range(chunk).len();
         let Ok(_share) = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await else { return false };
         let landed = self.launch(content, chunk, Want { first: 0, until }, Role::Reader).landed().await;

@@ -76,7 +76,7 @@ pub(crate) const ORIGIN_PATIENCE: Duration = Duration::from_secs(1);
 /// The same for one of those, who answers from its disk.
 pub(crate) const HOLDER_PATIENCE: Duration = Duration::from_millis(300);
 /// The same for one who gets it now itself, from another who may get it now too.
-pub(crate) const NAMED_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const NAMED_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long after a change of members the former owners of a chunk are asked before the origin.
 pub(crate) const LATELY: Duration = Duration::from_secs(600);
 /// How many of them.

@@ -80,7 +80,7 @@ impl Swarm {
         self.0.config.redirects
             && match landing {
                 Some(landing) => landing.peers() > 0,
-                None => self.0.tracker.is_busy(question.background),
+                None => self.0.tracker.is_busy(question.background, question.urge == Urge::Named),
             }
     }
 
@@ -155,7 +155,8 @@ impl Swarm {
             return Err(ServeError::NotHere);
         }
         let in_turn = question.urge == Urge::Insist && busy;
-        let share = if in_turn { None } else { self.0.peer_memory.take_now(question.content.geometry().chunk_range(chunk).len()) };
+        let share =
+            if in_turn { None } else { self.0.peer_memory.take_now(question.content.geometry().chunk_range(chunk).len()) };
         let Some(share) = share else {
             // The asker is to know at once that this node is alive, however long it takes.
             return Ok(GivenChunk::Arriving(self.clone().in_its_turn(question).boxed()));

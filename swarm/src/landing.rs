@@ -209,7 +209,12 @@ impl Word<'_> {
 
 impl Landing {
     pub fn new(first: u32) -> Arc<Self> {
-        Arc::new(Self { state: watch::Sender::new(State::Empty), first, waiting: AtomicUsize::new(0), peers: AtomicUsize::new(0) })
+        Arc::new(Self {
+            state: watch::Sender::new(State::Empty),
+            first,
+            waiting: AtomicUsize::new(0),
+            peers: AtomicUsize::new(0),
+        })
     }
 
     /// Whether a reader waits for it now.

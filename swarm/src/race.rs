@@ -191,9 +191,9 @@ impl Flight {
                     let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed && !self.is_held();
                     // Who was silent for so long is in trouble, and not only slower than usual.
                     let given_up = denied + patience >= most;
-                    if !stuck {
+                    if !stuck || !self.pilot.is_awaited() {
                         denied = Duration::ZERO;
-                    } else if !given_up && !(self.pilot.is_awaited() && self.swarm.0.health.may_hedge()) {
+                    } else if !given_up && !self.swarm.0.health.may_hedge() {
                         denied += patience;
                         patience = most.saturating_sub(denied);
                     } else if let Some(giver) = givers.next() {

@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     /// What read-ahead may take of `memory`.
     pub ahead_memory: Memory,
     pub readers: Readers,
+    /// Chunks that this node asks an origin for, on behalf of all.
+    pub owing: Readers,
     pub chunks: Arc<Flights<Key, Arc<Landing>>>,
     /// Who asked for which chunks lately, and what was promised to them.
     pub tracker: Tracker,
@@ -129,6 +131,7 @@ impl Swarm {
             traces: Traces::default(),
             health: Health::default(),
             readers: Readers::default(),
+            owing: Readers::default(),
             jobs: Jobs::default(),
             pins: Pins::load(store.records()),
             config,

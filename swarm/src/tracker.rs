@@ -15,8 +15,9 @@ use tokio::time::timeout;
 /// Bytes that are promised and not sent yet, above which those are pointed elsewhere for whom a reader waits. Two chunks of 4 MiB on their way keep a link busy
 /// whose far end answers within 1 ms up to 60 Gbit/s; more only wait for each other.
 const ENOUGH: u64 = 16 << 20;
-/// The same for those whom nobody waits for yet.
-const ENOUGH_IN_BACKGROUND: u64 = 8 << 20;
+/// The same of a named node, for those whom nobody waits for yet. An owner points these at others as soon as it sends anything at all: it alone may have to
+/// send what nobody else has.
+const ENOUGH_OF_THE_NAMED: u64 = 4 << 20;
 /// Chunks of which it is remembered who asked.
 const CHUNKS: usize = 4096;
 /// Of each, who asked last.
@@ -104,8 +105,14 @@ impl Tracker {
         self.outgoing.bytes.load(Relaxed)
     }
 
-    pub fn is_busy(&self, background: bool) -> bool {
-        self.promised() >= if background { ENOUGH_IN_BACKGROUND } else { ENOUGH }
+    /// Whether an asker had better ask others. `named`: it was pointed here, and has few others left.
+    pub fn is_busy(&self, background: bool, named: bool) -> bool {
+        let enough = match (background, named) {
+            (false, _) => ENOUGH,
+            (true, true) => ENOUGH_OF_THE_NAMED,
+            (true, false) => 1,
+        };
+        self.promised() >= enough
     }
 
     /// Promises so many bytes, however many are promised already.
@@ -117,7 +124,7 @@ impl Tracker {
     /// Waits until this node is not busy, or for so long.
     pub async fn turn(&self, background: bool, most: Duration) {
         let idle = async {
-            while self.is_busy(background) {
+            while self.is_busy(background, true) {
                 self.outgoing.less.notified().await;
             }
         };
@@ -226,7 +233,10 @@ mod tests {
             tracker.note(content, 0, &node(name));
         }
         let holders = tracker.note(content, 0, &node("e-2"));
-        assert_eq!((names(&holders.near), names(&holders.far)), (vec!["b-2".into(), "d-2".into()], vec!["a-1".into(), "c-1".into()]));
+        assert_eq!(
+            (names(&holders.near), names(&holders.far)),
+            (vec!["b-2".into(), "d-2".into()], vec!["a-1".into(), "c-1".into()])
+        );
         assert_eq!(names(&holders.named()), ["b-2", "d-2", "a-1", "c-1"]);
     }
 
@@ -244,17 +254,17 @@ mod tests {
     async fn what_is_sent_or_given_up_is_promised_no_more() {
         let tracker = Tracker::default();
         let mut promise = tracker.promise(ENOUGH);
-        assert!(tracker.is_busy(false));
+        assert!(tracker.is_busy(false, false));
         let part = promise.hold(Bytes::from(vec![0; 1 << 20]));
         drop(part.clone());
-        assert!(tracker.is_busy(false), "a clone is on its way still");
+        assert!(tracker.is_busy(false, false), "a clone is on its way still");
         let waiting = tracker.turn(false, Duration::from_secs(3600));
         let sending = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(part);
         };
         tokio::join!(waiting, sending);
-        assert!(!tracker.is_busy(false) && tracker.is_busy(true));
+        assert!(!tracker.is_busy(false, false) && tracker.is_busy(true, true));
         drop(promise);
         assert_eq!(tracker.promised(), 0);
     }

@@ -20,7 +20,8 @@ use super::route::{NO_LIMIT, Route, Turn};
 use super::segments::Segments;
 use super::{PeerConfig, PeerError};
 use crate::peer::{
-    Asker, BACKGROUND, ChunkOf, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, MetaCall, MetaReply, NamesCall, NamesReply, Urge,
+    Asker, BACKGROUND, ChunkOf, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, MetaCall, MetaReply, NamesCall,
+    NamesReply, Urge,
 };
 use crate::types::{NodeUsage, Presence, Problem};
 

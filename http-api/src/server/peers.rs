@@ -28,8 +28,8 @@ use super::watched::Watched;
 use super::{ApiError, ErrorKind, PeerBackend};
 use crate::arriving::{Arriving, GivenChunk};
 use crate::peer::{
-    ARRIVING, Asker, BACKGROUND, ChunkOf, ChunkRequest, DIGEST, FROM, HOLDERS, HOP, LOAD, MetaCall, MetaReply, NamesCall, NamesReply, PIECES,
-    Urge,
+    ARRIVING, Asker, BACKGROUND, ChunkOf, ChunkRequest, DIGEST, FROM, HOLDERS, HOP, LOAD, MetaCall, MetaReply, NamesCall,
+    NamesReply, PIECES, Urge,
 };
 use crate::types::{NodeUsage, Presence};
 

@@ -292,7 +292,9 @@ impl PeerBackend for Fake {
         match object.origin.as_str() {
             "hangs" => std::future::pending().await,
             "slow" => Ok(GivenChunk::Arriving(arriving(object.size, chunk_size, index, &object.key))),
-            _ => Ok(GivenChunk::Whole(Chunk::of(format!("{object:?} {wanted} {urge:?} {chunk_size} {index}").into(), chunk_size))),
+            _ => {
+                Ok(GivenChunk::Whole(Chunk::of(format!("{object:?} {wanted} {urge:?} {chunk_size} {index}").into(), chunk_size)))
+            }
         }
     }
 

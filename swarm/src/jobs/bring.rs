@@ -131,6 +131,7 @@ impl Swarm {
         }
         let lane = self.0.jobs.lanes.take().await;
         self.0.readers.go_first().await;
+        self.let_owner_go_first(content, chunk).await;
         self.expect_room(content)?;
         let geometry = content.geometry();
         let overloaded = |_| ReadError::Overloaded { what: content.to_string(), waited_ms: MEMORY_DEADLINE.as_millis() };

@@ -107,11 +107,8 @@ impl Copies {
 pub(super) fn note_failure(question: &mut Question<'_>, error: &PeerError) {
     match error {
         PeerError::Connect(_) | PeerError::TimedOut(_) | PeerError::Broken(_) | PeerError::Garbage(_) => question.failed(),
-        PeerError::NotFound
-        | PeerError::Full(_)
-        | PeerError::Changed(_)
-        | PeerError::Busy { .. }
-        | PeerError::Refused { .. } => {}
+        PeerError::NotFound | PeerError::Full(_) | PeerError::Changed(_) | PeerError::Busy { .. } | PeerError::Refused { .. } => {
+        }
     }
 }
 

@@ -218,14 +218,7 @@ impl Net {
 }
 
 impl Node {
-    async fn start(
-        index: usize,
-        address: IpAddr,
-        home: PathBuf,
-        capacity: u64,
-        config: SwarmConfig,
-        origins: Origins,
-    ) -> Self {
+    async fn start(index: usize, address: IpAddr, home: PathBuf, capacity: u64, config: SwarmConfig, origins: Origins) -> Self {
         let dir = home.clone();
         let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig { dir, capacity }).unwrap()).await.unwrap();
         let quick = ServerConfig { drain: Duration::ZERO, ..ServerConfig::default() };
