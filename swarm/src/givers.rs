@@ -20,6 +20,8 @@ pub(crate) enum Giver {
     Again(Candidate),
     /// A node that may have it.
     Holder(Candidate),
+    /// Those who owned it until lately, all at once: the origin waits for their answers.
+    Former(Vec<Candidate>),
     /// A node that has it or gets it now, as a busy one says.
     Named(Candidate),
     /// An owner that was busy, after those whom it named.

@@ -100,7 +100,7 @@ impl Flight {
             run.get_or_insert_with(|| self.claim_run());
         }
         let asked = fed.into_iter().chain(owners.into_iter().map(Giver::Peer));
-        let asked = asked.chain(lately.into_iter().map(Giver::Holder));
+        let asked = asked.chain((!lately.is_empty()).then_some(Giver::Former(lately)));
         match swarm.0.health.origin_failed_lately(&object.origin) {
             true => asked.chain(holders).chain(origin).collect(),
             false => asked.chain(origin).chain(holders).collect(),
@@ -226,6 +226,7 @@ impl Flight {
         match (self.content.source(), giver) {
             (_, Giver::Holder(one)) => usual(one, HOLDER_PATIENCE),
             (_, Giver::Named(one)) => usual(one, NAMED_PATIENCE),
+            (_, Giver::Former(_)) => (HOLDER_PATIENCE, HOLDER_PATIENCE),
             // Behind the origin come only those who may hold the chunk, and asking them costs the origin nothing.
             (_, Giver::Origin(_)) => (ORIGIN_PATIENCE, ORIGIN_PATIENCE),
             (Source::Object(_), _) => (swarm.config.origin_hedge, swarm.config.origin_hedge),
