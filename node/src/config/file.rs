@@ -60,7 +60,7 @@ fn allowed(key: &str) -> Option<&'static str> {
         "replicas" => "a whole number from 1 on, without quotes, such as 3",
         "weight" => "a whole number from 0 to 10000, without quotes, such as 100",
         "profile-idle" => "a whole number of seconds, without quotes, such as 5",
-        "allow-other" | "native-reads" | "insecure" => "true or false, without quotes",
+        "allow-other" | "native-reads" | "insecure" | "no-redirects" => "true or false, without quotes",
         _ => return None,
     })
 }
