@@ -11,6 +11,7 @@ mod site;
 mod stub;
 
 mod explain;
+mod fanout;
 mod faults;
 mod flights;
 mod full;
