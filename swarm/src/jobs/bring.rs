@@ -29,6 +29,11 @@ impl Fault {
     fn lasting(why: impl Into<String>) -> Self {
         Self { why: why.into(), passing: false }
     }
+
+    /// A put that commits the same blob on this node puts another entry in the place of the one that was being filled.
+    fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), passing: true }
+    }
 }
 
 impl From<OpenError> for Fault {
@@ -144,13 +149,13 @@ impl Swarm {
         }
         lane.landed();
         let kept = self.is_here(content, chunk);
-        kept.then_some(()).ok_or_else(|| Fault::lasting(format!("{content}: this node's disk did not keep it")))
+        kept.then_some(()).ok_or_else(|| Fault::passing(format!("{content}: this node's disk did not keep it")))
     }
 
     /// A prefetch leaves room for what readers fetch meanwhile, whatever else it has in flight. Asked by who has a lane.
     fn expect_room(&self, content: &Content) -> Result<(), Fault> {
         if matches!(content.source(), Source::Blob(_)) && self.0.store.get(&content.id()).is_none() {
-            return Err(Fault::lasting(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
+            return Err(Fault::passing(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
         }
         let flying = self.0.jobs.lanes.taken();
         let (free, chunk_size) = (self.0.store.free(), u64::from(content.geometry().chunk_size()));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,16 +16,19 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Whether the machine has what these need. Where `HERRING_REQUIRE` names namespaces, it must.
 fn have_all() -> bool {
-    let name = format!("lt{}", std::process::id());
-    let namespaces = succeeds("ip", &["netns", "add", &name]) && succeeds("ip", &["netns", "del", &name]);
-    let there = namespaces && succeeds("nginx", &["-v"]) && Path::new(LOADTEST).with_file_name("herring").is_file();
+    // Once for all tests: they would make the same namespace.
+    static THERE: LazyLock<bool> = LazyLock::new(|| {
+        let name = format!("lt{}", std::process::id());
+        let namespaces = succeeds("ip", &["netns", "add", &name]) && succeeds("ip", &["netns", "del", &name]);
+        namespaces && succeeds("nginx", &["-v"]) && Path::new(LOADTEST).with_file_name("herring").is_file()
+    });
     let required = std::env::var("HERRING_REQUIRE").unwrap_or_default();
     let required = required.split(',').any(|need| need == "netns");
-    assert!(there || !required, "HERRING_REQUIRE names netns, but namespaces, nginx or a built herring are not here");
-    if !there {
+    assert!(*THERE || !required, "HERRING_REQUIRE names netns, but namespaces, nginx or a built herring are not here");
+    if !*THERE {
         eprintln!("skipped: this needs namespaces, nginx and a built herring (cargo build -p herring)");
     }
-    there
+    *THERE
 }
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
