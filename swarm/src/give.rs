@@ -39,6 +39,10 @@ impl Swarm {
     /// A chunk for a peer. From this node's disk, or as it arrives here; an object's, unless only what is held is asked for, from the origin.
     pub async fn give(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ServeError> {
         let question = self.question(asked, asker)?;
+        if question.urge == Urge::Begin {
+            self.begin_for(&question);
+            return Ok(GivenChunk::Begun);
+        }
         let landing = self.landing_for(&question);
         let busy = self.is_busy(&question, landing.as_deref());
         let holders = self.holders(&question, busy);
@@ -55,6 +59,14 @@ impl Swarm {
     /// Bytes that this node has promised to send its peers and has not sent yet.
     pub fn promised(&self) -> u64 {
         self.0.tracker.promised()
+    }
+
+    /// Others will want this and what follows it soon.
+    fn begin_for(&self, question: &Question) {
+        let Question { content, chunk, wanted, .. } = question;
+        if matches!(content.source(), Source::Object(_)) && !self.is_here(content, *chunk) {
+            self.launch(content, *chunk, Want { first: 0, until: chunk.saturating_add(*wanted) }, Role::Owner);
+        }
     }
 
     fn question(&self, asked: ChunkRequest, asker: Asker) -> Result<Question, ServeError> {
@@ -96,7 +108,7 @@ impl Swarm {
             Urge::Any => stranger || busy,
             Urge::Named => busy,
             // Without another way to it, it is given here.
-            Urge::Held | Urge::Insist => false,
+            Urge::Held | Urge::Insist | Urge::Begin => false,
         };
         let named = if elsewhere { holders.named() } else { Vec::new() };
         if let Some(first) = named.first() {
@@ -122,7 +134,7 @@ impl Swarm {
             }
             // Who was pointed here waits for what comes; who only looks here is not to wait for one who may look there.
             (_, Urge::Named) => self.under_way(content, *chunk),
-            (Source::Object(_), Urge::Held) => None,
+            (Source::Object(_), Urge::Held | Urge::Begin) => None,
             (Source::Blob(_), _) => {
                 let begun = self.under_way(content, *chunk).filter(|landing| landing.has_begun());
                 begun.filter(|_| self.0.config.redirects)

@@ -59,7 +59,7 @@ impl Swarm {
         first.is_some_and(|one| self.is_me(&view, &one))
     }
 
-    fn is_well(&self, view: &View, id: &NodeId) -> bool {
+    pub(crate) fn is_well(&self, view: &View, id: &NodeId) -> bool {
         view.get(id).is_some() && !view.suspect(id) && !self.0.health.failed_lately(id)
     }
 }

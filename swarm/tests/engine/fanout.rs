@@ -20,6 +20,7 @@ fn whole(given: GivenChunk) -> Chunk {
         GivenChunk::Whole(chunk) => chunk,
         GivenChunk::Arriving(_) => panic!("it is here"),
         GivenChunk::Busy { holders } => panic!("busy, and names {holders:?}"),
+        GivenChunk::Begun => panic!("it was asked for"),
     }
 }
 
