@@ -31,8 +31,6 @@ pub enum GivenChunk {
     Whole(Chunk),
     /// It is on its way here: each piece once, or a failure, which is the last.
     Arriving(BoxStream<'static, Arriving>),
-    /// It was not to be sent, but is begun with.
-    Begun,
     /// It cannot be sent just now. Who is likely to have it, by their ids: none where nobody is known.
     Busy { holders: Vec<String> },
 }

@@ -76,8 +76,6 @@ pub enum Urge {
     Held,
     /// The same, or if it is on its way there: somebody named this peer, who knows that it does not wait for the asker in its turn.
     Named,
-    /// Not now: but it will be wanted, and the peer is to begin to get it from the origin. Answered with 202.
-    Begin,
     /// Those whom it named did not give it: it is to give it itself, in its turn.
     Insist,
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 use herring_blob::ByteRange;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::MEMORY_DEADLINE;
 use crate::fetch::{Role, Want};
-use crate::{Content, Swarm, lanes};
+use crate::{Content, Swarm};
 
 /// Chunks in flight ahead of one reader: within the 8–12 streams that fill a connection.
 const IN_FLIGHT: usize = 12;
@@ -74,28 +74,27 @@ impl Swarm {
     /// Brings chunk after chunk of where the reader aims; ends where one cannot be had, since a reader that gets so far says so.
     async fn run_ahead(self, content: Content, mut aims: watch::Receiver<Aim>) {
         let (mut flying, mut next) = (FuturesUnordered::new(), 0);
-        // Grows with every chunk that landed soon, twice as many each time round: on a slow link, what is sent for ahead would take the
+        // Grows with every chunk, to twice as many each time round: on a slow link, what is sent for ahead would take the
         // bandwidth from what the reader waits for (at 100 Mbit/s the first MiB came after 0.6 s instead of 0.1 to 0.35).
-        let mut lanes = 1;
+        let mut width = 1;
         let mut idle_from = Instant::now() + IDLE;
         while Instant::now() < idle_from {
             let aim = *aims.borrow_and_update();
             next = aim.from.max(next);
-            if next < aim.until && flying.len() < lanes {
+            if next < aim.until && flying.len() < width {
                 if !self.is_here(&content, next) {
                     if !self.has_room(&content) {
                         return;
                     }
-                    let (asked, landed) = (Instant::now(), self.fetch_ahead(&content, next, aim.until));
-                    flying.push(landed.map(move |landed| landed.then(|| asked.elapsed())));
+                    flying.push(self.fetch_ahead(&content, next, aim.until));
                 }
                 next += 1;
                 continue;
             }
             tokio::select! {
                 Some(landed) = flying.next() => match landed {
-                    Some(took) => lanes = lanes::after(lanes, took, IN_FLIGHT),
-                    None => return,
+                    true => width = (width + 1).min(IN_FLIGHT),
+                    false => return,
                 },
                 aimed = aims.changed() => match aimed {
                     Ok(()) => idle_from = Instant::now() + IDLE,
@@ -119,7 +118,6 @@ impl Swarm {
 
     /// Whether the chunk landed on the disk. Of the readers' memory only half is for what nobody waits for yet.
     pub(crate) async fn fetch_ahead(&self, content: &Content, chunk: u32, until: u32) -> bool {
-        self.let_owner_go_first(content, chunk).await;
         let length = content.geometry().chunk_range(chunk).len();
         let Ok(_share) = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await else { return false };
         let landed = self.launch(content, chunk, Want { first: 0, until }, Role::Reader).landed().await;

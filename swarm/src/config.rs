@@ -9,8 +9,8 @@ pub struct SwarmConfig {
     pub replicas: usize,
     /// Bytes in a chunk of what is put here. Origins' objects are cut alike, so all nodes must agree.
     pub chunk_size: u32,
-    /// Whether a busy node points its peers at others who have the same chunk, and chunks are passed on while they arrive. Without it all
-    /// bytes come from owners, which is there to compare with.
+    /// Whether a busy node points its peers at others who have the same chunk or get it now. Without it all bytes come from owners, which is there
+    /// to compare with.
     pub redirects: bool,
     /// Bytes of chunks that may be in memory for this node's own readers: 256 MiB, 64 chunks.
     pub memory: usize,

@@ -106,14 +106,6 @@ impl Swarm {
         if role == Role::Owner { &self.0.peer_memory } else { &self.0.memory }
     }
 
-    /// What all nodes wait for, this one asks an origin for: until it is here, what nobody waits for yet is not sent for. It would take half of this
-    /// node's link from it, and whoever it is passed on to would wait as well.
-    pub(crate) async fn let_owner_go_first(&self, content: &Content, chunk: u32) {
-        if self.0.config.redirects && !self.acts_as_owner(content, chunk) {
-            self.0.owing.go_first().await;
-        }
-    }
-
     /// Whether a chunk is on this node's disk.
     pub(crate) fn is_here(&self, content: &Content, chunk: u32) -> bool {
         self.0.store.get(&content.id()).is_some_and(|entry| entry.has(chunk))
@@ -162,7 +154,6 @@ impl Flight {
     }
 
     async fn ask_around(&self, share: &Arc<Share>) -> Result<Chunk, ReadError> {
-        let _owing = (self.role == Role::Owner).then(|| self.swarm.0.owing.wait());
         let mut tried = Tried::default();
         match timeout(FETCH_DEADLINE, self.ask_in_rounds(share, &mut tried)).await {
             Ok(Ok(Some(chunk))) => return Ok(chunk),

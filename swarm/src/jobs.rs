@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::Swarm;
-use crate::lanes::Lanes;
 use bring::Faults;
 use find::Finder;
 
@@ -27,8 +26,11 @@ const WANTED: usize = 64 << 20;
 const KEPT: Duration = Duration::from_secs(3600);
 /// Jobs that work at the same time; the others wait their turn.
 const AT_ONCE: usize = 16;
-/// Chunks in flight for all jobs of this node.
+/// Chunks in flight for all jobs of this node, where they are small.
 const IN_FLIGHT: usize = 16;
+/// Bytes of them: 8 chunks of 4 MiB. With 16 of them a node that alone has a blob sends 1.7 times its bytes before those who ask for it point each other on,
+/// with 2 a node gets no more than a connection or two of the origin give.
+const BYTES_IN_FLIGHT: usize = 32 << 20;
 /// Contents that were found and wait to be brought: what was found of a directory of millions does not fill the memory.
 const FOUND: usize = 4096;
 /// How long a job that comes before this node has met its swarm waits for that.
@@ -51,7 +53,8 @@ pub(crate) struct Jobs {
     /// For what they are about, in bytes.
     room: Arc<Semaphore>,
     turns: Semaphore,
-    lanes: Lanes,
+    /// For the bytes of chunks in flight.
+    in_flight: Semaphore,
 }
 
 struct Known {
@@ -69,8 +72,8 @@ struct Aim {
 
 impl Default for Jobs {
     fn default() -> Self {
-        let (room, turns, lanes) = (Arc::new(Semaphore::new(WANTED)), Semaphore::new(AT_ONCE), Lanes::new(IN_FLIGHT));
-        Self { known: Mutex::default(), room, turns, lanes }
+        let room = Arc::new(Semaphore::new(WANTED));
+        Self { known: Mutex::default(), room, turns: Semaphore::new(AT_ONCE), in_flight: Semaphore::new(BYTES_IN_FLIGHT) }
     }
 }
 

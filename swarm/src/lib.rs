@@ -18,7 +18,6 @@ mod givers;
 mod health;
 mod jobs;
 mod landing;
-mod lanes;
 mod local;
 mod memory;
 mod meta;

@@ -8,14 +8,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use herring_blob::{ByteRange, Geometry, MAX_CHUNK_SIZE, PieceCutter};
-use herring_http_api::peer::{ChunkOf, ChunkRequest, Urge};
 use herring_origin::{OriginError, Parts};
 use herring_ring::Point;
 use tokio::sync::mpsc;
 
-use crate::config::SMALL_DEADLINE;
-use crate::fetch::{Flight, Role, Want};
-use crate::{Content, Source, Swarm};
+use crate::fetch::{Flight, Role};
+use crate::{Content, Swarm};
 
 /// Pieces that wait for one chunk's flight: 1 MiB of pieces of 256 KiB.
 const WAITING: usize = 4;
@@ -31,15 +29,6 @@ pub(crate) struct Run {
     geometry: Geometry,
     chunk: u32,
     feeds: Vec<mpsc::Sender<Fed>>,
-    /// Who is to go on, and with what, once all of it is here.
-    next: Option<Next>,
-}
-
-/// What follows a run, up to where its asker wants it.
-struct Next {
-    swarm: Swarm,
-    content: Content,
-    chunks: Range<u32>,
 }
 
 impl Flight {
@@ -51,10 +40,7 @@ impl Flight {
         let longest = MAX_CHUNK_SIZE / geometry.chunk_size();
         let end = Point::object_run(self.chunk).end.min(self.want.until).min(self.chunk.saturating_add(longest));
         feeds.extend(self.swarm.claim(&self.content, self.chunk + 1..end, self.role));
-        let (swarm, content) = (self.swarm.clone(), self.content.clone());
-        let chunks = end..self.want.until.min(geometry.chunk_count());
-        let next = (self.role == Role::Owner && swarm.0.config.redirects).then_some(Next { swarm, content, chunks });
-        (Run { geometry, chunk: self.chunk, feeds, next }, fed)
+        (Run { geometry, chunk: self.chunk, feeds }, fed)
     }
 }
 
@@ -82,7 +68,7 @@ impl Swarm {
         let geometry = content.geometry();
         let feeds = self.claim(content, geometry.chunks_in(ByteRange::new(0, bytes)), Role::Owner);
         if !feeds.is_empty() {
-            self.hand_round(Run { geometry, chunk: 0, feeds, next: None }, parts, 0);
+            self.hand_round(Run { geometry, chunk: 0, feeds }, parts, 0);
         }
     }
 
@@ -90,31 +76,6 @@ impl Swarm {
     pub(crate) fn hand_round(&self, run: Run, parts: Parts, first: u32) {
         let stop = self.0.stop.clone();
         self.0.tasks.spawn(async move { stop.run_until_cancelled(run.hand_round(parts, first)).await });
-    }
-}
-
-impl Next {
-    /// The owners of an object take turns with the origin, in front of those who read it in order: its link is never idle, each owner's is free for it, and
-    /// what is wanted now does not share it with what is wanted later.
-    fn begin(&self) {
-        let Self { swarm, content, chunks } = self;
-        let (Source::Object(object), false) = (content.source(), chunks.is_empty()) else { return };
-        let (chunk, wanted) = (chunks.start, chunks.end - chunks.start);
-        if swarm.is_here(content, chunk) {
-            return;
-        }
-        if swarm.acts_as_owner(content, chunk) {
-            swarm.launch(content, chunk, Want { first: 0, until: chunks.end }, Role::Owner);
-            return;
-        }
-        let view = swarm.view();
-        let owners = swarm.candidates(&view, Point::of_object_chunk(object, chunk)).owners;
-        let Some(owner) = owners.into_iter().find(|one| swarm.is_well(&view, &one.id)) else { return };
-        let of = ChunkOf::Object { object: object.clone(), chunk_size: content.geometry().chunk_size(), wanted };
-        let (request, swarm) = (ChunkRequest { of, index: chunk, first: 0, urge: Urge::Begin }, swarm.clone());
-        // Who does not hear it begins when the chunk is asked for.
-        let tasks = swarm.0.tasks.clone();
-        tasks.spawn(async move { swarm.0.peers.begin(owner.http, &request, &swarm.ask(&view, SMALL_DEADLINE)).await });
     }
 }
 
@@ -129,10 +90,7 @@ impl Run {
     async fn hand_round(self, mut body: Parts, mut first: u32) {
         let (mut part, mut feeds) = (Bytes::new(), self.feeds.into_iter());
         for chunk in self.chunk.. {
-            let Some(feed) = feeds.next() else {
-                self.next.iter().for_each(Next::begin);
-                return;
-            };
+            let Some(feed) = feeds.next() else { return };
             let pieces = self.geometry.pieces(chunk);
             let (mut cutter, mut left) = (PieceCutter::new(pieces, first), pieces.count() - first);
             first = 0;

@@ -52,8 +52,6 @@ pub(crate) struct Inner {
     /// What read-ahead may take of `memory`.
     pub ahead_memory: Memory,
     pub readers: Readers,
-    /// Chunks that this node asks an origin for, on behalf of all.
-    pub owing: Readers,
     pub chunks: Arc<Flights<Key, Arc<Landing>>>,
     /// Who asked for which chunks lately, and what was promised to them.
     pub tracker: Tracker,
@@ -131,7 +129,6 @@ impl Swarm {
             traces: Traces::default(),
             health: Health::default(),
             readers: Readers::default(),
-            owing: Readers::default(),
             jobs: Jobs::default(),
             pins: Pins::load(store.records()),
             config,

@@ -74,11 +74,6 @@ impl PeerClient {
         self.ask_until(until, peer, call, ask, async |answer| ChunkStream::new(answer, pieces, request.first, until)).await
     }
 
-    /// Lets an owner begin with a chunk that will be wanted: [`Urge::Begin`].
-    pub async fn begin(&self, peer: SocketAddr, request: &ChunkRequest, ask: &Ask) -> Result<(), PeerError> {
-        self.done(peer, Call::new(Method::GET, chunk_path(request)), ask).await
-    }
-
     /// Which chunks of a blob the peer holds.
     pub async fn presence(&self, peer: SocketAddr, id: BlobId, ask: &Ask) -> Result<Presence, PeerError> {
         self.json(peer, &format!("blobs/{id}/presence"), SMALL_LIMIT, ask).await
@@ -266,7 +261,6 @@ fn chunk_path(request: &ChunkRequest) -> String {
         Urge::Any => {}
         Urge::Held => drop(query.append_pair("urge", "held")),
         Urge::Named => drop(query.append_pair("urge", "named")),
-        Urge::Begin => drop(query.append_pair("urge", "begin")),
         Urge::Insist => drop(query.append_pair("urge", "insist")),
     }
     let (index, query) = (request.index, query.finish());

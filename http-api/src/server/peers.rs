@@ -134,7 +134,6 @@ async fn give(peers: &Arc<dyn PeerBackend>, asked: ChunkRequest, headers: &Heade
     let given = match within(of_peer(headers), peers.chunk(asked, asker(headers))).await? {
         GivenChunk::Whole(chunk) => from_piece(&chunk, first),
         GivenChunk::Arriving(frames) => arriving(frames),
-        GivenChunk::Begun => StatusCode::ACCEPTED.into_response(),
         GivenChunk::Busy { holders } => busy(&holders),
     };
     Ok(([(HeaderName::from_static(LOAD), peers.load().to_string())], given).into_response())

@@ -108,7 +108,7 @@ pub struct NodeSettings {
     #[arg(long, value_name = "SECONDS", hide = true)]
     pub profile_idle: Option<u64>,
 
-    /// All bytes come from owners: no node is pointed at others, and none passes on what arrives
+    /// All bytes come from owners: no node is pointed at others
     #[arg(long, hide = true)]
     pub no_redirects: bool,
 }

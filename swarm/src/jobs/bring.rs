@@ -4,16 +4,19 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use herring_blob::ContentId;
 use herring_http_api::types::Job;
+use herring_ring::Point;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::IN_FLIGHT;
+use super::{BYTES_IN_FLIGHT, IN_FLIGHT};
 use crate::config::MEMORY_DEADLINE;
 use crate::fetch::{Role, Want};
 use crate::{Content, NameError, OpenError, ReadError, Source, Swarm};
 
 /// Pauses before something is tried once more that may only have failed for the moment.
 const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+/// Runs of an object's chunks that are fetched side by side.
+const RUNS: u32 = 4;
 /// After so many contents that could not be had a job gives up: then it is not they that are wrong.
 const MOST_FAULTS: usize = 16;
 
@@ -108,14 +111,23 @@ pub(super) async fn patiently<T, E: Into<Fault>, F: Future<Output = Result<T, E>
     question().await.map_err(Into::into)
 }
 
+/// All chunks of a content, of four runs in turn: an owner asks the origin for a run at once, and what one asks for takes no more than a quarter of its link,
+/// or of what the origin gives to one connection, from what it gets from others.
+fn order(count: u32) -> impl Iterator<Item = u32> {
+    let (run, stride) = (Point::object_run(0).end, Point::object_run(0).end * RUNS);
+    let all = (0..count.div_ceil(stride)).flat_map(move |window| {
+        (0..stride).map(move |at| u64::from(window) * u64::from(stride) + u64::from(at % RUNS * run + at / RUNS))
+    });
+    // What is past the end may be past 2^32 as well.
+    all.filter_map(|chunk| u32::try_from(chunk).ok()).filter(move |chunk| *chunk < count)
+}
+
 impl Swarm {
     /// Brings what is found, chunk by chunk, until nothing more is.
     pub(super) async fn bring_all(&self, job: &watch::Sender<Job>, contents: mpsc::Receiver<Content>, faults: &Faults) {
         let found = stream::unfold(contents, async |mut contents| contents.recv().await.map(|content| (content, contents)));
-        let chunks = found.flat_map(|content| {
-            let count = content.geometry().chunk_count();
-            stream::iter((0..count).map(move |chunk| (content.clone(), chunk)))
-        });
+        let chunks = found
+            .flat_map(|content| stream::iter(order(content.geometry().chunk_count()).map(move |chunk| (content.clone(), chunk))));
         chunks
             .for_each_concurrent(IN_FLIGHT, |(content, chunk)| async move {
                 if faults.stop(content.id()) {
@@ -134,11 +146,11 @@ impl Swarm {
         if self.is_here(content, chunk) {
             return Ok(());
         }
-        let lane = self.0.jobs.lanes.take().await;
-        self.0.readers.go_first().await;
-        self.let_owner_go_first(content, chunk).await;
-        self.expect_room(content)?;
         let geometry = content.geometry();
+        let bytes = u32::try_from(geometry.chunk_range(chunk).len().min(BYTES_IN_FLIGHT as u64)).unwrap_or(u32::MAX);
+        let _in_flight = self.0.jobs.in_flight.acquire_many(bytes).await.expect("the semaphore is never closed");
+        self.0.readers.go_first().await;
+        self.expect_room(content)?;
         let overloaded = |_| ReadError::Overloaded { what: content.to_string(), waited_ms: MEMORY_DEADLINE.as_millis() };
         let _share = self.0.ahead_memory.take(geometry.chunk_range(chunk).len(), MEMORY_DEADLINE).await.map_err(overloaded)?;
         let soon = u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX);
@@ -147,19 +159,18 @@ impl Swarm {
         if !landing.landed().await {
             return landing.whole().await.map(drop).map_err(Fault::from);
         }
-        lane.landed();
         let kept = self.is_here(content, chunk);
         kept.then_some(()).ok_or_else(|| Fault::passing(format!("{content}: this node's disk did not keep it")))
     }
 
-    /// A prefetch leaves room for what readers fetch meanwhile, whatever else it has in flight. Asked by who has a lane.
+    /// A prefetch leaves room for what readers fetch meanwhile, whatever else it has in flight. Asked by who has a chunk in flight.
     fn expect_room(&self, content: &Content) -> Result<(), Fault> {
         if matches!(content.source(), Source::Blob(_)) && self.0.store.get(&content.id()).is_none() {
             return Err(Fault::passing(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
         }
-        let flying = self.0.jobs.lanes.taken();
+        let in_flight = BYTES_IN_FLIGHT.saturating_sub(self.0.jobs.in_flight.available_permits()) as u64;
         let (free, chunk_size) = (self.0.store.free(), u64::from(content.geometry().chunk_size()));
-        let needed = chunk_size.saturating_mul((IN_FLIGHT + flying) as u64);
+        let needed = chunk_size.saturating_mul(IN_FLIGHT as u64).saturating_add(in_flight);
         let full = || {
             format!(
                 "no room for {content}: {free} bytes are free on this node, {needed} must be; raise its capacity or delete something"
@@ -178,6 +189,17 @@ mod tests {
 
     fn passing() -> OpenError {
         OpenError::Unavailable { what: "it".into(), tried: Tried::default() }
+    }
+
+    #[test]
+    fn runs_side_by_side_and_every_chunk_once() {
+        assert_eq!(order(20).collect::<Vec<_>>(), [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 16, 17, 18, 19]);
+        for count in [0, 1, 5, 16, 17, 63, 100] {
+            let mut all: Vec<_> = order(count).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+        }
+        assert_eq!(order(u32::MAX).next(), Some(0));
     }
 
     #[tokio::test(start_paused = true)]
