@@ -90,12 +90,12 @@ impl Swarm {
     fn holders(&self, question: &Question, busy: bool) -> Vec<NodeId> {
         let (id, chunk, view) = (question.content.id(), question.chunk, self.view());
         let Some(asker) = question.asker.as_ref().filter(|_| self.0.config.redirects) else { return Vec::new() };
-        let Holders { near, far } = self.0.tracker.note(id, chunk, asker);
+        let Holders { near, far, hot } = self.0.tracker.note(id, chunk, asker);
         let alive = |nodes: Vec<NodeId>| nodes.into_iter().filter(|id| self.may_give(&view, id)).collect();
-        let holders = Holders { near: alive(near), far: alive(far) };
+        let holders = Holders { near: alive(near), far: alive(far), hot };
         let stranger = view.get(view.me()).is_some_and(|me| me.zone != asker.zone) && !holders.near.is_empty();
         let elsewhere = match question.urge {
-            Urge::Any => stranger || busy,
+            Urge::Any => stranger || busy || (hot && question.background),
             Urge::Named => busy,
             // Without another way to it, it is given here.
             Urge::Held | Urge::Insist => false,

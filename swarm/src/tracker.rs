@@ -23,6 +23,9 @@ const CHUNKS: usize = 4096;
 const FETCHERS: usize = 64;
 /// After so long who asked may have dropped the chunk.
 const LATELY: Duration = Duration::from_secs(300);
+/// Who asks within so long of another, for what nobody waits for yet, is pointed at that one however idle this node is: all ask for the same chunks now, and those
+/// that nobody has yet are to have this node's link.
+const HOT: Duration = Duration::from_secs(1);
 /// Whom an asker is pointed at, at most: one of them has room.
 const NAMED: usize = 4;
 
@@ -63,6 +66,8 @@ pub(crate) struct Fetching {
 pub(crate) struct Holders {
     pub near: Vec<NodeId>,
     pub far: Vec<NodeId>,
+    /// One of them asked just now, and others will in a moment.
+    pub hot: bool,
 }
 
 /// What this node has promised to send.
@@ -133,7 +138,7 @@ impl Fetchers {
     fn note(&mut self, asker: &Fetching, now: Instant) -> Holders {
         self.0.retain(|fetcher| now.duration_since(fetcher.asked) < LATELY);
         let before = self.0.iter().position(|fetcher| fetcher.node == asker.node).unwrap_or(self.0.len());
-        let holders = self.holders(before, &asker.zone);
+        let holders = self.holders(before, &asker.zone, now);
         if before == self.0.len() {
             if before == FETCHERS {
                 self.0.remove(0);
@@ -144,14 +149,15 @@ impl Fetchers {
     }
 
     /// The least pointed at first; of those, who asked first has most of it.
-    fn holders(&self, before: usize, zone: &str) -> Holders {
+    fn holders(&self, before: usize, zone: &str, now: Instant) -> Holders {
         let mut known: Vec<&Fetcher> = self.0[..before].iter().collect();
         known.sort_by_key(|fetcher| fetcher.pointed);
         let named = |near: bool| {
             let of = known.iter().filter(|fetcher| (fetcher.zone == *zone) == near);
             of.take(NAMED).map(|fetcher| fetcher.node.clone()).collect()
         };
-        Holders { near: named(true), far: named(false) }
+        let hot = known.iter().any(|fetcher| now.duration_since(fetcher.asked) < HOT);
+        Holders { near: named(true), far: named(false), hot }
     }
 }
 

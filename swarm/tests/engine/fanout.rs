@@ -11,7 +11,12 @@ use crate::net::{CHUNK, CHUNK_LEN, Net, noise};
 
 /// What a node says when another asks it for a chunk of a blob that nobody waits for yet.
 async fn ask(net: &Net, node: usize, asker: usize, id: BlobId, urge: Urge) -> GivenChunk {
-    let asker = Asker { from: net.nodes[asker].info.id.to_string(), background: true };
+    ask_as(net, node, asker, false, id, urge).await
+}
+
+/// `background`: nobody waits for it yet.
+async fn ask_as(net: &Net, node: usize, asker: usize, background: bool, id: BlobId, urge: Urge) -> GivenChunk {
+    let asker = Asker { from: net.nodes[asker].info.id.to_string(), background };
     net.nodes[node].swarm.give(ChunkRequest { urge, ..ChunkRequest::blob(id, 0) }, asker).await.unwrap()
 }
 
@@ -54,7 +59,7 @@ async fn net_of_one_owner(nodes: usize, zone: impl Fn(usize) -> &'static str) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sends_points_at_those_who_asked_before_and_serves_who_insists() {
-    let (net, id, bytes) = net_of_one_owner(5, |_| "").await;
+    let (net, id, bytes) = net_of_one_owner(6, |_| "").await;
     let mut sending = vec![whole(ask(&net, 0, 1, id, Urge::Any).await)];
     assert_eq!(net.nodes[0].swarm.promised(), u64::from(CHUNK));
     for _ in 1..64 {
@@ -68,6 +73,8 @@ async fn who_sends_points_at_those_who_asked_before_and_serves_who_insists() {
     drop(sending);
     assert_eq!(net.nodes[0].swarm.promised(), 0);
     assert_eq!(whole(ask(&net, 0, 4, id, Urge::Any).await).slice(0..CHUNK), bytes, "idle again");
+    let behind = named(ask_as(&net, 0, 5, true, id, Urge::Any).await);
+    assert!(behind.contains(&"n4".to_owned()), "which asked just now, so others will: {behind:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
