@@ -92,6 +92,7 @@ impl Flight {
 
     async fn ask_peer(&self, view: &View, peer: Candidate, asked: Asked, patience: Duration, share: &Arc<Share>) -> Answer {
         let mut question = self.swarm.0.health.ask(&peer.id, patience);
+        let _asking = self.pilot.asking(&peer.id);
         let no = |why: String, transient| Answer::No { whom: peer.id.to_string(), why, transient };
         let failed = |why| counter!(m::PEER_FAILURES, "why" => why).increment(1);
         match self.take_from(view, &peer, asked, share, &mut question).await {
@@ -136,7 +137,10 @@ impl Flight {
                 Answer::Silent { why: error.to_string(), peer }
             }
             Err(Useless::Wire(error)) => {
-                question.failed();
+                match error {
+                    PeerError::TimedOut(_) | PeerError::Refused { status: 503, .. } => question.ran_out(),
+                    _ => question.failed(),
+                }
                 failed("unreachable");
                 tracing::debug!(peer = %peer.id, content = %self.content, chunk = self.chunk, %error, "a peer did not give a chunk");
                 no(error.to_string(), true)
@@ -163,8 +167,9 @@ impl Flight {
         if let Some(load) = body.load() {
             question.told(load);
         }
-        if body.is_here() {
-            question.began(asked_at.elapsed());
+        match body.is_here() {
+            true => question.began(asked_at.elapsed()),
+            false => question.waits(),
         }
         self.land_all(&mut body, share, question).await
     }
@@ -204,6 +209,9 @@ impl Flight {
                 (None, Some(digest)) => Word::Told(digest),
                 (None, None) => return Err(Useless::Lied("a piece without its digest".into())),
             };
+            if digests.is_some() && self.pilot.is_from_origin() {
+                return Err(Useless::Superseded);
+            }
             let landed = self
                 .pilot
                 .land(pieces, piece.index, piece.bytes, word, share)

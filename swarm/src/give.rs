@@ -40,6 +40,12 @@ impl Swarm {
     pub async fn give(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ServeError> {
         let question = self.question(asked, asker)?;
         let landing = self.landing_for(&question);
+        if let (Some(landing), Some(asker), Urge::Named) = (&landing, &question.asker, question.urge)
+            && landing.is_asked_of(&asker.node)
+        {
+            // Two whom different owners pointed at each other.
+            return Ok(GivenChunk::Busy { holders: Vec::new() });
+        }
         let busy = self.is_busy(landing.as_deref());
         // Who was pointed to a node that has all of it has found it: elsewhere it would only wait as long.
         let refused = busy && (question.urge == Urge::Any || landing.is_some());
@@ -124,7 +130,7 @@ impl Swarm {
             }
             // Who was pointed here waits for what comes; who only looks here is not to wait for one who may look there.
             (_, Urge::Named) => self.under_way(content, *chunk),
-            (Source::Object(_), Urge::Held) => None,
+            (_, Urge::Held) => None,
             (Source::Blob(_), _) => {
                 let begun = self.under_way(content, *chunk).filter(|landing| landing.has_begun());
                 begun.filter(|_| self.0.config.redirects)
@@ -169,7 +175,7 @@ impl Swarm {
 
     /// The pieces of a chunk on this node's disk, once its turn has come and there is memory for it.
     fn in_its_turn(self, question: Question) -> impl Stream<Item = Arriving> {
-        let Question { content, chunk, .. } = question;
+        let Question { content, chunk, first, .. } = question;
         let is_known = matches!(content.source(), Source::Blob(_));
         let read = async move {
             self.0.tracker.turn(TURN).await;
@@ -184,7 +190,10 @@ impl Swarm {
             Ok((held, mut promise)) => {
                 counter!(m::CHUNKS_SERVED).increment(1);
                 let digests = is_known.then(|| Passed::Digests(held.digests().clone()));
-                let passed = digests.into_iter().chain(held.pieces());
+                let mut pieces: Vec<_> = held.pieces().collect();
+                let first = usize::try_from(first).unwrap_or(0).min(pieces.len());
+                pieces.rotate_left(first);
+                let passed = digests.into_iter().chain(pieces);
                 stream::iter(passed.map(|passed| arriving(Ok(passed), &mut promise)).collect::<Vec<_>>())
             }
             Err(failed) => stream::iter(vec![failed]),
@@ -209,8 +218,13 @@ impl Swarm {
         counter!(m::CHUNKS_SERVED).increment(1);
         counter!(m::BYTES_SERVED).increment(held.len());
         let (chunk, mut promise) = (held.chunk(), self.0.tracker.promise(held.len()));
-        let parts = (0..chunk.len()).step_by(PART as usize).map(|start| start..chunk.len().min(start + PART));
-        Chunk::known(chunk.digests().clone(), parts.map(|part| promise.hold(chunk.slice(part))).collect())
+        let mut parts = Vec::new();
+        for segment in chunk.segments() {
+            // Parts of a segment are no copies.
+            let starts = (0..segment.len()).step_by(PART as usize);
+            parts.extend(starts.map(|start| promise.hold(segment.slice(start..segment.len().min(start + PART as usize)))));
+        }
+        Chunk::known(chunk.digests().clone(), parts)
     }
 }
 

@@ -67,8 +67,9 @@ impl Givers {
     /// A busy owner named others: they are asked next, and then, if they do not give it either, this one once more. Before that the other
     /// owners of a blob, who have it as well; other owners of an object would ask the origin a second time.
     pub fn redirect(&mut self, view: &View, owner: Candidate, named: &[String], is_object: bool) {
-        let owners = |queue: &VecDeque<Giver>| queue.iter().take_while(|giver| matches!(giver, Giver::Peer(_))).count();
-        let at = if is_object { 0 } else { owners(&self.queue) };
+        let named_before = self.queue.iter().take_while(|giver| matches!(giver, Giver::Named(_))).count();
+        let owners = self.queue.iter().skip(named_before).take_while(|giver| matches!(giver, Giver::Peer(_))).count();
+        let at = named_before + if is_object { 0 } else { owners };
         self.queue.insert(at, Giver::Insist(owner));
         self.name(view, named);
     }

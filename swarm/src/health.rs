@@ -89,7 +89,7 @@ impl Health {
     /// less with every millisecond and after a second nothing.
     pub fn load(&self, peer: &NodeId) -> u64 {
         let now = Instant::now();
-        self.peers().get(peer).map_or(0, |peer| u64::from(peer.waiting) * QUESTION + peer.told.left(now))
+        self.peers().get(peer).map_or(0, |peer| (u64::from(peer.waiting) * QUESTION).saturating_add(peer.told.left(now)))
     }
 
     /// How long nothing may come from the peer before another is asked as well, at most `most`: what it took in all but one of twenty of its

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use herring_blob::{Arrival, Chunk, PieceDigest, PieceDigests, Pieces, WrongPiece};
+use herring_ring::NodeId;
 use tokio::sync::watch;
 
 use crate::ReadError;
@@ -32,6 +33,20 @@ pub(crate) struct Landing {
     waiting: AtomicUsize,
     /// Peers to whom it is passed on.
     peers: AtomicUsize,
+    /// Peers that are asked for it now.
+    asked: Mutex<Vec<NodeId>>,
+}
+
+/// A peer that is asked for it.
+pub(crate) struct Asking<'a>(&'a Landing, NodeId);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut asked = self.0.asked();
+        if let Some(at) = asked.iter().position(|one| *one == self.1) {
+            asked.swap_remove(at);
+        }
+    }
 }
 
 /// One of those who wait.
@@ -214,6 +229,7 @@ impl Landing {
             first,
             waiting: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
+            asked: Mutex::default(),
         })
     }
 
@@ -235,6 +251,16 @@ impl Landing {
     /// Whether it came at all, for who is in no hurry.
     pub async fn landed(&self) -> bool {
         self.wait(|state| state.whole().map(|landed| landed.is_ok())).await
+    }
+
+    /// Whether this peer is asked for it now: it must not wait for what comes here.
+    pub fn is_asked_of(&self, peer: &NodeId) -> bool {
+        self.asked().contains(peer)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Vec<NodeId>> {
+        // Each is in it or not, whatever panicked.
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To how many peers it is passed on now.
@@ -302,6 +328,17 @@ impl Pilot {
         self.landing.is_awaited()
     }
 
+    /// Notes that a peer is asked, until this is dropped.
+    pub fn asking(&self, peer: &NodeId) -> Asking<'_> {
+        self.landing.asked().push(peer.clone());
+        Asking(&self.landing, peer.clone())
+    }
+
+    /// Whether the origin itself has begun to give it.
+    pub fn is_from_origin(&self) -> bool {
+        self.coming().as_ref().is_some_and(|coming| coming.from_origin)
+    }
+
     /// How many pieces have landed.
     pub fn landed(&self) -> usize {
         let coming = self.coming();
@@ -366,7 +403,10 @@ impl Pilot {
         if word == Word::Origin {
             begin_of_origin(&mut coming, pieces);
         }
-        let arrival = coming.as_mut().map(|coming| &mut coming.arrival).ok_or(WrongPiece(index))?;
+        let Some(Coming { arrival, from_origin }) = coming.as_mut() else { return Err(WrongPiece(index)) };
+        if *from_origin && matches!(word, Word::Digests(_)) {
+            return Ok(arrival.chunk());
+        }
         if !arrival.has(index) {
             let replaced = arrival.expected() != word.digests();
             let landed = match word {

@@ -3,12 +3,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-/// What one connection has brought, and how many requests wait for it to bring more.
+/// Looks within the limit. Looks are counted, and not time: after a pause of this process a peer that is well has had no word from it to answer.
+const LOOKS: u32 = 4;
+
+/// What one connection has brought and taken, and how many requests wait for it to bring more.
 #[derive(Debug, Default)]
 pub(super) struct Alive {
     received: AtomicU64,
+    /// How often the peer acknowledged what was sent while the kernel took no more.
+    acknowledged: AtomicU64,
     under_way: AtomicUsize,
     asked: Notify,
 }
@@ -21,6 +26,10 @@ impl Alive {
         self.received.fetch_add(bytes as u64, Relaxed);
     }
 
+    pub(super) fn count_acknowledged(&self) {
+        self.acknowledged.fetch_add(1, Relaxed);
+    }
+
     pub(super) fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
@@ -31,20 +40,19 @@ impl Alive {
         UnderWay(Arc::clone(self))
     }
 
-    /// Returns once requests were under way and not a single byte came for `limit`. The answer to a ping alone would not tell a peer that is
-    /// gone from one whose link is full: it comes behind a frame of 1 MiB, which takes seconds where seven peers share 25 Mbit/s.
+    /// Returns once requests were under way and for `limit` not a single byte came or was acknowledged. The answer to a ping alone would not tell a peer that is
+    /// gone from one whose link is full: it comes behind a frame of 1 MiB, which takes seconds where seven peers share 25 Mbit/s, and goes out behind one.
     pub(super) async fn until_silent(&self, limit: Duration) {
-        let (mut received, mut since) = (self.received(), Instant::now());
-        while since.elapsed() < limit {
+        let moved = || (self.received(), self.acknowledged.load(Relaxed));
+        let (mut before, mut quiet) = (moved(), 0);
+        while quiet < LOOKS {
             if self.under_way.load(Relaxed) == 0 {
                 self.asked.notified().await;
-                since = Instant::now();
+                quiet = 0;
             }
-            sleep(limit / 4).await;
-            let now = self.received();
-            if std::mem::replace(&mut received, now) != now {
-                since = Instant::now();
-            }
+            sleep(limit / LOOKS).await;
+            let now = moved();
+            quiet = if std::mem::replace(&mut before, now) == now { quiet + 1 } else { 0 };
         }
     }
 }
@@ -57,7 +65,7 @@ impl Drop for UnderWay {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -72,6 +80,8 @@ mod tests {
             for _ in 0..9 {
                 sleep(LIMIT / 2).await;
                 alive.count(1);
+                sleep(LIMIT / 2).await;
+                alive.count_acknowledged();
             }
             Instant::now()
         };

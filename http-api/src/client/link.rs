@@ -151,19 +151,29 @@ struct Metered {
     socket: Socket,
     alive: Arc<Alive>,
     hello: Option<oneshot::Sender<Hello>>,
+    /// The kernel took no more when it was last written to.
+    full: bool,
 }
 
 impl Metered {
     fn new(socket: Socket) -> (Self, Arc<Alive>, oneshot::Receiver<Hello>) {
         let alive = Arc::new(Alive::default());
         let (hello, heard) = oneshot::channel();
-        (Self { socket, alive: Arc::clone(&alive), hello: Some(hello) }, alive, heard)
+        (Self { socket, alive: Arc::clone(&alive), hello: Some(hello), full: false }, alive, heard)
     }
 
     fn count(&mut self, bytes: usize) {
         self.alive.count(bytes);
         if bytes > 0 {
             self.tell(|| Ok(()));
+        }
+    }
+
+    /// Where the kernel takes more again of what it took no more of, the peer has acknowledged some. What it takes at once says nothing: a peer that is gone
+    /// gets a few hundred KiB as well.
+    fn note_sent(&mut self, written: &Poll<io::Result<usize>>) {
+        if std::mem::replace(&mut self.full, written.is_pending()) && matches!(written, Poll::Ready(Ok(_))) {
+            self.alive.count_acknowledged();
         }
     }
 
@@ -189,11 +199,15 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.note_sent(&written);
+        written
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.note_sent(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

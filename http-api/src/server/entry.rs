@@ -44,31 +44,37 @@ impl Entry {
         self.patience
     }
 
-    /// The connection as it is spoken over, and what it may ask; `None` where it may ask nothing.
+    /// The connection as it is spoken over, and what it may ask; `None` where it may ask nothing, or hung up without a word.
     pub(super) async fn admit(&self, stream: TcpStream) -> Option<(Socket, Router)> {
         let Some(tls) = &self.tls else { return Some((Either::Left(stream), self.all.clone())) };
         // Nothing was asked yet, so a shutdown need not wait.
         match self.closing.run_until_cancelled(timeout(self.patience, self.greet(tls, stream))).await? {
-            Ok(Ok(admitted)) => Some(admitted),
+            Ok(Ok(admitted)) => admitted,
             Ok(Err(error)) => {
                 observe::handshake("failed");
                 tracing::debug!(error = tls::told(&error), "a TLS handshake failed");
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                observe::handshake("failed");
+                tracing::debug!("a TLS handshake took too long");
+                None
+            }
         }
     }
 
-    async fn greet(&self, tls: &ServerTls, stream: TcpStream) -> io::Result<(Socket, Router)> {
+    async fn greet(&self, tls: &ServerTls, stream: TcpStream) -> io::Result<Option<(Socket, Router)>> {
         let mut first = [0];
-        let read = stream.peek(&mut first).await?;
-        if read > 0 && first[0] != HANDSHAKE {
-            return Ok((Either::Left(stream), self.refusing.clone()));
+        if stream.peek(&mut first).await? == 0 {
+            return Ok(None);
+        }
+        if first[0] != HANDSHAKE {
+            return Ok(Some((Either::Left(stream), self.refusing.clone())));
         }
         let stream = tls.accept(stream).await?;
         observe::handshake(if tls::is_resumed(&stream) { "resumed" } else { "full" });
         let may_be_peer = !tls.asks_clients() || tls::is_peer(&stream);
-        Ok((Either::Right(stream), if may_be_peer { &self.all } else { &self.public }.clone()))
+        Ok(Some((Either::Right(stream), if may_be_peer { &self.all } else { &self.public }.clone())))
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::entry::Entry;
+use super::untaken::Untaken;
 use super::watched::UNREAD;
 use super::{Backends, Limits, observe, router};
 use crate::congestion;
@@ -208,7 +209,7 @@ impl Connections {
 
     fn start(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         prepare(&stream, self.unread);
-        let connection = connection(self.builder.clone(), stream, self.entry.clone(), self.graceful.watcher());
+        let connection = connection(self.builder.clone(), stream, self.entry.clone(), self.graceful.watcher(), self.unread);
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
             cut.run_until_cancelled(connection).await;
@@ -253,23 +254,28 @@ fn prepare(stream: &TcpStream, unread: Duration) {
     let _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(unread.as_millis()).unwrap_or(u32::MAX));
 }
 
-/// One connection, to its end.
-async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, entry: Arc<Entry>, watcher: Watcher) {
+/// One connection, to its end. It ends as well where its client takes nothing of an answer for `unread`.
+async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, entry: Arc<Entry>, watcher: Watcher, unread: Duration) {
     let Some((stream, router)) = entry.admit(stream).await else { return };
     let asked = Arc::new(AtomicBool::new(false));
-    let mark = Arc::clone(&asked);
+    let untaken = Arc::new(Untaken::default());
+    let (mark, watching) = (Arc::clone(&asked), Arc::clone(&untaken));
     let service = service_fn(move |request: http::Request<Incoming>| {
         mark.store(true, Ordering::Relaxed);
-        router.clone().oneshot(request)
+        let (answer, watching) = (router.clone().oneshot(request), Arc::clone(&watching));
+        async move { answer.await.map(|answer| answer.map(|body| watching.watch(body))) }
     });
     let mut serving = std::pin::pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
-    let ended = match tokio::time::timeout(entry.patience(), &mut serving).await {
-        Ok(ended) => ended,
-        // Until the first bytes tell HTTP/1 from HTTP/2, hyper itself sets no limit.
-        Err(_) if !asked.load(Ordering::Relaxed) => return,
-        Err(_) => serving.await,
+    let served = async {
+        match tokio::time::timeout(entry.patience(), &mut serving).await {
+            Ok(ended) => ended,
+            // Until the first bytes tell HTTP/1 from HTTP/2, hyper itself sets no limit.
+            Err(_) if !asked.load(Ordering::Relaxed) => Ok(()),
+            Err(_) => serving.await,
+        }
     };
-    if let Err(error) = ended {
-        tracing::debug!(error, "a connection broke");
+    tokio::select! {
+        ended = served => ended.unwrap_or_else(|error| tracing::debug!(error, "a connection broke")),
+        () = untaken.until_stuck(unread) => tracing::info!("a client took nothing of an answer for {unread:?}: its connection is closed"),
     }
 }

@@ -29,6 +29,7 @@ mod representation;
 mod router;
 mod turned;
 mod underway;
+mod untaken;
 mod upload;
 mod watched;
 

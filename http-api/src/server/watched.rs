@@ -22,8 +22,8 @@ pub(super) const UNREAD: Duration = Duration::from_secs(30);
 const PIECE: usize = 1 << 20;
 
 /// A stream on its way to a client. If nobody polls it for [`UNREAD`], its source is dropped with all that it read ahead,
-/// and it ends in an error should anybody ask again. hyper polls a body only when the client has room for more, so a task
-/// of its own must look at the clock. A source that has nothing yet is not the client's fault, and is waited for.
+/// and it ends in an error should anybody ask again. hyper polls a body only when what it took before has gone out, so a task
+/// of its own must look at the clock; the connection itself is `untaken.rs`. A source that has nothing yet is not the client's fault, and is waited for.
 pub(super) struct Watched {
     state: Arc<State>,
     _watchdog: AbortOnDropHandle<()>,

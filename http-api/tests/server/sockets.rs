@@ -298,6 +298,23 @@ async fn a_client_that_reads_nothing_loses_its_connection() {
     assert!(read_to_end(unread).await.len() < 64 << 20);
 }
 
+/// The connection is well, and only the answer's own window stays closed.
+#[tokio::test]
+async fn nor_may_an_answer_over_http2_stand_still_for_ever() {
+    let (fake, id) = Fake::with(vec![9; 1 << 20]);
+    let config = ServerConfig { unread: Duration::from_millis(100), ..ServerConfig::default() };
+    let server = Running::with(&fake, config).await;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1000);
+    let socket = TokioIo::new(TcpStream::connect(server.addr).await.unwrap());
+    let (mut send, driver) = builder.handshake(socket).await.unwrap();
+    let driver = tokio::spawn(driver);
+    let unread = within(send.send_request(server.get(&format!("/v1/blobs/{id}")))).await.unwrap();
+    assert_eq!(unread.status(), 200);
+    let _ = within(driver).await.unwrap();
+    assert!(send.is_closed());
+}
+
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() {
     let server = Running::of(&Fake::default()).await;

@@ -21,6 +21,8 @@ pub(crate) struct Question<'a> {
     patience: Duration,
     /// It tries a peer that was passed by.
     probe: bool,
+    /// The peer said that it waits, for its turn or for others.
+    waits: bool,
     settled: bool,
 }
 
@@ -32,7 +34,7 @@ impl<'a> Question<'a> {
             peer.silent_since.get_or_insert(now);
             peer.breaker.begin(now)
         });
-        Self { health, peer: peer.clone(), asked: now, heard: now, longest: None, patience, probe, settled: false }
+        Self { health, peer: peer.clone(), asked: now, heard: now, longest: None, patience, probe, waits: false, settled: false }
     }
 
     /// The answer's head is here, `took` after it was asked for. Only where the peer could give it at once: not where it was to wait for an
@@ -50,6 +52,17 @@ impl<'a> Question<'a> {
     pub fn alive(&mut self) {
         self.heard = Instant::now();
         self.health.peers().with(&self.peer, |peer| peer.heard());
+    }
+
+    /// The peer is alive and waits, for its turn or for others: however long that takes, it is not the peer's silence.
+    pub fn waits(&mut self) {
+        self.waits = true;
+        self.alive();
+    }
+
+    /// Not in time, or not for now: the failure of who should have sent it, and nobody's where it waited.
+    pub fn ran_out(&mut self) {
+        if self.waits { self.given_up() } else { self.failed() }
     }
 
     fn waited(&mut self, time: Duration) {
@@ -102,7 +115,7 @@ impl<'a> Question<'a> {
 impl Drop for Question<'_> {
     fn drop(&mut self) {
         let waited = self.heard.elapsed();
-        if !self.settled && waited >= self.patience {
+        if !self.settled && !self.waits && waited >= self.patience {
             self.lost(waited);
         }
         self.health.peers().with(&self.peer, |peer| {

@@ -130,7 +130,7 @@ impl Proposer {
         Self { change: None, tried: None, tried_before: false }
     }
 
-    /// No owner took what was proposed last, and none will. Unless an earlier try is still on its way somewhere, nothing of this change
+    /// No owner took what was proposed last, each asked once, and none will. Unless an earlier try is still on its way somewhere, nothing of this change
     /// is anywhere.
     pub fn refused_by_all(&mut self) {
         self.tried = self.tried.filter(|_| self.tried_before);

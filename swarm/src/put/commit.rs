@@ -35,7 +35,16 @@ impl Transfer {
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, &ask).await;
-        committed.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
+        match committed {
+            Ok(presence) => {
+                question.answered();
+                Ok(presence)
+            }
+            Err(error) => {
+                note_failure(&mut question, &error);
+                Err(PartError::There(error))
+            }
+        }
     }
 
     /// Has everyone who holds a part put it on disk under the manifest, the manifest's owners last.

@@ -93,7 +93,16 @@ impl Transfer {
         let ask = self.swarm.ask(&self.view, CHUNK_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, &chunk, &ask).await;
-        sent.inspect_err(|error| note_failure(&mut question, error)).map_err(PartError::There)
+        match sent {
+            Ok(()) => {
+                question.answered();
+                Ok(())
+            }
+            Err(error) => {
+                note_failure(&mut question, &error);
+                Err(PartError::There(error))
+            }
+        }
     }
 }
 

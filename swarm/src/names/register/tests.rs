@@ -26,6 +26,8 @@ struct Try {
     proposal: Option<Proposal>,
     accepted: BTreeMap<usize, ()>,
     refused: BTreeMap<usize, ()>,
+    /// Some owner may answer it twice, and refuse the second what it accepted the first time.
+    doubled: bool,
 }
 
 #[derive(Debug)]
@@ -162,7 +164,13 @@ impl World {
                 }
             }
             Event::Lose(at) => drop(self.wires.swap_remove(at.index(self.wires.len()))),
-            Event::Double(at) => self.wires.push(self.wires[at.index(self.wires.len())].clone()),
+            Event::Double(at) => {
+                let copy = self.wires[at.index(self.wires.len())].clone();
+                if let (_, Wire::Accept { try_, .. }) = copy {
+                    self.tries[try_].doubled = true;
+                }
+                self.wires.push(copy);
+            }
         }
     }
 
@@ -191,7 +199,7 @@ impl World {
             self.wires.push((owner, Wire::Prepare { try_, ballot: ballot.clone() }));
         }
         let (promises, accepted, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        self.tries.push(Try { writer, ballot, promises, proposal: None, accepted, refused });
+        self.tries.push(Try { writer, ballot, promises, proposal: None, accepted, refused, doubled: false });
     }
 
     fn round(&mut self, writer: usize, (asked, told): Reach) {
@@ -286,7 +294,7 @@ impl World {
         } else {
             this.refused.insert(owner, ())
         };
-        if this.refused.len() == self.owners.len() && last {
+        if this.refused.len() == self.owners.len() && last && !this.doubled {
             writer.proposer.refused_by_all();
         }
         let ended = this.accepted.len() >= majority && writer.ended.is_none() && !writer.restarted;
