@@ -87,6 +87,9 @@ pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);
 /// What a member has to say of itself for a table: late is as good as never.
 pub(crate) const STATUS_DEADLINE: Duration = Duration::from_millis(500);
+/// Bytes of chunks that are on their way to owners at once: 12 chunks of 4 MiB, which at 25 Mbit/s take 16 s, less than each of them may. All 64 of a put
+/// together, with three owners each, would at 100 Mbit/s all be late.
+pub(crate) const UPLOADS: usize = 48 << 20;
 /// One chunk of a blob from one peer, its bytes flowing: 4 MiB at 2 Mbit/s. Stalls are noticed much sooner by the client.
 pub(crate) const CHUNK_DEADLINE: Duration = Duration::from_secs(20);
 /// One chunk of an object from its owner, who may wait for the origin up to its deadline of 60 s.

@@ -12,12 +12,12 @@ use herring_store::{Store, Usage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::candidates::{Candidate, Candidates};
-use crate::config::LATELY;
+use crate::config::{LATELY, UPLOADS};
 use crate::fetch::Key;
 use crate::flight::{Answer, Flights};
 use crate::health::Health;
@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub health: Health,
     pub memory: Memory,
     pub put_memory: Memory,
+    /// For the bytes of chunks that are being sent to owners.
+    pub uploads: Semaphore,
     pub peer_memory: Memory,
     /// What read-ahead may take of `memory`.
     pub ahead_memory: Memory,
@@ -112,6 +114,7 @@ impl Swarm {
         Self(Arc::new(Inner {
             memory: Memory::new(config.memory),
             put_memory: Memory::new(config.put_memory),
+            uploads: Semaphore::new(UPLOADS),
             peer_memory: Memory::new(config.peer_memory),
             ahead_memory: Memory::new(config.memory / 2),
             unkept: Cache::with_weighter(UNKEPT_CHUNKS, config.memory as u64 / UNKEPT_SHARE, Bytes),

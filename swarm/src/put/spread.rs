@@ -14,7 +14,7 @@ use herring_store::WriteError;
 
 use super::Transfer;
 use crate::candidates::Candidate;
-use crate::config::{ACKNOWLEDGE, CHUNK_DEADLINE};
+use crate::config::{ACKNOWLEDGE, CHUNK_DEADLINE, UPLOADS};
 use crate::health::Question;
 use crate::{PutError, Tried};
 
@@ -90,6 +90,8 @@ impl Transfer {
         if self.swarm.is_me(&self.view, &node) {
             return Ok(swarm.store.upload(self.upload, chunk_size).await?.write_chunk(index, chunk).await?);
         }
+        let bytes = chunk.len().min(u32::try_from(UPLOADS).unwrap_or(u32::MAX));
+        let _share = swarm.uploads.acquire_many(bytes).await.expect("the semaphore is never closed");
         let ask = self.swarm.ask(&self.view, CHUNK_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, &chunk, &ask).await;
