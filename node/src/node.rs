@@ -200,6 +200,11 @@ async fn follow_view(swarm: Swarm, mut view: watch::Receiver<Arc<View>>) {
     while view.changed().await.is_ok() {
         let now = view.borrow_and_update().clone();
         tracing::info!(epoch = %now.epoch(), members = now.members().len(), owners = now.ring().members().len(), "the swarm changed");
+        if now.settled() && !now.alone() && now.members().len() == 1 {
+            tracing::warn!(
+                "no other node is seen, and this one goes on by itself: a seed is another node's gossip address, the port above its API's"
+            );
+        }
         swarm.view_changed();
     }
 }
