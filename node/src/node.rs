@@ -199,8 +199,10 @@ fn gossip_config(config: &NodeConfig, id: NodeId, state: NodeState) -> GossipCon
 async fn follow_view(swarm: Swarm, mut view: watch::Receiver<Arc<View>>) {
     while view.changed().await.is_ok() {
         let now = view.borrow_and_update().clone();
-        tracing::info!(epoch = %now.epoch(), members = now.members().len(), owners = now.ring().members().len(), "the swarm changed");
-        if now.settled() && !now.alone() && now.members().len() == 1 {
+        let owners = now.ring().members().len();
+        tracing::info!(epoch = %now.epoch(), members = now.members().len(), owners, "the swarm changed");
+        // One that is leaving owns nothing any more.
+        if now.settled() && !now.alone() && now.members().len() == 1 && owners == 1 {
             tracing::warn!(
                 "no other node is seen, and this one goes on by itself: a seed is another node's gossip address, the port above its API's"
             );
