@@ -40,8 +40,8 @@ impl Default for Tracker {
     }
 }
 
-/// Those who asked for a chunk, in the order in which they asked first. An asker is pointed only at those who asked before it, so that two never wait for
-/// each other.
+/// Those who asked for a chunk, in the order in which they asked first. An asker is pointed only at those who asked before it, so that no two of them
+/// wait for each other; where another owner pointed one of them here, `give.rs` sees to it.
 #[derive(Debug, Default)]
 struct Fetchers(Vec<Fetcher>);
 

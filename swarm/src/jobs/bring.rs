@@ -111,8 +111,8 @@ pub(super) async fn patiently<T, E: Into<Fault>, F: Future<Output = Result<T, E>
     question().await.map_err(Into::into)
 }
 
-/// All chunks of a content, of four runs in turn: an owner asks the origin for a run at once, and what one asks for takes no more than a quarter of its link,
-/// or of what the origin gives to one connection, from what it gets from others.
+/// All chunks of a content, those of four runs by turns. An owner asks the origin for a whole run with one question: so four owners ask at the same time, and none of
+/// them needs more than a quarter of its link for that.
 fn order(count: u32) -> impl Iterator<Item = u32> {
     let (run, stride) = (Point::object_run(0).end, Point::object_run(0).end * RUNS);
     let all = (0..count.div_ceil(stride)).flat_map(move |window| {

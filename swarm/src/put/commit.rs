@@ -12,7 +12,7 @@ use herring_http_api::types::Presence;
 use herring_ring::{NodeId, Point};
 
 use super::abandon::Abandon;
-use super::spread::{Copies, PartError, note_failure};
+use super::spread::{Copies, PartError, settle};
 use super::{Holders, Part, Transfer};
 use crate::candidates::Candidate;
 use crate::config::COMMIT_DEADLINE;
@@ -35,16 +35,7 @@ impl Transfer {
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, &ask).await;
-        match committed {
-            Ok(presence) => {
-                question.answered();
-                Ok(presence)
-            }
-            Err(error) => {
-                note_failure(&mut question, &error);
-                Err(PartError::There(error))
-            }
-        }
+        settle(&mut question, committed)
     }
 
     /// Has everyone who holds a part put it on disk under the manifest, the manifest's owners last.

@@ -91,20 +91,12 @@ impl Transfer {
             return Ok(swarm.store.upload(self.upload, chunk_size).await?.write_chunk(index, chunk).await?);
         }
         let bytes = chunk.len().min(u32::try_from(UPLOADS).unwrap_or(u32::MAX));
+        // Whoever is in front has a deadline of its own.
         let _share = swarm.uploads.acquire_many(bytes).await.expect("the semaphore is never closed");
         let ask = self.swarm.ask(&self.view, CHUNK_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
         let sent = swarm.peers.upload_chunk(node.http, self.upload, chunk_size, index, &chunk, &ask).await;
-        match sent {
-            Ok(()) => {
-                question.answered();
-                Ok(())
-            }
-            Err(error) => {
-                note_failure(&mut question, &error);
-                Err(PartError::There(error))
-            }
-        }
+        settle(&mut question, sent)
     }
 }
 
@@ -115,12 +107,16 @@ impl Copies {
     }
 }
 
-pub(super) fn note_failure(question: &mut Question<'_>, error: &PeerError) {
-    match error {
-        PeerError::Connect(_) | PeerError::TimedOut(_) | PeerError::Broken(_) | PeerError::Garbage(_) => question.failed(),
-        PeerError::NotFound | PeerError::Full(_) | PeerError::Changed(_) | PeerError::Busy { .. } | PeerError::Refused { .. } => {
-        }
+/// What came of a question to an owner says whether that is well.
+pub(super) fn settle<T>(question: &mut Question<'_>, end: Result<T, PeerError>) -> Result<T, PartError> {
+    match &end {
+        Ok(_) => question.answered(),
+        Err(PeerError::Connect(_) | PeerError::TimedOut(_) | PeerError::Broken(_) | PeerError::Garbage(_)) => question.failed(),
+        Err(
+            PeerError::NotFound | PeerError::Full(_) | PeerError::Changed(_) | PeerError::Busy { .. } | PeerError::Refused { .. },
+        ) => {}
     }
+    end.map_err(PartError::There)
 }
 
 impl Refusals {

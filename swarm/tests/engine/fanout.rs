@@ -104,6 +104,7 @@ async fn what_arrives_is_passed_on_to_one() {
         );
         let GivenChunk::Arriving(frames) = ask(&net, 1, 2, id, Urge::Named).await else { panic!("it is on its way") };
         assert!(named(ask(&net, 1, 3, id, Urge::Named).await).contains(&"n2".to_owned()));
+        assert!(named(ask(&net, 1, 0, id, Urge::Named).await).is_empty(), "it is asked for it itself");
         gate.add_permits(1);
         let frames: Vec<Arriving> = frames.collect().await;
         assert!(matches!(frames.first(), Some(Arriving::Digests(_))), "what it is comes first");
