@@ -2,6 +2,7 @@
 //!
 //! * [`types`]: the JSON bodies, one definition for both ends; [`name`] and [`ttl`]: how names and leases are spelt.
 //! * [`peer`]: what peers say to each other beyond JSON: headers, chunk requests.
+//! * [`repair`]: what they say so that replicas are where they should be.
 //! * [`arriving`]: the body of a chunk that is passed on while it arrives.
 //! * [`tls`]: TLS 1.3 for both ends.
 //! * [`client`]: [`client::ApiClient`] for people's programs, [`client::PeerClient`] for nodes.
@@ -12,6 +13,7 @@ pub mod client;
 mod congestion;
 pub mod name;
 pub mod peer;
+pub mod repair;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod tls;

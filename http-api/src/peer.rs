@@ -8,10 +8,11 @@
 //! | `DELETE blobs/{id}` | 204, also where there was none |
 //! | `GET objects/chunks/{n}?origin=&key=&version=&size=&chunk_size=&first=&wanted=&urge=` | the same; where the chunk is not here the owner asks the origin, and answers with [`ARRIVING`] at once |
 //! | `PUT uploads/{upload}/chunks/{n}?chunk_size=` with [`DIGEST`] | 204, 422, 507 |
-//! | `POST uploads/{upload}/commit` with a manifest | 200 [`crate::types::Presence`] of the blob once all is on disk, 422, 507 |
+//! | `POST uploads/{upload}/commit?replicas=` with a manifest | 200 [`crate::types::Presence`] of the blob once all is on disk, 422, 507 |
 //! | `DELETE uploads/{upload}` | 204 |
 //! | `POST names` with a [`NamesCall`] | 200 [`NamesReply`] |
 //! | `POST meta` with a [`MetaCall`] | 200 [`MetaReply`], 404 where the origin has no such thing, other errors as for people |
+//! | `POST repair` with a [`RepairCall`](crate::repair::RepairCall) | 200 [`RepairReply`](crate::repair::RepairReply) |
 //! | `GET usage` | 200 [`crate::types::NodeUsage`] |
 //!
 //! A chunk's body begins with piece `first` (0 where it is not said, or past the last), goes on to the chunk's end and then

@@ -15,6 +15,7 @@ use herring_blob::{BlobId, ByteRange, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::GivenChunk;
 use herring_http_api::peer::{Asker, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::repair::{RepairCall, RepairReply};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, OriginPage, Owners, Presence};
 use herring_store::WriteError;
@@ -143,7 +144,7 @@ impl PeerBackend for Api {
         self.swarm.upload_chunk(upload, chunk_size, index, digest, body).await.map_err(serve_error)
     }
 
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError> {
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, _: Option<u8>) -> Result<Presence, ApiError> {
         self.swarm.commit_upload(upload, Arc::new(manifest)).await.map_err(serve_error)
     }
 
@@ -158,6 +159,10 @@ impl PeerBackend for Api {
 
     async fn meta(&self, call: MetaCall) -> Result<MetaReply, ApiError> {
         meta::answer(&self.swarm, call).await
+    }
+
+    async fn repair(&self, _: String, _: RepairCall) -> Result<RepairReply, ApiError> {
+        Ok(RepairReply::Differ { buckets: Vec::new() })
     }
 
     fn usage(&self) -> NodeUsage {

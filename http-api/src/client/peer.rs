@@ -23,6 +23,7 @@ use crate::peer::{
     Asker, BACKGROUND, ChunkOf, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, MetaCall, MetaReply, NamesCall,
     NamesReply, Urge,
 };
+use crate::repair::{RepairCall, RepairReply};
 use crate::types::{NodeUsage, Presence, Problem};
 
 /// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
@@ -111,10 +112,12 @@ impl PeerClient {
         peer: SocketAddr,
         upload: Uuid,
         manifest: &Manifest,
+        replicas: Option<u8>,
         ask: &Ask,
     ) -> Result<Presence, PeerError> {
         let body = serde_json::to_vec(manifest).expect("a manifest has string keys only, and writing to memory does not fail");
-        let path = format!("uploads/{upload}/commit");
+        let replicas = replicas.map(|replicas| format!("?replicas={replicas}")).unwrap_or_default();
+        let path = format!("uploads/{upload}/commit{replicas}");
         let call = Call { body: vec![body.into()], turn: Turn::Commit, ..Call::new(Method::POST, path) };
         self.ask(peer, call, ask, async |answer| answer.json(SMALL_LIMIT).await).await
     }
@@ -127,6 +130,11 @@ impl PeerClient {
     /// One step of reading or changing a name.
     pub async fn names(&self, peer: SocketAddr, call: &NamesCall, ask: &Ask) -> Result<NamesReply, PeerError> {
         self.post(peer, "names", call, ask).await
+    }
+
+    /// One step of keeping replicas where they should be.
+    pub async fn repair(&self, peer: SocketAddr, call: &RepairCall, ask: &Ask) -> Result<RepairReply, PeerError> {
+        self.post(peer, "repair", call, ask).await
     }
 
     /// A question about an origin, which may take the peer a while: it goes beside the commits. A peer from which nothing comes for

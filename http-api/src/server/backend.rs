@@ -13,6 +13,7 @@ use super::ApiError;
 use crate::ByteStream;
 use crate::arriving::GivenChunk;
 use crate::peer::{Asker, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
+use crate::repair::{RepairCall, RepairReply};
 use crate::types::{
     BlobInfo, Cluster, Condition, Explain, Job, NameInfo, NameList, NodeUsage, ObjectMeta, OriginPage, Owners, PinInfo, Prefetch,
     Presence, Stored,
@@ -109,9 +110,12 @@ pub trait PeerBackend: Send + Sync + 'static {
     ) -> Result<(), ApiError>;
     /// Makes an upload a durable part of the blob; answers all that is here of the blob then. A node that restarted in
     /// between has forgotten chunks that it took.
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError>;
+    /// `replicas`: what the put asked for, where it did. [`ErrorKind::Changed`](super::ErrorKind) where the blob was deleted, as this node knows.
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, replicas: Option<u8>) -> Result<Presence, ApiError>;
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError>;
     async fn names(&self, call: NamesCall) -> Result<NamesReply, ApiError>;
     async fn meta(&self, call: MetaCall) -> Result<MetaReply, ApiError>;
+    /// `from`: the id of the node that asks; empty where it did not say.
+    async fn repair(&self, from: String, call: RepairCall) -> Result<RepairReply, ApiError>;
     fn usage(&self) -> NodeUsage;
 }

@@ -31,6 +31,7 @@ use crate::peer::{
     ARRIVING, Asker, BACKGROUND, ChunkOf, ChunkRequest, DIGEST, FROM, HOLDERS, HOP, LOAD, MetaCall, MetaReply, NamesCall,
     NamesReply, PIECES, Urge,
 };
+use crate::repair::{RepairCall, RepairReply};
 use crate::types::{NodeUsage, Presence};
 
 /// Bytes of a manifest as JSON: 67 a chunk, so a million chunks, 4 TiB in chunks of 4 MiB.
@@ -56,6 +57,7 @@ pub(super) fn routes(peers: Arc<dyn PeerBackend>) -> Router {
         .route("/uploads/{upload}/commit", post(commit_upload))
         .route("/names", post(names))
         .route("/meta", post(meta))
+        .route("/repair", post(repair))
         .route("/usage", get(usage))
         .route_layer(from_fn(from_a_peer))
         .with_state(peers)
@@ -186,8 +188,18 @@ async fn upload_chunk(
     body.feed(u64::from(chunk_size), of_peer(&headers), take).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-async fn commit_upload(State(peers): Peers, Path(upload): Path<Uuid>, body: Upload) -> Result<Json<Presence>, ApiError> {
-    let commit = |bytes| async { peers.commit_upload(upload, read_json(bytes).await?).await };
+#[derive(Debug, Deserialize)]
+struct CommitQuery {
+    replicas: Option<u8>,
+}
+
+async fn commit_upload(
+    State(peers): Peers,
+    Path(upload): Path<Uuid>,
+    Query(CommitQuery { replicas }): Query<CommitQuery>,
+    body: Upload,
+) -> Result<Json<Presence>, ApiError> {
+    let commit = |bytes| async { peers.commit_upload(upload, read_json(bytes).await?, replicas).await };
     body.feed(MAX_MANIFEST, COMMIT, commit).await.map(Json)
 }
 
@@ -203,6 +215,11 @@ async fn names(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<
 async fn meta(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<MetaReply>, ApiError> {
     let call: MetaCall = body.json(MAX_CALL).await?;
     within(of_peer(&headers), peers.meta(call)).await.map(Json)
+}
+
+async fn repair(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<RepairReply>, ApiError> {
+    let call: RepairCall = body.json(MAX_CALL).await?;
+    within(of_peer(&headers), peers.repair(asker(&headers).from, call)).await.map(Json)
 }
 
 async fn usage(State(peers): Peers) -> Json<NodeUsage> {

@@ -160,7 +160,7 @@ async fn uploads() {
     let wrong = client.upload_chunk(peer, upload, 4, 3, &segments(["fo", "r", "e"]), &ask).await.unwrap_err();
     assert!(matches!(wrong, PeerError::Refused { status: 422, .. }), "{wrong}");
     let manifest = Manifest::new(BlobId::of(b"four"), 4, 4, vec![of_four.digest()]).unwrap();
-    assert!(client.commit_upload(peer, upload, &manifest, &ask).await.unwrap().has(0));
+    assert!(client.commit_upload(peer, upload, &manifest, None, &ask).await.unwrap().has(0));
     assert_eq!(*fake.committed.lock().unwrap(), [manifest]);
     client.abort_upload(peer, upload, &ask).await.unwrap();
     assert!(fake.uploads.lock().unwrap().is_empty());

@@ -13,6 +13,7 @@ use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ChunkDigest, Geometry, 
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
 use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::repair::{RepairCall, RepairReply};
 use herring_http_api::server::{ApiError, Backend, Backends, ErrorKind, Limits, PeerBackend, PutOutcome, router};
 use herring_http_api::types::{
     BlobInfo, Cluster, Explain, Job, NodeUsage, ObjectMeta, OriginEntry, OriginPage, Owners, PinInfo, Presence, Stored,
@@ -323,7 +324,7 @@ impl PeerBackend for Fake {
         Ok(())
     }
 
-    async fn commit_upload(&self, _: Uuid, manifest: Manifest) -> Result<Presence, ApiError> {
+    async fn commit_upload(&self, _: Uuid, manifest: Manifest, _: Option<u8>) -> Result<Presence, ApiError> {
         let count = manifest.geometry().chunk_count();
         self.committed.lock().unwrap().push(manifest);
         Ok(Presence { chunks: vec![(0, count)] })
@@ -340,6 +341,10 @@ impl PeerBackend for Fake {
 
     async fn meta(&self, _: MetaCall) -> Result<MetaReply, ApiError> {
         Ok(MetaReply::Held)
+    }
+
+    async fn repair(&self, _: String, _: RepairCall) -> Result<RepairReply, ApiError> {
+        Ok(RepairReply::Differ { buckets: Vec::new() })
     }
 
     fn usage(&self) -> NodeUsage {

@@ -34,7 +34,7 @@ impl Transfer {
         }
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
-        let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, &ask).await;
+        let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, None, &ask).await;
         settle(&mut question, committed)
     }
 

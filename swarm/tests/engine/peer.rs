@@ -10,6 +10,7 @@ use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
 use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
+use herring_http_api::repair::{RepairCall, RepairReply};
 use herring_http_api::server::{ApiError, ErrorKind, PeerBackend};
 use herring_http_api::types::{NodeUsage, Presence};
 use herring_store::WriteError;
@@ -197,7 +198,7 @@ impl PeerBackend for Peer {
         taken
     }
 
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest) -> Result<Presence, ApiError> {
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, _: Option<u8>) -> Result<Presence, ApiError> {
         self.asked.send_modify(|asked| asked.commits += 1);
         self.take().await?;
         self.swarm.commit_upload(upload, Arc::new(manifest)).await.map_err(answer)
@@ -221,6 +222,10 @@ impl PeerBackend for Peer {
             Fault::Refuse => Err(ApiError::new(ErrorKind::Unavailable, "not now")),
             _ => self.swarm.answer_meta(call).await.map_err(answer),
         }
+    }
+
+    async fn repair(&self, _: String, _: RepairCall) -> Result<RepairReply, ApiError> {
+        Ok(RepairReply::Differ { buckets: Vec::new() })
     }
 
     fn usage(&self) -> NodeUsage {

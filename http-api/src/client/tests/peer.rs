@@ -150,7 +150,10 @@ async fn an_upload_carries_its_bytes_digest_and_manifest() {
     let segments = bytes.chunks(1_000_000).map(|segment| bytes.slice_ref(segment)).collect();
     let chunk = Chunk::known(Chunk::of(bytes.clone(), CHUNK_SIZE).digests().clone(), segments);
     assert_eq!(client.upload_chunk(server.address, upload, 8, 3, &chunk, &ask()).await, Ok(()));
-    assert_eq!(client.commit_upload(server.address, upload, &manifest, &ask()).await, Ok(Presence { chunks: vec![(3, 4)] }));
+    assert_eq!(
+        client.commit_upload(server.address, upload, &manifest, None, &ask()).await,
+        Ok(Presence { chunks: vec![(3, 4)] })
+    );
     assert_eq!(client.abort_upload(server.address, upload, &ask()).await, Ok(()));
 }
 
@@ -293,7 +296,7 @@ async fn nothing_waits_behind_commits() {
     let client = client();
     let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
     let (peer, asked) = (server.address, ask());
-    let commits = join_all((0..100).map(|_| client.commit_upload(peer, Uuid::nil(), &manifest, &asked)));
+    let commits = join_all((0..100).map(|_| client.commit_upload(peer, Uuid::nil(), &manifest, None, &asked)));
     let others = async {
         let all_turns = PeerConfig::default().commit_streams;
         arrivals.wait_for(|&count| count == all_turns).await.unwrap();
