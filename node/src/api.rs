@@ -19,7 +19,7 @@ use herring_http_api::repair::{RepairCall, RepairReply};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
 use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, OriginPage, Owners, Presence};
 use herring_store::WriteError;
-use herring_swarm::{Content, OpenError, PutError, ReadError, RemoveError, ServeError, Source, Swarm};
+use herring_swarm::{Content, OpenError, PutError, PutOptions, ReadError, RemoveError, ServeError, Source, Swarm};
 use metrics_exporter_prometheus::PrometheusHandle;
 use uuid::Uuid;
 
@@ -44,7 +44,7 @@ impl Backend for Api {
     }
 
     async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError> {
-        let put = self.swarm.put(expected, body).await.map_err(put_error)?;
+        let put = self.swarm.put(expected, PutOptions::default(), body).await.map_err(put_error)?;
         Ok(PutOutcome { stored: put.stored, created: put.created })
     }
 
@@ -144,8 +144,8 @@ impl PeerBackend for Api {
         self.swarm.upload_chunk(upload, chunk_size, index, digest, body).await.map_err(serve_error)
     }
 
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, _: Option<u8>) -> Result<Presence, ApiError> {
-        self.swarm.commit_upload(upload, Arc::new(manifest)).await.map_err(serve_error)
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, replicas: Option<u8>) -> Result<Presence, ApiError> {
+        self.swarm.commit_upload(upload, Arc::new(manifest), replicas).await.map_err(serve_error)
     }
 
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
@@ -161,8 +161,8 @@ impl PeerBackend for Api {
         meta::answer(&self.swarm, call).await
     }
 
-    async fn repair(&self, _: String, _: RepairCall) -> Result<RepairReply, ApiError> {
-        Ok(RepairReply::Differ { buckets: Vec::new() })
+    async fn repair(&self, from: String, call: RepairCall) -> Result<RepairReply, ApiError> {
+        self.swarm.answer_repair(from, call).await.map_err(serve_error)
     }
 
     fn usage(&self) -> NodeUsage {
@@ -212,7 +212,7 @@ fn put_error(error: PutError) -> ApiError {
         PutError::Body(_) | PutError::Shape(_) => ErrorKind::BadRequest,
         PutError::TooFewReplicas { .. } | PutError::NotReady | PutError::Overloaded { .. } => ErrorKind::Unavailable,
         PutError::Full { .. } => ErrorKind::Full,
-        PutError::Interrupted => ErrorKind::Internal,
+        PutError::Interrupted | PutError::Record(_) => ErrorKind::Internal,
     };
     ApiError::new(kind, error.to_string())
 }
@@ -220,7 +220,8 @@ fn put_error(error: PutError) -> ApiError {
 fn remove_error(error: RemoveError) -> ApiError {
     let kind = match error {
         RemoveError::NotFound { .. } => ErrorKind::NotFound,
-        RemoveError::Incomplete { .. } => ErrorKind::Unavailable,
+        RemoveError::Incomplete { .. } | RemoveError::Minority { .. } => ErrorKind::Unavailable,
+        RemoveError::Record(_) => ErrorKind::Internal,
     };
     ApiError::new(kind, error.to_string())
 }
@@ -230,6 +231,8 @@ fn serve_error(error: ServeError) -> ApiError {
         ServeError::NotHere => ErrorKind::NotFound,
         ServeError::Invalid(_) | ServeError::Body(_) => ErrorKind::BadRequest,
         ServeError::Overloaded { .. } => ErrorKind::Unavailable,
+        ServeError::Deleted(_) => ErrorKind::Changed,
+        ServeError::Record(_) => ErrorKind::Internal,
         ServeError::Read(error) => return read_error(error),
         ServeError::Write(ref error) => write_kind(error),
     };

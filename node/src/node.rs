@@ -80,6 +80,7 @@ impl Node {
         let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         swarm.resume_jobs();
+        swarm.keep_custody();
         let started = Arc::new(AtomicBool::new(false));
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone() });
         let doors = doors(&config, &swarm);

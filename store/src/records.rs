@@ -33,6 +33,8 @@ pub enum Table {
     Metadata,
     Jobs,
     Pins,
+    /// What became of blobs that were deleted.
+    Fates,
 }
 
 /// What an update makes of a record, and tells its caller.

@@ -7,6 +7,12 @@ use herring_blob::CHUNK_SIZE;
 pub struct SwarmConfig {
     /// How many nodes own each chunk.
     pub replicas: usize,
+    /// How long the ring must stay as it is before anything moves to new owners: a node that restarts is back within 10 s, and moves nothing.
+    pub rebalance_after: Duration,
+    /// Bytes a second that this node pulls at most of what it should keep and lacks; a quarter of it while readers wait.
+    pub rebalance_rate: u64,
+    /// Within which time everything on the disk is read and verified once, 30 days. 0: it is not.
+    pub scrub_period: Duration,
     /// Bytes in a chunk of what is put here. Origins' objects are cut alike, so all nodes must agree.
     pub chunk_size: u32,
     /// Whether a busy node points its peers at others who have the same chunk or get it now. Without it all bytes come from owners, which is there
@@ -46,6 +52,9 @@ impl Default for SwarmConfig {
     fn default() -> Self {
         Self {
             replicas: 3,
+            rebalance_after: Duration::from_secs(10),
+            rebalance_rate: 256 << 20,
+            scrub_period: Duration::from_secs(30 * 24 * 3600),
             chunk_size: CHUNK_SIZE,
             redirects: true,
             memory: 256 << 20,

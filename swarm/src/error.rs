@@ -1,6 +1,7 @@
 use std::fmt;
 
 use herring_blob::{BlobId, ManifestError};
+use herring_store::RecordError;
 
 /// Who was asked in vain, and what each said: the part of an error that lets an operator act.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,13 +97,20 @@ pub enum PutError {
     Interrupted,
     #[error(transparent)]
     Shape(#[from] ManifestError),
+    /// It was deleted before, and this node could not write down that it lives again.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
-/// Why a blob was not removed everywhere.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a blob was not deleted.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RemoveError {
     #[error("blob {id} is on no node that answered; asked: {tried}")]
     NotFound { id: BlobId, tried: Tried },
-    #[error("blob {id} was not removed everywhere, try again: {tried}")]
+    #[error("blob {id} is not deleted for sure, as too few of its owners could be told: {tried}; try again")]
     Incomplete { id: BlobId, tried: Tried },
+    #[error("blob {id} cannot be deleted here: {why}")]
+    Minority { id: BlobId, why: String },
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }

@@ -192,11 +192,11 @@ impl Flight {
         }
     }
 
-    /// A blob's is made when it is opened. Where it is gone since then the blob was removed, and a reader under way must
-    /// not bring it back.
+    /// A blob's is made when it is opened. Where it is gone since then it was evicted, and is made anew; unless the blob was deleted: a reader under
+    /// way must not bring it back.
     async fn entry_to_fill(&self) -> Result<Entry, WriteError> {
         match self.content.source() {
-            Source::Blob(_) => self.swarm.0.store.get(&self.content.id()).ok_or(WriteError::Gone),
+            Source::Blob(manifest) => self.swarm.entry_of(manifest).await,
             Source::Object(object) => {
                 let chunk_size = self.content.geometry().chunk_size();
                 self.swarm.0.store.create(Description::Object { object: object.clone(), chunk_size }).await

@@ -31,5 +31,9 @@ pub(crate) const BYTES_SERVED: &str = "herring_swarm_bytes_served_total";
 /// What this node's readers asked about origins and were told, by `kind`: `key`, `page`, `document`; and `from`: `memory`, `owner`, or `stale`
 /// where the origin does not answer. `origin`: questions that this node put to one, each once, for its own readers or for other nodes.
 pub(crate) const METADATA: &str = "herring_swarm_metadata_total";
+/// Bytes that this node pulled because it owns them and lacked them.
+pub(crate) const BYTES_PULLED: &str = "herring_swarm_bytes_pulled_total";
+/// Blobs of which this node could not pull all that it lacked; it is offered again.
+pub(crate) const PULLS_MISSED: &str = "herring_swarm_pulls_missed_total";
 /// Tries of changing a name that had to be repeated: another change was under way, or too few owners answered.
 pub(crate) const NAME_RETRIES: &str = "herring_swarm_name_retries_total";

@@ -187,7 +187,7 @@ impl Swarm {
     }
 
     /// Fails where this node may be of the smaller part of a swarm that fell apart.
-    fn check_majority(&self) -> Result<(), NameError> {
+    pub(crate) fn check_majority(&self) -> Result<(), NameError> {
         let view = self.view();
         if !view.settled() {
             return Err(NameError::NotReady);

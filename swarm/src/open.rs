@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use futures_util::StreamExt;
@@ -8,7 +7,7 @@ use herring_blob::{BlobId, Manifest};
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_ring::Point;
-use herring_store::{Description, WriteError};
+use herring_store::{Description, Entry, WriteError};
 
 use crate::candidates::Candidate;
 use crate::config::SMALL_DEADLINE;
@@ -38,18 +37,31 @@ impl Swarm {
         if let Some(content) = self.open_blob_now(id) {
             return Ok(content);
         }
+        if self.0.fates.is_deleted(&id) {
+            return Err(OpenError::NotFound { what: format!("blob {id}"), tried: Tried::of("it", "was deleted") });
+        }
         let view = self.view();
         let (owners, others) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
         // Until this node has met its swarm, nobody else having it says nothing.
         let (mut tried, mut silent) = (Tried::default(), !view.settled());
-        let removals = self.0.removals.load(Ordering::Relaxed);
         for round in [owners, others] {
             if let Some(manifest) = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await {
-                return Ok(self.keep_manifest(manifest, removals).await);
+                return Ok(self.keep_manifest(manifest).await);
             }
         }
         let what = format!("blob {id}");
         Err(if silent { OpenError::Unavailable { what, tried } } else { OpenError::NotFound { what, tried } })
+    }
+
+    /// The blob's entry in the store, made where it is not there. Gone where the blob was deleted: whatever comes first, this or the
+    /// word of it, no entry stays.
+    pub(crate) async fn entry_of(&self, manifest: &Arc<Manifest>) -> Result<Entry, WriteError> {
+        let entry = self.0.store.create(Description::Blob(Arc::clone(manifest))).await?;
+        if self.0.fates.is_deleted(&manifest.id()) {
+            self.0.store.remove(&entry.id()).await?;
+            return Err(WriteError::Gone);
+        }
+        Ok(entry)
     }
 
     /// Asks all of `round` at once; the first manifest wins. `silent` is set where one of them may have it but did not say.
@@ -79,14 +91,10 @@ impl Swarm {
         None
     }
 
-    /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that. Where something was
-    /// removed since it was asked for, it may be what was removed, and is not kept.
-    async fn keep_manifest(&self, manifest: Manifest, removals: u64) -> Content {
+    /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that.
+    async fn keep_manifest(&self, manifest: Manifest) -> Content {
         let manifest = Arc::new(manifest);
-        let created = match self.0.removals.load(Ordering::Relaxed) == removals {
-            true => self.0.store.create(Description::Blob(Arc::clone(&manifest))).await.map(|entry| entry.modified()),
-            false => Err(WriteError::Gone),
-        };
+        let created = self.entry_of(&manifest).await.map(|entry| entry.modified());
         let not_kept = |error| tracing::debug!(id = %manifest.id(), %error, "a manifest was not kept");
         let modified = created.map_err(not_kept).unwrap_or_else(|()| SystemTime::now());
         Content::blob(manifest, modified)

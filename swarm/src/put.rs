@@ -25,6 +25,15 @@ use self::spread::Copies;
 use crate::cut::{Cut, Cutter};
 use crate::{PutError, Swarm, Tried, metrics as m};
 
+/// What a put asks for, where it asks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// How many replicas there shall be, from now on: the swarm's number where it does not say.
+    pub replicas: Option<u8>,
+    /// How many of them must be on disk before it is acknowledged: two, or one where there shall be only one.
+    pub ack: Option<u8>,
+}
+
 /// A put that was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
@@ -38,6 +47,7 @@ pub struct Put {
 struct Transfer {
     swarm: Swarm,
     view: Arc<View>,
+    options: PutOptions,
     upload: Uuid,
     /// Whoever was sent anything and has not committed it: those to tell in the end that nothing comes of it.
     touched: Arc<Mutex<BTreeSet<NodeId>>>,
@@ -63,12 +73,12 @@ struct Sending {
 
 impl Swarm {
     /// Takes a body into the swarm. Returns when enough owners have everything on disk to acknowledge it.
-    pub async fn put(&self, expected: Option<BlobId>, body: ByteStream) -> Result<Put, PutError> {
+    pub async fn put(&self, expected: Option<BlobId>, options: PutOptions, body: ByteStream) -> Result<Put, PutError> {
         let view = self.view();
         if view.ring().members().is_empty() || !view.settled() {
             return Err(PutError::NotReady);
         }
-        let transfer = Transfer::new(self.clone(), view);
+        let transfer = Transfer::new(self.clone(), view, options);
         transfer.check_members()?;
         let mut abandon = Abandon(Some(transfer.clone()));
         let put = transfer.run(expected, body).await?;
@@ -83,8 +93,8 @@ impl Swarm {
 }
 
 impl Transfer {
-    fn new(swarm: Swarm, view: Arc<View>) -> Self {
-        Self { swarm, view, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
+    fn new(swarm: Swarm, view: Arc<View>, options: PutOptions) -> Self {
+        Self { swarm, view, options, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
     }
 
     /// Refuses before the body is read what cannot be acknowledged after it.
@@ -101,6 +111,9 @@ impl Transfer {
             return Err(PutError::Mismatch { expected, found: id });
         }
         let (placed, known) = tokio::join!(sending.all(), self.swarm.open_blob(id));
+        if self.swarm.0.fates.is_deleted(&id) {
+            self.swarm.revive(&self.view, id).await?;
+        }
         let replicas = self.commit_all(&Arc::new(manifest), &placed?).await?;
         Ok(Put { stored: Stored { id, size, replicas }, created: known.is_err() })
     }

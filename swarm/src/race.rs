@@ -70,7 +70,10 @@ impl Flight {
             Source::Blob(manifest) => {
                 let candidates = self.swarm.candidates(view, Point::of_chunk(manifest, self.chunk));
                 let giver = |one| if candidates.owners.contains(&one) { Giver::Peer(one) } else { Giver::Holder(one) };
-                candidates.by_nearness(view, &self.swarm.0.health, self.turn(view)).into_iter().map(giver).collect()
+                let told = self.swarm.told_holders(view, &self.content, self.chunk);
+                let others = candidates.by_nearness(view, &self.swarm.0.health, self.turn(view)).into_iter();
+                let others: Vec<_> = others.filter(|one| !told.contains(one)).map(giver).collect();
+                told.into_iter().map(Giver::Holder).chain(others).collect()
             }
             Source::Object(object) => self.object_givers(view, object),
         }

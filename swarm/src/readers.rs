@@ -29,6 +29,10 @@ impl Readers {
         Waiting(self)
     }
 
+    pub fn are_waiting(&self) -> bool {
+        *self.waiting.borrow() > 0
+    }
+
     /// Waits until no reader does, or for as long as one stands back, one after the other.
     pub async fn go_first(&self) {
         let _turn = self.turn.lock().await;

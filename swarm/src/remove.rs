@@ -1,40 +1,34 @@
-use std::sync::atomic::Ordering;
-
-use futures_util::future::join_all;
 use herring_blob::BlobId;
-use herring_gossip::View;
+use herring_ring::Point;
 
-use crate::candidates::Candidate;
 use crate::config::REMOVE_DEADLINE;
+use crate::jobs::now_ms;
 use crate::{OpenError, RemoveError, Swarm, Tried};
 
 impl Swarm {
-    /// Removes a blob from every member. Until tombstones exist, a member that is away brings its copy back.
+    /// Deletes a blob: acknowledged once most owners of its manifest have written down that it is deleted, and removed their copies. All other members are told at
+    /// the same time; those who are away hear of it when they are back, and bring nothing back with them.
     pub async fn remove(&self, id: BlobId) -> Result<(), RemoveError> {
         if let Err(OpenError::NotFound { tried, .. }) = self.open_blob(id).await {
             return Err(RemoveError::NotFound { id, tried });
         }
+        self.check_majority().map_err(|why| RemoveError::Minority { id, why: why.to_string() })?;
         let view = self.view();
-        let answers = join_all(view.members().iter().map(|node| self.remove_at(&view, node.into(), id))).await;
-        let mut tried = Tried::default();
-        for (whom, why) in answers.into_iter().flatten() {
-            tried.note(whom, why);
+        let owners: Vec<_> = view.owners(Point::of_blob(&id), self.replicas()).into_iter().map(|node| node.id.clone()).collect();
+        let fate = self.0.fates.next(id, true, now_ms());
+        self.remember(vec![fate]).await?;
+        let (mut told, mut tried) = (usize::from(owners.contains(view.me())), Tried::default());
+        for (node, answer) in self.tell_all(&view, vec![fate], REMOVE_DEADLINE).await {
+            match answer {
+                Ok(()) => told += usize::from(owners.contains(&node.id)),
+                Err(error) => tried.note(node.id, error),
+            }
         }
-        if tried.0.is_empty() { Ok(()) } else { Err(RemoveError::Incomplete { id, tried }) }
-    }
-
-    async fn remove_at(&self, view: &View, member: Candidate, id: BlobId) -> Option<(String, String)> {
-        let done = if self.is_me(view, &member) {
-            self.remove_local(id).await.map_err(|error| error.to_string())
-        } else {
-            self.0.peers.delete(member.http, id, &self.ask(view, REMOVE_DEADLINE)).await.map_err(|error| error.to_string())
-        };
-        done.err().map(|why| (member.id.to_string(), why))
+        if 2 * told > owners.len() { Ok(()) } else { Err(RemoveError::Incomplete { id, tried }) }
     }
 
     /// Removes this node's copy and tells who listens, also where there was none: a mount may show what it only looked up.
     pub async fn remove_local(&self, id: BlobId) -> Result<(), herring_store::WriteError> {
-        self.0.removals.fetch_add(1, Ordering::Relaxed);
         self.0.store.remove(&id.into()).await?;
         self.0.unkept.retain(|(content, _), _| *content != id.into());
         self.0.trees.forget(&id);

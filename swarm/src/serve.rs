@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::types::Presence;
-use herring_store::{Entry, WriteError};
+use herring_store::{Entry, RecordError, WriteError};
 use uuid::Uuid;
 
 use crate::config::PEER_MEMORY_DEADLINE;
@@ -27,6 +27,11 @@ pub enum ServeError {
     Write(#[from] WriteError),
     #[error("the body ended early: {0}")]
     Body(std::io::Error),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// As this node knows. Who puts it again says first that it lives.
+    #[error("blob {0} was deleted")]
+    Deleted(BlobId),
     #[error("no memory for a chunk became free within {waited_ms} ms")]
     Overloaded { waited_ms: u128 },
 }
@@ -62,9 +67,22 @@ impl Swarm {
 
     /// Makes the chunks of a put that came here a durable part of the blob; answers which of its chunks are
     /// durable here now: one that is only cached may not outlive a power loss, and is no replica.
-    pub async fn commit_upload(&self, upload: Uuid, manifest: Arc<Manifest>) -> Result<Presence, ServeError> {
-        let chunk_size = manifest.geometry().chunk_size();
-        let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest).await?;
+    /// `replicas`: what the put asked for, where it did.
+    pub async fn commit_upload(
+        &self,
+        upload: Uuid,
+        manifest: Arc<Manifest>,
+        replicas: Option<u8>,
+    ) -> Result<Presence, ServeError> {
+        let (chunk_size, id) = (manifest.geometry().chunk_size(), manifest.id());
+        if self.0.fates.is_deleted(&id) {
+            return Err(ServeError::Deleted(id));
+        }
+        let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest, replicas).await?;
+        if self.0.fates.is_deleted(&id) {
+            self.remove_local(id).await?;
+            return Err(ServeError::Deleted(id));
+        }
         Ok(Presence { chunks: runs(&entry, |chunk| entry.is_durable(chunk)) })
     }
 

@@ -1,4 +1,3 @@
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -18,6 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::candidates::{Candidate, Candidates};
 use crate::config::{LATELY, UPLOADS};
+use crate::custody::Custodian;
+use crate::fates::Fates;
 use crate::fetch::Key;
 use crate::flight::{Answer, Flights};
 use crate::health::Health;
@@ -66,9 +67,10 @@ pub(crate) struct Inner {
     pub meta: Meta,
     pub names: Names,
     pub trees: Trees,
+    /// What became of blobs that were deleted.
+    pub fates: Fates,
+    pub custody: Custodian,
     pub deletions: broadcast::Sender<BlobId>,
-    /// How many blobs were removed here: who asked for a manifest before a removal must not keep it after.
-    pub removals: AtomicU64,
     pub jobs: Jobs,
     pub pins: Pins,
     /// What is being written down of first reads.
@@ -127,7 +129,8 @@ impl Swarm {
             names: Names::new(&tasks, &stop),
             trees: Trees::new(&tasks, &stop),
             deletions: broadcast::channel(DELETIONS_BEHIND).0,
-            removals: AtomicU64::new(0),
+            fates: Fates::load(store.records()),
+            custody: Custodian::new(config.rebalance_rate),
             ring: Mutex::new((epoch, Instant::now())),
             traces: Traces::default(),
             health: Health::default(),
@@ -187,6 +190,7 @@ impl Swarm {
         self.0.health.view_changed(&view);
         self.0.meta.health.view_changed(&view);
         self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
+        self.0.custody.kick();
         self.repair_names_soon();
     }
 
@@ -197,7 +201,12 @@ impl Swarm {
 
     /// Whether owners may not have yet what former owners have.
     pub(crate) fn ring_changed_lately(&self) -> bool {
-        self.ring().1.elapsed() < LATELY
+        self.ring_age() < LATELY
+    }
+
+    /// How long the ring is what it is.
+    pub(crate) fn ring_age(&self) -> std::time::Duration {
+        self.ring().1.elapsed()
     }
 
     fn ring(&self) -> MutexGuard<'_, (Epoch, Instant)> {
@@ -212,6 +221,7 @@ impl Swarm {
         self.0.store.sweep_uploads(idle).await;
         self.sweep_pins().await;
         self.sweep_jobs().await;
+        self.sweep_fates().await;
         self.repair_names_soon();
     }
 

@@ -1,7 +1,6 @@
 //! Directories, opened: the blobs that are trees, parsed once and shared.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use herring_blob::{BlobId, ByteRange, Tree, TreeEntry, TreeError, TreeKind};
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -119,7 +118,6 @@ impl Swarm {
     }
 
     async fn parse_tree(&self, id: BlobId) -> Result<Opened, OpenError> {
-        let removals = self.0.removals.load(Ordering::Relaxed);
         let content = self.open_blob(id).await?;
         let opened = match self.begins_as_tree(&content).await? {
             true => {
@@ -129,8 +127,10 @@ impl Swarm {
             }
             false => None,
         };
-        if self.0.removals.load(Ordering::Relaxed) == removals {
-            self.0.trees.keep(id, opened.clone());
+        self.0.trees.keep(id, opened.clone());
+        if self.0.fates.is_deleted(&id) {
+            // Deleted meanwhile: whatever comes first, this or the word of it.
+            self.0.trees.forget(&id);
         }
         Ok(opened)
     }

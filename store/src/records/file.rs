@@ -29,6 +29,7 @@ impl Table {
             Self::Metadata => "metadata",
             Self::Jobs => "jobs",
             Self::Pins => "pins",
+            Self::Fates => "fates",
         })
     }
 

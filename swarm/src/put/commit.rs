@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use herring_blob::Manifest;
+use herring_blob::{BlobId, Manifest};
 use herring_http_api::client::PeerError;
 use herring_http_api::types::Presence;
 use herring_ring::{NodeId, Point};
@@ -27,22 +27,34 @@ impl Transfer {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(node.id.clone());
         let swarm = &self.swarm.0;
         if self.swarm.is_me(&self.view, &node) {
-            return self.swarm.commit_upload(self.upload, manifest).await.map_err(|error| match error {
+            return self.swarm.commit_upload(self.upload, manifest, self.options.replicas).await.map_err(|error| match error {
                 ServeError::Write(error) => PartError::Here(error),
                 other => PartError::There(PeerError::Broken(other.to_string())),
             });
         }
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
+        let commit = || swarm.peers.commit_upload(node.http, self.upload, &manifest, self.options.replicas, &ask);
         let mut question = swarm.health.ask(&node.id, Duration::MAX);
-        let committed = swarm.peers.commit_upload(node.http, self.upload, &manifest, None, &ask).await;
+        let mut committed = commit().await;
+        if matches!(committed, Err(PeerError::Changed(_))) {
+            // It knows that the blob was deleted, and not yet that it lives again.
+            self.tell_alive(&node, manifest.id()).await?;
+            committed = commit().await;
+        }
         settle(&mut question, committed)
+    }
+
+    async fn tell_alive(&self, node: &Candidate, id: BlobId) -> Result<(), PartError> {
+        self.swarm.hear_fate(&self.view, node, id).await.map_err(PartError::There)?;
+        let lives = self.swarm.revive(&self.view, id).await;
+        lives.map_err(|error| PartError::There(PeerError::Broken(error.to_string())))
     }
 
     /// Has everyone who holds a part put it on disk under the manifest, the manifest's owners last.
     /// Returns how many replicas the least replicated part has.
     pub(super) async fn commit_all(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<usize, PutError> {
         let walk = self.walk(Point::of_blob(&manifest.id()));
-        let keepers: BTreeSet<&NodeId> = walk.iter().take(self.swarm.replicas()).map(|one| &one.id).collect();
+        let keepers: BTreeSet<&NodeId> = walk.iter().take(self.replicas()).map(|one| &one.id).collect();
         let holders: BTreeSet<&NodeId> = parts.iter().flat_map(|part| &part.holders).collect();
         let others = holders.difference(&keepers).filter_map(|id| self.view.get(id)).map(Candidate::from).collect();
         let mut held = self.commit_at(others, manifest).await;
@@ -75,7 +87,7 @@ impl Transfer {
         if weak.is_empty() {
             return Ok(());
         }
-        let again = Self::new(self.swarm.clone(), self.view.clone());
+        let again = Self::new(self.swarm.clone(), self.view.clone(), self.options);
         let mut abandon = Abandon(Some(again.clone()));
         let content = Content::blob(Arc::clone(manifest), SystemTime::now());
         let resent = stream::iter(weak).map(|chunk| again.resend(&content, chunk, held)).buffer_unordered(MENDED_TOGETHER);

@@ -13,7 +13,7 @@ use herring_ring::{NodeId, Point};
 use herring_store::WriteError;
 
 use super::Transfer;
-use crate::candidates::Candidate;
+use crate::candidates::{Candidate, Candidates};
 use crate::config::{ACKNOWLEDGE, CHUNK_DEADLINE, UPLOADS};
 use crate::health::Question;
 use crate::{PutError, Tried};
@@ -44,7 +44,7 @@ pub(super) struct Copies {
 impl Transfer {
     /// The nodes in the order in which they should keep something: owners first, but silent and failed ones behind all others.
     pub(super) fn walk(&self, point: Point) -> Vec<Candidate> {
-        let candidates = self.swarm.candidates(&self.view, point);
+        let candidates = Candidates::of(&self.view, point, self.replicas());
         let mut walk = candidates.owners;
         walk.extend(candidates.successors);
         walk.sort_by_key(|one| self.view.suspect(&one.id) || self.swarm.0.health.failed_lately(&one.id));
@@ -78,10 +78,18 @@ impl Transfer {
         if holders.len() < copies.needed { Err(refusals.into_error(copies.needed, holders.len())) } else { Ok(holders) }
     }
 
-    /// Replicas without which a put is not acknowledged. Not fewer because others are away: only a node that never belonged to
-    /// others is content with itself.
+    pub(super) fn replicas(&self) -> usize {
+        self.options.replicas.map_or(self.swarm.replicas(), usize::from)
+    }
+
+    /// Replicas without which a put is not acknowledged. Not fewer because others are away, unless it was asked so: only a node that never
+    /// belonged to others is content with itself.
     pub(super) fn needed(&self) -> usize {
-        if self.view.alone() { 1 } else { ACKNOWLEDGE.min(self.swarm.replicas()) }
+        match self.options.ack {
+            Some(ack) => ack.into(),
+            None if self.view.alone() => 1,
+            None => ACKNOWLEDGE.min(self.replicas()),
+        }
     }
 
     pub(super) async fn send_to(&self, node: Candidate, index: u32, chunk: Chunk) -> Result<(), PartError> {
@@ -103,7 +111,7 @@ impl Transfer {
 impl Copies {
     /// As many as there should be, and no fewer than an acknowledgement needs.
     pub(super) fn all(transfer: &Transfer) -> Self {
-        Self { wanted: transfer.swarm.replicas(), needed: transfer.needed() }
+        Self { wanted: transfer.replicas(), needed: transfer.needed() }
     }
 }
 

@@ -10,6 +10,7 @@ mod peer;
 mod site;
 mod stub;
 
+mod custody;
 mod explain;
 mod fanout;
 mod faults;

@@ -34,6 +34,7 @@ pub struct Asked {
     pub names: Vec<NamesCall>,
     /// Questions about origins.
     pub metas: Vec<MetaCall>,
+    pub repairs: Vec<RepairCall>,
 }
 
 /// How a peer answers questions for chunks, and takes them.
@@ -198,10 +199,10 @@ impl PeerBackend for Peer {
         taken
     }
 
-    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, _: Option<u8>) -> Result<Presence, ApiError> {
+    async fn commit_upload(&self, upload: Uuid, manifest: Manifest, replicas: Option<u8>) -> Result<Presence, ApiError> {
         self.asked.send_modify(|asked| asked.commits += 1);
         self.take().await?;
-        self.swarm.commit_upload(upload, Arc::new(manifest)).await.map_err(answer)
+        self.swarm.commit_upload(upload, Arc::new(manifest), replicas).await.map_err(answer)
     }
 
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {
@@ -224,8 +225,10 @@ impl PeerBackend for Peer {
         }
     }
 
-    async fn repair(&self, _: String, _: RepairCall) -> Result<RepairReply, ApiError> {
-        Ok(RepairReply::Differ { buckets: Vec::new() })
+    async fn repair(&self, from: String, call: RepairCall) -> Result<RepairReply, ApiError> {
+        self.asked.send_modify(|asked| asked.repairs.push(call.clone()));
+        self.take().await?;
+        self.swarm.answer_repair(from, call).await.map_err(answer)
     }
 
     fn usage(&self) -> NodeUsage {
@@ -242,7 +245,10 @@ fn answer(error: ServeError) -> ApiError {
         ServeError::Write(WriteError::Full { .. }) => ErrorKind::Full,
         ServeError::Write(WriteError::Mismatch { .. }) => ErrorKind::Mismatch,
         ServeError::Write(WriteError::Gone) => ErrorKind::NotFound,
-        ServeError::Overloaded { .. } | ServeError::Read(_) | ServeError::Write(_) => ErrorKind::Unavailable,
+        ServeError::Deleted(_) => ErrorKind::Changed,
+        ServeError::Overloaded { .. } | ServeError::Read(_) | ServeError::Write(_) | ServeError::Record(_) => {
+            ErrorKind::Unavailable
+        }
     };
     ApiError::new(kind, error.to_string())
 }

@@ -1,13 +1,16 @@
 //! What was removed is gone from everywhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use herring_blob::BlobId;
+use herring_http_api::repair::{BlobParts, RepairCall, RepairReply};
+use herring_http_api::types::Presence;
 use herring_swarm::{OpenError, ReadError, RemoveError};
 use tokio::sync::Semaphore;
 
 use crate::door::nobody;
-use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
 use crate::peer::Fault;
 
 #[tokio::test]
@@ -54,11 +57,47 @@ async fn readers_under_way_do_not_bring_a_removed_blob_back() {
 }
 
 #[tokio::test]
-async fn a_removal_that_does_not_reach_all_says_whom() {
+async fn who_was_away_while_a_blob_was_deleted_brings_nothing_back() {
+    let net = Setup::new(3, 3).tune(|config| config.rebalance_after = Duration::ZERO).start().await;
+    let (bytes, other) = (noise(83, 3 * CHUNK_LEN), noise(84, 3 * CHUNK_LEN));
+    let [id, again] = [&bytes, &other].map(|bytes| BlobId::of(bytes));
+    net.nodes[0].put(&bytes).await.unwrap();
+    net.nodes[0].put(&other).await.unwrap();
+    net.nodes[2].peer.set(Fault::Refuse);
+    net.nodes[0].swarm.remove(id).await.unwrap();
+    net.nodes[1].swarm.remove(again).await.unwrap();
+    assert!(net.nodes[1].put(&other).await.unwrap().created, "put again, while one is away");
+    assert!(net.nodes[2].store.get(&id.into()).is_some(), "it has not heard of it");
+    net.nodes[2].peer.set(Fault::None);
+    net.nodes.iter().for_each(|node| node.swarm.keep_custody());
+    for node in &net.nodes {
+        eventually("nobody has what was deleted", || node.store.get(&id.into()).is_none()).await;
+        assert!(matches!(node.swarm.open_blob(id).await, Err(OpenError::NotFound { .. })));
+    }
+    let complete = || net.holders(again, |entry| entry.is_complete() && entry.is_kept()).len() == 3;
+    eventually("and all have what was put again", complete).await;
+    net.assert_readable(0..3, again, &other).await;
+}
+
+#[tokio::test]
+async fn a_deletion_outlives_a_restart() {
+    let mut net = Net::start(2, 2).await;
+    let id = net.nodes[0].put(b"gone for good").await.unwrap().stored.id;
+    net.nodes[0].swarm.remove(id).await.unwrap();
+    net.restart(1).await;
+    let view = net.nodes[0].swarm.view();
+    let parts = BlobParts { id, manifest: true, chunks: Presence { chunks: vec![(0, 1)] }, replicas: None };
+    let offer = RepairCall::Offer { epoch: view.epoch().to_string(), blobs: vec![parts] };
+    let answer = net.nodes[1].swarm.answer_repair("n0".into(), offer).await.unwrap();
+    assert_eq!(answer, RepairReply::Lacking { blobs: Vec::new() }, "it does not want it back");
+}
+
+#[tokio::test]
+async fn a_deletion_that_reaches_too_few_owners_says_whom() {
     let net = Net::start(3, 3).await;
     let id = net.nodes[0].put(b"three copies").await.unwrap().stored.id;
+    net.detour(1, nobody().await);
     net.detour(2, nobody().await);
-    let Err(RemoveError::Incomplete { tried, .. }) = net.nodes[0].swarm.remove(id).await else { panic!("n2 was not reached") };
-    assert_eq!(tried.0.iter().map(|attempt| attempt.whom.as_str()).collect::<Vec<_>>(), ["n2"]);
-    assert!(matches!(net.nodes[0].swarm.open_blob(BlobId::of(b"three copies")).await, Err(OpenError::Unavailable { .. })));
+    let Err(RemoveError::Incomplete { tried, .. }) = net.nodes[0].swarm.remove(id).await else { panic!("two were not reached") };
+    assert!(tried.0.iter().any(|attempt| attempt.whom == "n2"), "{tried}");
 }

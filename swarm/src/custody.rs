@@ -1,0 +1,206 @@
+//! Replicas where they should be. Each node compares with every other owner what both own and keep (`census.rs`, `place.rs`), and offers it what it
+//! lacks; the other one pulls that (`wants.rs`, `pull.rs`) at a pace of its own. What a node keeps and does not own any more it offers to all owners, and lets go once all
+//! of them have it (`hand_over.rs`). So one mechanism serves nodes that come, go, come back, drain or lost a disk. `scrub.rs` reads what nobody reads.
+
+pub(crate) mod census;
+mod figures;
+mod hand_over;
+mod pace;
+mod place;
+mod pull;
+mod scrub;
+#[cfg(test)]
+mod sim;
+mod wants;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use herring_gossip::{NodeState, View};
+use herring_ring::{Epoch, Point};
+use herring_store::{Description, Entry, Store};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use self::census::{Census, KeptBlob};
+pub use self::figures::Custody;
+use self::pace::Pace;
+use self::wants::Wants;
+use crate::Swarm;
+
+/// Between two looks where all was found in its place: each costs a small question to every other owner.
+const TICK: Duration = Duration::from_secs(60);
+/// After something happened that may have put something out of its place.
+const SOON: Duration = Duration::from_secs(1);
+/// After a look that found something out of its place: doubled each time up to the most.
+const AGAIN: Duration = Duration::from_secs(2);
+const MOST_AGAIN: Duration = Duration::from_secs(30);
+/// A census of a million chunks takes a second of one core: it is to take at most a fiftieth of the time.
+const SELDOM: u32 = 50;
+/// A blob that was put so lately may still be on its way to its other owners; or as long as a ring must stay as it is, where that is less.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// What a node keeps in memory about replicas.
+pub(crate) struct Custodian {
+    census: tokio::sync::Mutex<Option<Known>>,
+    pub wants: Wants,
+    pub pace: Pace,
+    /// Something may be out of its place.
+    kick: Notify,
+    /// The ring under which all was found in its place.
+    placed: Mutex<Option<Epoch>>,
+    foreign_chunks: AtomicU64,
+}
+
+/// The last census.
+struct Known {
+    census: Arc<Census>,
+    /// Of what is durable here.
+    generation: u64,
+    built: Instant,
+    took: Duration,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nothing to do before so much time has passed.
+    Later(Duration),
+    Placed,
+    /// Something is on its way, or some did not answer.
+    Open,
+}
+
+impl Custodian {
+    pub fn new(rate: u64) -> Self {
+        let (census, wants, kick, placed) = Default::default();
+        Self { census, wants, pace: Pace::new(rate), kick, placed, foreign_chunks: AtomicU64::new(0) }
+    }
+
+    pub fn kick(&self) {
+        self.kick.notify_one();
+    }
+
+    fn set_placed(&self, epoch: Option<Epoch>) {
+        *self.placed.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    }
+
+    fn placed(&self) -> Option<Epoch> {
+        *self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Swarm {
+    /// Begins to keep replicas where they should be, until the shutdown.
+    pub fn keep_custody(&self) {
+        let until_stopped = |work: futures_util::future::BoxFuture<'static, ()>| {
+            self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(work));
+        };
+        until_stopped(Box::pin(self.clone().look_after()));
+        until_stopped(Box::pin(self.clone().pull_all()));
+        until_stopped(Box::pin(self.clone().scrub_all()));
+    }
+
+    /// Looks whether all is in its place: when something happened, and from time to time.
+    async fn look_after(self) {
+        let mut changes = self.0.store.durable_changes();
+        let (mut due, mut not_before, mut pause) = (Instant::now() + SOON, Instant::now(), AGAIN);
+        loop {
+            tokio::select! {
+                () = sleep_until(due) => {}
+                // The store lives as long as this does.
+                _ = changes.changed() => {
+                    due = due.min(Instant::now() + SOON).max(not_before);
+                    continue;
+                }
+                () = self.0.custody.kick.notified() => {
+                    due = due.min(Instant::now() + SOON).max(not_before);
+                    pause = AGAIN;
+                    continue;
+                }
+            }
+            let look = self.look().await;
+            let (took, fresh) = self.last_census().await;
+            let wait = match look {
+                Look::Later(wait) => wait,
+                Look::Placed if fresh => self.fresh() + SOON,
+                Look::Placed => TICK,
+                Look::Open => pause,
+            };
+            pause = if look == Look::Open { (pause * 2).min(MOST_AGAIN) } else { AGAIN };
+            not_before = Instant::now() + SOON.max(took * SELDOM);
+            due = (Instant::now() + wait).max(not_before);
+        }
+    }
+
+    /// How long the last census took, and whether it left out what was put lately.
+    async fn last_census(&self) -> (Duration, bool) {
+        let known = self.0.custody.census.lock().await;
+        known.as_ref().map_or((Duration::ZERO, false), |known| (known.took, known.census.fresh > 0))
+    }
+
+    async fn look(&self) -> Look {
+        let view = self.view();
+        if !view.settled() || view.ring().members().is_empty() {
+            return Look::Later(SOON);
+        }
+        let met = self.meet(&view).await;
+        if let Some(wait) = self.unsettled(&view) {
+            return Look::Later(wait);
+        }
+        let census = self.census(&view).await;
+        let placed = self.place_all(&view, &census).await;
+        let handed = self.hand_over(&view, &census).await;
+        let all = met && placed && handed && self.0.custody.wants.is_empty();
+        self.0.custody.set_placed(all.then(|| view.epoch()));
+        if all { Look::Placed } else { Look::Open }
+    }
+
+    /// How long the ring must still stay as it is before anything moves: a node that restarts is back by then. Who drains does not wait.
+    fn unsettled(&self, view: &View) -> Option<Duration> {
+        let draining = view.get(view.me()).is_some_and(|me| me.state == NodeState::Draining);
+        let left = self.0.config.rebalance_after.saturating_sub(self.ring_age());
+        (!draining && !left.is_zero()).then_some(left)
+    }
+
+    fn fresh(&self) -> Duration {
+        FRESH.min(self.0.config.rebalance_after)
+    }
+
+    /// What this node keeps under this ring; counted anew where that changed, but not all the time.
+    async fn census(&self, view: &View) -> Arc<Census> {
+        let mut known = self.0.custody.census.lock().await;
+        let generation = *self.0.store.durable_changes().borrow();
+        if let Some(known) = known.as_ref().filter(|known| known.census.epoch() == view.epoch()) {
+            let lately = known.built.elapsed() < (known.took * SELDOM).max(SOON);
+            if lately || (known.generation == generation && known.census.fresh == 0) {
+                return Arc::clone(&known.census);
+            }
+        }
+        let (store, ring, me, replicas) = (self.0.store.clone(), view.ring().clone(), view.me().clone(), self.replicas());
+        let begun = Instant::now();
+        let fresh = self.fresh();
+        let count = move || Census::new(kept(&store, fresh), &ring, &me, replicas);
+        let counted = tokio::task::spawn_blocking(count).await;
+        let census = Arc::new(counted.unwrap_or_else(|_| Census::new([], view.ring(), view.me(), self.replicas())));
+        self.0.custody.foreign_chunks.store(census.foreign_chunks() as u64, Relaxed);
+        *known = Some(Known { census: Arc::clone(&census), generation, built: Instant::now(), took: begun.elapsed() });
+        census
+    }
+}
+
+/// What is durable on this node's disk.
+fn kept(store: &Store, fresh: Duration) -> impl Iterator<Item = KeptBlob> {
+    let now = SystemTime::now();
+    store.blobs().into_iter().filter(Entry::is_kept).filter_map(move |entry| {
+        let Description::Blob(manifest) = entry.description() else { return None };
+        let chunks = (0..entry.geometry().chunk_count()).filter(|chunk| entry.is_durable(*chunk));
+        Some(KeptBlob {
+            id: manifest.id(),
+            replicas: entry.replicas(),
+            chunks: chunks.map(|chunk| (chunk, Point::of_chunk(manifest, chunk))).collect(),
+            fresh: now.duration_since(entry.modified()).is_ok_and(|age| age < fresh),
+        })
+    })
+}

@@ -1,0 +1,276 @@
+//! What this node keeps, sorted by where it lies on the ring: which of it each other owner must have as well, and which of it others own.
+//! A function of what is kept and of the ring, without I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herring_blob::{BlobId, ChunkDigest};
+use herring_http_api::repair::{BlobParts, Bucket, BucketDigest};
+use herring_http_api::types::Presence;
+use herring_ring::{Epoch, NodeId, Point, Ring};
+
+/// A part of a blob of which replicas are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Part {
+    Chunk(u32),
+    Manifest,
+}
+
+/// One blob as it is kept here.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptBlob {
+    pub id: BlobId,
+    /// What its put asked for, where it did.
+    pub replicas: Option<u8>,
+    /// Its durable chunks, and where they lie.
+    pub chunks: Vec<(u32, Point)>,
+    /// Put so lately that others may still be writing theirs.
+    pub fresh: bool,
+}
+
+/// Something kept, in 16 bytes: there may be a million.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    point: u64,
+    blob: u32,
+    chunk: u32,
+}
+
+/// A chunk number that none has: a blob has at most 2^22 chunks.
+const MANIFEST: u32 = u32::MAX;
+
+impl Slot {
+    fn new(point: Point, blob: u32, part: Part) -> Self {
+        let chunk = match part {
+            Part::Chunk(chunk) => chunk,
+            Part::Manifest => MANIFEST,
+        };
+        Self { point: point.as_u64(), blob, chunk }
+    }
+
+    fn part(self) -> Part {
+        if self.chunk == MANIFEST { Part::Manifest } else { Part::Chunk(self.chunk) }
+    }
+}
+
+/// The digests of the smallest buckets that are not empty: sums, so that the order in which things came does not matter.
+type Leaves = BTreeMap<usize, u128>;
+
+/// What this node keeps under one ring.
+pub(crate) struct Census {
+    ring: Ring,
+    me: NodeId,
+    replicas: usize,
+    blobs: Vec<(BlobId, Option<u8>)>,
+    /// By point.
+    slots: Vec<Slot>,
+    /// What this node and another one own.
+    shared: BTreeMap<NodeId, Leaves>,
+    /// What others own and this node does not.
+    foreign: Vec<Slot>,
+    /// Blobs so fresh that they are not in the digests.
+    pub fresh: usize,
+}
+
+/// Things that others own.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// For each owner what it should have of them.
+    pub offers: BTreeMap<NodeId, Vec<BlobParts>>,
+    /// What is in the batch.
+    pub parts: Vec<(BlobId, Part)>,
+}
+
+impl Census {
+    pub fn new(kept: impl IntoIterator<Item = KeptBlob>, ring: &Ring, me: &NodeId, replicas: usize) -> Self {
+        let (blobs, slots, shared, foreign) = Default::default();
+        let mut census = Self { ring: ring.clone(), me: me.clone(), replicas, blobs, slots, shared, foreign, fresh: 0 };
+        kept.into_iter().for_each(|blob| census.add(blob));
+        census.slots.sort_unstable_by_key(|slot| slot.point);
+        census
+    }
+
+    /// The owners' manifest is with all who keep a chunk of it: it is for others to have only where this node has no chunk any more.
+    fn add(&mut self, kept: KeptBlob) {
+        let Ok(blob) = u32::try_from(self.blobs.len()) else { return };
+        self.blobs.push((kept.id, kept.replicas));
+        self.fresh += usize::from(kept.fresh);
+        for &(chunk, point) in &kept.chunks {
+            self.place(Slot::new(point, blob, Part::Chunk(chunk)), kept.fresh, true);
+        }
+        self.place(Slot::new(Point::of_blob(&kept.id), blob, Part::Manifest), kept.fresh, kept.chunks.is_empty());
+    }
+
+    fn place(&mut self, slot: Slot, fresh: bool, offered: bool) {
+        let (id, replicas) = self.blobs[slot.blob as usize];
+        let owners = owners(&self.ring, slot.point, replicas, self.replicas);
+        if !owners.contains(&&self.me) {
+            if offered {
+                self.foreign.push(slot);
+            }
+            return;
+        }
+        if !fresh {
+            let (digest, leaf) = (digest(&id, slot.part(), replicas), Bucket::smallest(slot.point).leaves().start);
+            for owner in owners.into_iter().filter(|owner| **owner != self.me) {
+                let sum = self.shared.entry(owner.clone()).or_default().entry(leaf).or_default();
+                *sum = sum.wrapping_add(digest);
+            }
+            self.slots.push(slot);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn members(&self) -> impl Iterator<Item = &NodeId> {
+        self.ring.members().iter().map(|member| &member.id)
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.ring.epoch()
+    }
+
+    /// What is in these buckets of what `peer` must have as well.
+    pub fn digests(&self, peer: &NodeId, buckets: impl IntoIterator<Item = Bucket>) -> Vec<BucketDigest> {
+        let shared = self.shared.get(peer);
+        let digest = |bucket: Bucket| shared.map_or(0, |leaves| sum(leaves.range(bucket.leaves()).map(|(_, leaf)| leaf)));
+        buckets.into_iter().map(|bucket| BucketDigest { bucket, digest: hex(digest(bucket)) }).collect()
+    }
+
+    /// Which of the peer's digests are not this node's.
+    pub fn differing(&self, peer: &NodeId, theirs: &[BucketDigest]) -> Vec<Bucket> {
+        let ours = self.digests(peer, theirs.iter().map(|one| one.bucket));
+        ours.iter().zip(theirs).filter(|(ours, theirs)| ours != theirs).map(|(ours, _)| ours.bucket).collect()
+    }
+
+    /// All that is in these buckets, the smallest ones, of what `peer` must have as well.
+    pub fn shared_parts(&self, peer: &NodeId, buckets: &[Bucket]) -> Vec<BlobParts> {
+        let mut parts = Parts::default();
+        for bucket in buckets {
+            for slot in self.within(*bucket) {
+                let (id, replicas) = self.blobs[slot.blob as usize];
+                if owners(&self.ring, slot.point, replicas, self.replicas).contains(&peer) {
+                    parts.add(id, replicas, slot.part());
+                }
+            }
+        }
+        parts.into_blobs()
+    }
+
+    fn within(&self, bucket: Bucket) -> &[Slot] {
+        let leaf = |slot: &Slot| Bucket::smallest(Point::from_u64(slot.point).as_u64()).leaves().start;
+        let start = self.slots.partition_point(|slot| leaf(slot) < bucket.leaves().start);
+        let end = self.slots.partition_point(|slot| leaf(slot) < bucket.leaves().end);
+        &self.slots[start..end]
+    }
+
+    /// Chunks that others own.
+    pub fn foreign_chunks(&self) -> usize {
+        self.foreign.iter().filter(|slot| slot.part() != Part::Manifest).count()
+    }
+
+    pub fn has_foreign(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
+    /// What others own, so many at a time.
+    pub fn foreign(&self, most: usize) -> impl Iterator<Item = Batch> {
+        self.foreign.chunks(most.max(1)).map(|slots| self.batch(slots))
+    }
+
+    fn batch(&self, slots: &[Slot]) -> Batch {
+        let mut offers: BTreeMap<&NodeId, Parts> = BTreeMap::new();
+        for slot in slots {
+            let (id, replicas) = self.blobs[slot.blob as usize];
+            for owner in owners(&self.ring, slot.point, replicas, self.replicas) {
+                offers.entry(owner).or_default().add(id, replicas, slot.part());
+            }
+        }
+        let offers = offers.into_iter().map(|(owner, parts)| (owner.clone(), parts.into_blobs())).collect();
+        Batch { offers, parts: slots.iter().map(|slot| (self.blobs[slot.blob as usize].0, slot.part())).collect() }
+    }
+}
+
+impl Batch {
+    /// What all its owners have, by what each answered that it lacks. Who did not answer may lack all.
+    pub fn confirmed(&self, lacking: &BTreeMap<NodeId, Vec<BlobParts>>) -> Vec<(BlobId, Part)> {
+        let owned = |offers: &BTreeMap<NodeId, Vec<BlobParts>>| -> BTreeMap<NodeId, BTreeSet<(BlobId, Part)>> {
+            offers.iter().map(|(node, blobs)| (node.clone(), blobs.iter().flat_map(parts_of).collect())).collect()
+        };
+        let (offered, lacking) = (owned(&self.offers), owned(lacking));
+        let has = |node: &NodeId, part: &(BlobId, Part)| lacking.get(node).is_some_and(|lacks| !lacks.contains(part));
+        let kept = |part: &(BlobId, Part)| {
+            let mut owners = offered.iter().filter(|(_, parts)| parts.contains(part)).peekable();
+            owners.peek().is_some() && owners.all(|(node, _)| has(node, part))
+        };
+        self.parts.iter().copied().filter(kept).collect()
+    }
+}
+
+/// Parts of blobs as they are told to a peer.
+#[derive(Default)]
+pub(crate) struct Parts(BTreeMap<BlobId, (Option<u8>, BTreeSet<Part>)>);
+
+impl Parts {
+    pub fn add(&mut self, id: BlobId, replicas: Option<u8>, part: Part) {
+        self.0.entry(id).or_insert_with(|| (replicas, BTreeSet::new())).1.insert(part);
+    }
+
+    pub fn into_blobs(self) -> Vec<BlobParts> {
+        let blob = |(id, (replicas, parts)): (BlobId, (Option<u8>, BTreeSet<Part>))| {
+            let chunks = parts.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None });
+            BlobParts { id, manifest: parts.contains(&Part::Manifest), chunks: runs(chunks), replicas }
+        };
+        self.0.into_iter().map(blob).collect()
+    }
+}
+
+pub(crate) fn parts_of(blob: &BlobParts) -> impl Iterator<Item = (BlobId, Part)> {
+    let chunks = blob.chunks.chunks.iter().flat_map(|&(start, end)| (start..end).map(Part::Chunk));
+    let id = blob.id;
+    chunks.chain(blob.manifest.then_some(Part::Manifest)).map(move |part| (id, part))
+}
+
+/// What is not there of what is offered; `None` where nothing is missing.
+pub(crate) fn lacking(offered: &BlobParts, has: impl Fn(Part) -> bool) -> Option<BlobParts> {
+    let mut parts = Parts::default();
+    parts_of(offered).filter(|(_, part)| !has(*part)).for_each(|(id, part)| parts.add(id, offered.replicas, part));
+    parts.into_blobs().pop()
+}
+
+/// Ascending numbers as half-open runs.
+pub(crate) fn runs(chunks: impl Iterator<Item = u32>) -> Presence {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for chunk in chunks {
+        match runs.last_mut() {
+            Some((_, end)) if *end == chunk => *end += 1,
+            _ => runs.push((chunk, chunk + 1)),
+        }
+    }
+    Presence { chunks: runs }
+}
+
+pub(crate) fn owners(ring: &Ring, point: u64, replicas: Option<u8>, usual: usize) -> Vec<&NodeId> {
+    let replicas = replicas.map_or(usual, usize::from);
+    ring.owners(Point::from_u64(point), replicas).into_iter().map(|member| &member.id).collect()
+}
+
+fn digest(id: &BlobId, part: Part, replicas: Option<u8>) -> u128 {
+    let part = match part {
+        Part::Chunk(chunk) => chunk,
+        Part::Manifest => MANIFEST,
+    };
+    short(&[&id.as_bytes()[..], &part.to_le_bytes(), &[replicas.unwrap_or(0)]].concat())
+}
+
+/// Half of a BLAKE3.
+pub(crate) fn short(bytes: &[u8]) -> u128 {
+    let digest = ChunkDigest::of(bytes);
+    u128::from_le_bytes(*digest.as_bytes().first_chunk().expect("32 bytes begin with 16"))
+}
+
+pub(crate) fn sum<'a>(leaves: impl IntoIterator<Item = &'a u128>) -> u128 {
+    leaves.into_iter().fold(0, |sum, leaf| sum.wrapping_add(*leaf))
+}
+
+pub(crate) fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}

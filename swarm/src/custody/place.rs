@@ -1,0 +1,168 @@
+//! Comparing with the other owners, and offering what they lack.
+
+use futures_util::{StreamExt, stream};
+use herring_blob::ContentId;
+use herring_gossip::View;
+use herring_http_api::client::PeerError;
+use herring_http_api::repair::{BlobParts, Bucket, Compared, RepairCall, RepairReply};
+use herring_ring::NodeId;
+use herring_store::Entry;
+use uuid::Uuid;
+
+use super::census::{Census, Part, lacking};
+use crate::candidates::Candidate;
+use crate::config::SMALL_DEADLINE;
+use crate::{ServeError, Swarm};
+
+/// Nodes that are compared with at the same time.
+const TOGETHER: usize = 8;
+/// Members that are asked for fates at a look, besides those who came since the last one: what one knows, all know soon.
+const MET: usize = 3;
+/// What may be offered in one message: parts, counted as runs of chunks.
+const MOST_RUNS: usize = 10_000;
+
+/// Why a node cannot be offered anything now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unplaced {
+    #[error("sees another ring just now")]
+    OtherRing,
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+}
+
+impl Swarm {
+    /// Reconciles fates with some members, and so with all in the end. True where all who were asked answered.
+    pub(super) async fn meet(&self, view: &View) -> bool {
+        let mut others: Vec<Candidate> =
+            view.members().iter().filter(|node| node.id != *view.me()).map(Candidate::from).collect();
+        let most = if self.0.custody.placed() == Some(view.epoch()) { MET } else { MET * TOGETHER };
+        let random = usize::try_from(Uuid::new_v4().as_u64_pair().1 >> 32).unwrap_or(0);
+        let first = random % others.len().max(1);
+        others.rotate_left(first);
+        others.truncate(most);
+        let met = stream::iter(others).map(|node| async move {
+            match self.reconcile_fates(view, &node).await {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::debug!(peer = %node.id, %error, "fates were not reconciled");
+                    view.suspect(&node.id)
+                }
+            }
+        });
+        met.buffer_unordered(TOGETHER).all(|met| async move { met }).await
+    }
+
+    /// Offers every other owner what it lacks. True where nobody lacks anything.
+    pub(super) async fn place_all(&self, view: &View, census: &Census) -> bool {
+        let others = view.ring().members().iter().filter(|member| member.id != *view.me());
+        let nodes: Vec<Candidate> = others.filter_map(|member| view.get(&member.id)).map(Candidate::from).collect();
+        let placed = stream::iter(nodes).map(|node| async move {
+            match self.place_at(view, census, &node).await {
+                Ok(lacking) => lacking == 0,
+                Err(error) => {
+                    tracing::debug!(peer = %node.id, %error, "replicas were not compared");
+                    false
+                }
+            }
+        });
+        placed.buffer_unordered(TOGETHER).fold(true, |all, placed| async move { all && placed }).await
+    }
+
+    /// How many blobs the node lacks something of.
+    async fn place_at(&self, view: &View, census: &Census, node: &Candidate) -> Result<usize, Unplaced> {
+        let buckets = self.compare(view, census, node).await?;
+        let lacking = self.offer(view, node, census.shared_parts(&node.id, &buckets)).await?;
+        if !lacking.is_empty() {
+            tracing::info!(peer = %node.id, blobs = lacking.len(), "an owner lacks what this node keeps, and was offered it");
+        }
+        Ok(lacking.len())
+    }
+
+    /// The smallest buckets in which the two keep different things.
+    async fn compare(&self, view: &View, census: &Census, node: &Candidate) -> Result<Vec<Bucket>, Unplaced> {
+        let mut asked = vec![Bucket::ALL];
+        loop {
+            let digests = census.digests(&node.id, asked);
+            let call = RepairCall::Compare { what: Compared::Kept, epoch: census.epoch().to_string(), digests };
+            let buckets = match self.0.peers.repair(node.http, &call, &self.ask(view, SMALL_DEADLINE)).await? {
+                RepairReply::Differ { buckets } => buckets,
+                RepairReply::OtherEpoch { .. } => return Err(Unplaced::OtherRing),
+                _ => return Err(PeerError::Garbage("another answer".to_owned()).into()),
+            };
+            if buckets.iter().all(|bucket| bucket.is_smallest()) {
+                return Ok(buckets);
+            }
+            asked = buckets.into_iter().flat_map(Bucket::parts).collect();
+        }
+    }
+
+    /// Which of these the node lacks; it pulls them from now on.
+    pub(super) async fn offer(&self, view: &View, node: &Candidate, parts: Vec<BlobParts>) -> Result<Vec<BlobParts>, Unplaced> {
+        let mut lacking = Vec::new();
+        for blobs in messages(parts) {
+            let call = RepairCall::Offer { epoch: view.epoch().to_string(), blobs };
+            match self.0.peers.repair(node.http, &call, &self.ask(view, SMALL_DEADLINE)).await? {
+                RepairReply::Lacking { blobs } => lacking.extend(blobs),
+                RepairReply::OtherEpoch { .. } => return Err(Unplaced::OtherRing),
+                _ => return Err(PeerError::Garbage("another answer".to_owned()).into()),
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// What a peer asks so that replicas are where they should be.
+    pub async fn answer_repair(&self, from: String, call: RepairCall) -> Result<RepairReply, ServeError> {
+        let view = self.view();
+        let stranger = || ServeError::Invalid(format!("a question of {from:?}, who is no node"));
+        let other = || Ok(RepairReply::OtherEpoch { epoch: view.epoch().to_string() });
+        match call {
+            RepairCall::Fates { fates, buckets } => self.answer_fates(fates, &buckets).await,
+            RepairCall::Compare { what: Compared::Fates, digests, .. } => {
+                Ok(RepairReply::Differ { buckets: self.0.fates.differing(&digests) })
+            }
+            RepairCall::Compare { epoch, .. } | RepairCall::Offer { epoch, .. } if epoch != view.epoch().to_string() => other(),
+            RepairCall::Compare { digests, .. } => {
+                let peer: NodeId = from.parse().map_err(|_| stranger())?;
+                let buckets = self.census(&view).await.differing(&peer, &digests);
+                if !buckets.is_empty() {
+                    // The peer may be the one who lacks something.
+                    self.0.custody.kick();
+                }
+                Ok(RepairReply::Differ { buckets })
+            }
+            RepairCall::Offer { blobs, .. } => {
+                let holder: NodeId = from.parse().map_err(|_| stranger())?;
+                let lacking: Vec<_> = blobs.iter().filter_map(|offered| self.lacking(offered)).collect();
+                self.0.custody.wants.add(&lacking, &holder);
+                Ok(RepairReply::Lacking { blobs: lacking })
+            }
+        }
+    }
+
+    /// What this node should have of what is offered, and has not.
+    fn lacking(&self, offered: &BlobParts) -> Option<BlobParts> {
+        if self.0.fates.is_deleted(&offered.id) {
+            return None;
+        }
+        let entry = self.0.store.get(&ContentId::from(offered.id));
+        let unlike = entry.as_ref().is_some_and(|entry| offered.replicas > entry.replicas());
+        lacking(offered, |part| match part {
+            Part::Chunk(chunk) => entry.as_ref().is_some_and(|entry| entry.is_durable(chunk)),
+            // How many replicas there shall be is kept with it.
+            Part::Manifest => entry.as_ref().is_some_and(Entry::is_kept) && !unlike,
+        })
+    }
+}
+
+/// Parts in messages of a bounded size.
+fn messages(parts: Vec<BlobParts>) -> impl Iterator<Item = Vec<BlobParts>> {
+    let mut parts = parts.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let (mut message, mut size) = (Vec::new(), 0);
+        while let Some(blob) = parts.next_if(|blob| size == 0 || size + blob.chunks.chunks.len() < MOST_RUNS) {
+            size += 1 + blob.chunks.chunks.len();
+            message.push(blob);
+        }
+        (!message.is_empty()).then_some(message)
+    })
+}

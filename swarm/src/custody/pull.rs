@@ -1,0 +1,151 @@
+//! Pulling what this node owns and lacks, one blob after the other, at a pace that leaves the links to readers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use herring_blob::{BlobId, ContentId, Manifest};
+use herring_gossip::View;
+use herring_ring::Point;
+use herring_store::{Description, Entry, WriteError};
+use metrics::counter;
+use tokio::time::sleep;
+
+use super::census::{Part, owners};
+use super::wants::Want;
+use crate::candidates::Candidate;
+use crate::config::{MEMORY_DEADLINE, SMALL_DEADLINE};
+use crate::fetch::{Role, Want as Wanted};
+use crate::{Content, Source, Swarm, metrics as m};
+
+/// Chunks that are pulled at the same time: from 1 after a pause or a failure, one more with each blob that came.
+const MOST_PULLS: usize = 8;
+/// Chunks of one blob before the next blob's turn. They share two flushes.
+const TURN: usize = 64;
+/// After something that could not be pulled.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What part of the rate is left to pulls while readers wait: a quarter.
+const BESIDE_READERS: u32 = 4;
+
+/// Why a part did not come. It will be offered again.
+#[derive(Debug, thiserror::Error)]
+enum Missed {
+    #[error("its manifest could not be had from {0}")]
+    Manifest(String),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("{0} of its chunks did not come")]
+    Chunks(usize),
+}
+
+impl Swarm {
+    pub(super) async fn pull_all(self) {
+        let mut pulls = 1;
+        loop {
+            let (id, want) = self.0.custody.wants.next().await;
+            let view = self.view();
+            if let Some(wait) = self.unsettled(&view) {
+                sleep(wait).await;
+                continue;
+            }
+            let parts = want.parts.clone();
+            match self.pull(&view, id, want, pulls).await {
+                Ok(()) => pulls = (pulls + 1).min(MOST_PULLS),
+                Err(error) => {
+                    tracing::info!(%id, %error, "this node could not get all that it should keep of a blob; it is tried again");
+                    counter!(m::PULLS_MISSED).increment(1);
+                    // Whoever has it offers it again.
+                    self.0.custody.wants.done(id, parts);
+                    pulls = 1;
+                    sleep(PAUSE).await;
+                }
+            }
+            if self.0.custody.wants.is_empty() {
+                // Whether that was all, those who offered it know.
+                self.0.custody.kick();
+            }
+        }
+    }
+
+    /// Some of what is wanted of a blob: it is durable here when this returns.
+    async fn pull(&self, view: &View, id: BlobId, want: Want, pulls: usize) -> Result<(), Missed> {
+        let wants = &self.0.custody.wants;
+        if self.0.fates.is_deleted(&id) {
+            wants.done(id, want.parts);
+            return Ok(());
+        }
+        let (manifest, entry) = self.entry_to_keep(view, id, &want).await?;
+        let (mine, others): (Vec<Part>, Vec<Part>) =
+            want.parts.iter().partition(|part| self.owns(view, &manifest, **part, want.replicas));
+        wants.done(id, others);
+        let chunks = mine.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None });
+        let chunks: Vec<u32> = chunks.take(TURN).collect();
+        let content = Content::blob(manifest, entry.modified());
+        let count = chunks.len();
+        let came = stream::iter(chunks).map(|chunk| self.pull_chunk(&content, chunk)).buffer_unordered(pulls);
+        let came: Vec<u32> = came.filter_map(async |chunk| chunk).collect().await;
+        let missed = count - came.len();
+        // Removed meanwhile, or evicted for want of room: then this says so.
+        let kept = entry.keep(came, want.replicas).await?;
+        wants.done(id, kept.into_iter().map(Part::Chunk).chain([Part::Manifest]));
+        if self.0.fates.is_deleted(&id) {
+            // The word came while this was under way.
+            self.remove_local(id).await?;
+        }
+        if missed == 0 { Ok(()) } else { Err(Missed::Chunks(missed)) }
+    }
+
+    fn owns(&self, view: &View, manifest: &Manifest, part: Part, replicas: Option<u8>) -> bool {
+        let point = match part {
+            Part::Chunk(chunk) => Point::of_chunk(manifest, chunk),
+            Part::Manifest => Point::of_blob(&manifest.id()),
+        };
+        owners(view.ring(), point.as_u64(), replicas, self.replicas()).contains(&view.me())
+    }
+
+    async fn entry_to_keep(&self, view: &View, id: BlobId, want: &Want) -> Result<(Arc<Manifest>, Entry), Missed> {
+        let manifest = match self.open_blob_now(id).as_ref().map(Content::source) {
+            Some(Source::Blob(manifest)) => Arc::clone(manifest),
+            _ => Arc::new(self.manifest_of_holders(view, id, want).await?),
+        };
+        let entry = self.0.store.create(Description::Blob(Arc::clone(&manifest))).await?;
+        Ok((manifest, entry))
+    }
+
+    async fn manifest_of_holders(&self, view: &View, id: BlobId, want: &Want) -> Result<Manifest, Missed> {
+        let ask = self.ask(view, SMALL_DEADLINE);
+        for holder in want.holders.iter().filter_map(|id| view.get(id)).map(Candidate::from) {
+            match self.0.peers.manifest(holder.http, id, &ask).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => tracing::debug!(peer = %holder.id, %id, %error, "a holder did not give a manifest"),
+            }
+        }
+        let holders: Vec<_> = want.holders.iter().map(ToString::to_string).collect();
+        Err(Missed::Manifest(holders.join(" or ")))
+    }
+
+    /// The chunk's number once it is on this node's disk.
+    async fn pull_chunk(&self, content: &Content, chunk: u32) -> Option<u32> {
+        if self.is_here(content, chunk) {
+            return Some(chunk);
+        }
+        let length = content.geometry().chunk_range(chunk).len();
+        let share = if self.0.readers.are_waiting() { BESIDE_READERS } else { 1 };
+        self.0.custody.pace.spend(length, share).await;
+        let _share = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await.ok()?;
+        self.launch(content, chunk, Wanted { first: 0, until: chunk + 1 }, Role::Reader).landed().await;
+        let came = self.is_here(content, chunk);
+        if came {
+            self.0.custody.pace.pulled(length);
+            counter!(m::BYTES_PULLED).increment(length);
+        }
+        came.then_some(chunk)
+    }
+
+    /// Who said that they have a chunk which this node wants to keep.
+    pub(crate) fn told_holders(&self, view: &View, content: &Content, chunk: u32) -> Vec<Candidate> {
+        let ContentId::Blob(id) = content.id() else { return Vec::new() };
+        let holders = self.0.custody.wants.holders(&id, chunk);
+        holders.iter().filter_map(|id| view.get(id)).map(Candidate::from).filter(|one| !self.is_me(view, one)).collect()
+    }
+}
