@@ -64,7 +64,7 @@ impl Swarm {
     /// durable here now: one that is only cached may not outlive a power loss, and is no replica.
     pub async fn commit_upload(&self, upload: Uuid, manifest: Arc<Manifest>) -> Result<Presence, ServeError> {
         let chunk_size = manifest.geometry().chunk_size();
-        let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest).await?;
+        let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest, None).await?;
         Ok(Presence { chunks: runs(&entry, |chunk| entry.is_durable(chunk)) })
     }
 
