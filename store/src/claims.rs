@@ -36,6 +36,12 @@ impl<K: Copy + Eq + Hash> Claims<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash> Claim<'_, K> {
+    pub fn key(&self) -> K {
+        self.key
+    }
+}
+
 impl<K: Copy + Eq + Hash> Drop for Claim<'_, K> {
     fn drop(&mut self) {
         self.claims.lock().remove(&self.key);

@@ -2,26 +2,26 @@
 //! records them, the two names (data first: the meta's is the commit point), and at last the directory with the names.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use herring_blob::{Chunk, Manifest, PieceDigests};
 
+use crate::custody::Kept;
 use crate::files::read_range;
 use crate::layout::write_file;
 use crate::meta::{self, Meta};
 use crate::store::check_shape;
 use crate::table::State;
 use crate::upload::{Draft, Phase};
-use crate::verify::Cache;
-use crate::{Description, Entry, ReadError, Store, WriteError, metrics as names};
+use crate::{Description, Entry, Store, WriteError, metrics as names};
+
+/// How often a merge begins anew because somebody dropped a cached chunk between the look at it and the hold on it.
+const MERGES: u32 = 8;
 
 impl Draft {
-    pub fn commit(&self, store: &Store, manifest: &Arc<Manifest>) -> Result<Entry, WriteError> {
+    pub fn commit(&self, store: &Store, manifest: &Arc<Manifest>, replicas: Option<u8>) -> Result<Entry, WriteError> {
         let begun = Instant::now();
         self.touch();
         let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
@@ -32,11 +32,9 @@ impl Draft {
         let id = manifest.id().into();
         let _claim = store.naming().wait(id);
         let entry = match store.get(&id) {
-            Some(entry) => self.merge(&entry, manifest, &mut phase).map(|()| entry)?,
-            None => self.publish(store, manifest, &mut phase)?,
+            Some(entry) => self.merge(&entry, manifest, replicas, &mut phase).map(|()| entry)?,
+            None => self.publish(store, manifest, replicas, &mut phase)?,
         };
-        // In both cases: a merged entry may be a cached one, whose names were never made durable.
-        self.disk.layout.sync_shelf(&id)?;
         metrics::histogram!(names::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
         Ok(entry)
     }
@@ -54,14 +52,20 @@ impl Draft {
     }
 
     /// A blob that is not here: the upload's file becomes its file.
-    fn publish(&self, store: &Store, manifest: &Arc<Manifest>, phase: &mut Phase) -> Result<Entry, WriteError> {
+    fn publish(
+        &self,
+        store: &Store,
+        manifest: &Arc<Manifest>,
+        replicas: Option<u8>,
+        phase: &mut Phase,
+    ) -> Result<Entry, WriteError> {
         self.file.set_len(manifest.size())?;
         if let Err(error) = self.file.sync_all() {
             // The kernel drops bytes that it could not write, and calls the next fsync a success: they must come again.
             self.close_in(phase)?;
             return Err(error.into());
         }
-        let meta = self.write_meta(manifest)?;
+        let meta = self.write_meta(manifest, Kept::No.with(replicas))?;
         let id = manifest.id().into();
         let (layout, data) = (&self.disk.layout, self.disk.layout.data(&id));
         layout.make_shelf(&id)?;
@@ -75,16 +79,18 @@ impl Draft {
         *phase = Phase::Closed;
         let entry = Entry::new(self.disk.clone(), id, meta, true);
         store.adopt(entry.clone());
+        layout.sync_shelf(&id)?;
+        self.disk.changed();
         Ok(entry)
     }
 
-    fn write_meta(&self, manifest: &Arc<Manifest>) -> io::Result<Meta> {
+    fn write_meta(&self, manifest: &Arc<Manifest>, kept: Kept) -> io::Result<Meta> {
         let geometry = manifest.geometry();
         let received = BTreeMap::from_iter(self.received().clone());
         let state = |n| if received.contains_key(&n) { State::Durable } else { State::Absent };
         let states = (0..geometry.chunk_count()).map(state).collect();
         let description = Description::Blob(manifest.clone());
-        let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, true);
+        let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, kept);
         let file = write_file(&self.disk.layout.draft(&description.id()), &bytes)?;
         let with_table = received.iter().filter(|(_, chunk)| chunk.pieces().count() > 1);
         meta::write_pieces(&file, meta.tables, with_table.map(|(&n, chunk)| (n, chunk)))?;
@@ -93,18 +99,26 @@ impl Draft {
     }
 
     /// A blob that is here, in part or whole: its file gets what it lacks.
-    fn merge(&self, entry: &Entry, manifest: &Arc<Manifest>, phase: &mut Phase) -> Result<(), WriteError> {
+    fn merge(&self, entry: &Entry, manifest: &Arc<Manifest>, replicas: Option<u8>, phase: &mut Phase) -> Result<(), WriteError> {
         if *entry.description() != Description::Blob(manifest.clone()) {
             return Err(WriteError::Conflict { id: entry.id() });
         }
-        let received = self.received().clone();
-        for (&n, digests) in &received {
-            if !entry.has_right(n)? {
-                entry.write_blocking(n, &self.chunk(n, digests)?)?;
+        let received = BTreeMap::from_iter(self.received().clone());
+        let chunks: Vec<u32> = received.keys().copied().collect();
+        for _ in 0..MERGES {
+            for (&n, digests) in &received {
+                if !entry.has_right(n)? {
+                    entry.write_blocking(n, &self.chunk(n, digests)?)?;
+                }
+            }
+            let life = entry.live().ok_or(WriteError::Gone)?;
+            let held = entry.hold(&chunks);
+            if held.len() == chunks.len() {
+                entry.make_durable(&life, &held, replicas)?;
+                return Ok(self.close_in(phase)?);
             }
         }
-        entry.make_durable(received.keys().copied())?;
-        Ok(self.close_in(phase)?)
+        Err(WriteError::Full { needed: 0, free: self.disk.space.room() })
     }
 
     /// A chunk that was received, hashed once more: nobody has asked the disk yet whether it took what it was given.
@@ -114,44 +128,5 @@ impl Draft {
             self.spoil();
             io::Error::other(format!("chunk {n} of upload {} is not what was written; begin again", self.id()))
         })
-    }
-}
-
-impl Entry {
-    /// Whether chunk `n` is here and right. A recorded one that nobody has read yet is believed only once it was; a rotten one is
-    /// dropped by that.
-    fn has_right(&self, n: u32) -> io::Result<bool> {
-        match self.verify(n, Cache::Keep) {
-            Ok(()) => Ok(true),
-            Err(ReadError::Missing { .. }) => Ok(false),
-            Err(ReadError::Io(error)) => Err(error),
-        }
-    }
-
-    /// Makes these chunks, which are here and verified, and the description durable. The caller makes the names so.
-    fn make_durable(&self, chunks: impl Iterator<Item = u32>) -> Result<(), WriteError> {
-        let life = self.live().ok_or(WriteError::Gone)?;
-        let durable = [State::Durable.byte()];
-        let chunks: Vec<u32> = chunks.filter(|&n| !self.is_durable(n)).collect();
-        if chunks.is_empty() && self.is_kept() {
-            return Ok(());
-        }
-        let files = self.open_files(&life)?;
-        self.sync(&files.data)?;
-        for &n in &chunks {
-            files.meta.write_all_at(&durable, self.0.tables.state(n))?;
-        }
-        files.meta.write_all_at(&durable, self.0.tables.kept())?;
-        self.sync(&files.meta)?;
-        chunks.iter().for_each(|&n| self.0.table.set_durable(n));
-        self.set_kept();
-        Ok(())
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        if self.0.sync_failed.load(Acquire) {
-            return Err(io::Error::other(format!("an fsync of {} failed before; restart, or remove it", self.0.id)));
-        }
-        file.sync_all().inspect_err(|_| self.0.sync_failed.store(true, Release))
     }
 }

@@ -1,12 +1,15 @@
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock, Weak};
+
+use tokio::sync::watch;
 
 use crate::buffers::Buffers;
 use crate::files::Files;
 use crate::layout::Layout;
 use crate::space::Space;
-use crate::{OpenError, StoreConfig};
+use crate::store::Inner;
+use crate::{OpenError, Store, StoreConfig};
 
 /// What entries and uploads share. Lives until the last of them is gone, and the lock with it: nobody else opens the
 /// directory while anything here may still write to it.
@@ -17,6 +20,10 @@ pub(crate) struct Disk {
     pub buffers: Arc<Buffers>,
     /// Uploads that are open.
     pub uploads: AtomicUsize,
+    /// Counts what [`Store::durable_changes`] tells of.
+    pub changes: watch::Sender<u64>,
+    /// Whose it is, once that is open.
+    pub owner: OnceLock<Weak<Inner>>,
     _lock: File,
 }
 
@@ -26,6 +33,17 @@ impl Disk {
         let lock = layout.prepare()?;
         let space = Space::new(config.capacity);
         let (files, buffers) = (Files::new(), Arc::default());
-        Ok(Self { layout, space, files, buffers, uploads: AtomicUsize::new(0), _lock: lock })
+        let (changes, owner) = (watch::Sender::new(0), OnceLock::new());
+        Ok(Self { layout, space, files, buffers, uploads: AtomicUsize::new(0), changes, owner, _lock: lock })
+    }
+
+    /// Something durable came or went.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// `None` while the store opens, and once its last handle is gone.
+    pub fn store(&self) -> Option<Store> {
+        self.owner.get()?.upgrade().map(Store::from)
     }
 }

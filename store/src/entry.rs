@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
@@ -17,8 +17,8 @@ use crate::table::{State, Table};
 
 /// Something that the store holds: a description, and those of its chunks that are here. Cheap to clone.
 ///
-/// What survives: a chunk that was written survives the death of this process; one that was committed by an
-/// [`Upload`](crate::Upload) also survives a power loss. Whatever a power loss spoils is noticed at the first read.
+/// What survives: a chunk that was written survives the death of this process; one that is durable, because an
+/// [`Upload`](crate::Upload) brought it or somebody [keeps](Self::keep) it, also survives a power loss. Whatever a power loss spoils is noticed at the first read.
 ///
 /// An entry that was removed from the store is dead: it has no chunks, reads answer missing and writes are refused.
 #[derive(Clone)]
@@ -37,7 +37,8 @@ pub(crate) struct Inner {
     digests: RwLock<Vec<ChunkDigest>>,
     /// Threads that write, each on a chunk of its own.
     pub writing: Claims<u32>,
-    kept: AtomicBool,
+    /// [`Kept`](crate::custody::Kept), as its byte.
+    pub kept: AtomicU8,
     /// An fsync has failed: the kernel then drops the bytes and calls the next fsync a success, so none is asked again.
     pub sync_failed: AtomicBool,
     alive: AtomicBool,
@@ -62,7 +63,7 @@ impl Entry {
             since: meta.since,
             digests: RwLock::new(meta.digests),
             writing: Claims::new(),
-            kept: AtomicBool::new(meta.kept),
+            kept: AtomicU8::new(meta.kept.byte()),
             sync_failed: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             life: RwLock::new(()),
@@ -91,15 +92,9 @@ impl Entry {
         self.is_alive() && self.0.table.has(n)
     }
 
-    /// Whether chunk `n` is here and was committed.
+    /// Whether chunk `n` is here to stay: committed or [kept](Self::keep).
     pub fn is_durable(&self, n: u32) -> bool {
         self.is_alive() && self.0.table.look(n).state == State::Durable
-    }
-
-    /// Whether the description itself was committed: a blob that somebody put, even where none of its chunks is here.
-    /// What is not kept is a cache and may be removed at any time.
-    pub fn is_kept(&self) -> bool {
-        self.0.kept.load(Acquire)
     }
 
     /// The digest of chunk `n`: always known for a blob, for an object where the chunk is here.
@@ -159,10 +154,6 @@ impl Entry {
         self.0.digests.write().unwrap_or_else(PoisonError::into_inner)[n as usize] = digest;
     }
 
-    pub(crate) fn set_kept(&self) {
-        self.0.kept.store(true, Release);
-    }
-
     /// `None` once it was removed.
     pub(crate) fn live(&self) -> Option<Life<'_>> {
         let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
@@ -191,10 +182,11 @@ impl Entry {
         (0..geometry.chunk_count()).filter(|&n| self.0.table.has(n)).map(|n| geometry.chunk_range(n).len()).sum()
     }
 
-    /// Removes the files: the meta first, without which the data means nothing. False where that was done before.
-    pub(crate) fn bury(&self) -> io::Result<bool> {
+    /// Removes the files, if `still` holds when nobody can write any more: the meta first, without which the data means nothing. False
+    /// where it does not hold, or that was done before.
+    pub(crate) fn bury(&self, still: impl FnOnce(&Self) -> bool) -> io::Result<bool> {
         let _alone = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_alive() {
+        if !self.is_alive() || !still(self) {
             return Ok(false);
         }
         let layout = &self.0.disk.layout;

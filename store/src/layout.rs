@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use herring_blob::ContentId;
 use uuid::Uuid;
 
-/// The version of the layout that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The version of the layout that this program writes, and the newest that it reads. 2: the byte of a meta that says whether it is kept
+/// may be a number of replicas, which a program of format 1 would take for rot. Nothing else changed, so a store of format 1 becomes one
+/// of format 2 when it is opened.
+pub const FORMAT: u32 = 2;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +140,7 @@ impl Layout {
         match self.format()? {
             None => self.lay_out()?,
             Some(found) if found > FORMAT => return Err(OpenError::Newer { dir: self.dir.clone(), found }),
+            Some(found) if found < FORMAT => self.write_format()?,
             Some(_) => {}
         }
         make_dirs(&self.native_dir())?;
@@ -170,6 +173,10 @@ impl Layout {
     /// The format file comes last: where it is, the directories are.
     fn lay_out(&self) -> Result<(), OpenError> {
         [self.blobs(), self.objects(), self.uploads()].iter().try_for_each(|dir| make_dirs(dir))?;
+        self.write_format()
+    }
+
+    fn write_format(&self) -> Result<(), OpenError> {
         let (draft, path) = (self.dir.join("format.new"), self.dir.join("format"));
         let write = || write_file(&draft, format!("{FORMAT}\n").as_bytes())?.sync_all();
         write().map_err(OpenError::at(&draft))?;

@@ -13,6 +13,7 @@ mod blocking;
 mod buffers;
 mod claims;
 mod commit;
+mod custody;
 mod description;
 mod disk;
 mod entry;
@@ -31,6 +32,7 @@ mod upload;
 mod verify;
 mod write;
 
+pub use custody::MAX_REPLICAS;
 pub use description::Description;
 pub use entry::Entry;
 pub use layout::{FORMAT, OpenError};

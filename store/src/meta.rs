@@ -8,7 +8,7 @@
 //! 48     JSON: what the entry is and since when it is here
 //!        32 bytes per chunk: its digest. A blob's belong to the head; an object's are written as chunks come
 //!        1 byte per chunk: 0 absent, 1 cached, 2 durable
-//!        1 byte: 2 where the entry was committed, so that the description itself is durable
+//!        1 byte: 2 where the description itself is kept; 0x10 + R where it is for R replicas, since format 2
 //!        512 bytes per chunk: the digests of its pieces, 32 bytes each, where it has more than one
 //! ```
 //!
@@ -29,6 +29,7 @@ use herring_blob::{BlobId, ByteRange, ChunkDigest, Geometry, Manifest, ManifestE
 use serde::{Deserialize, Serialize};
 
 use crate::Description;
+use crate::custody::Kept;
 use crate::files::append_range;
 use crate::table::State;
 
@@ -114,7 +115,7 @@ pub(crate) struct Meta {
     /// Of an object's chunks; those of absent chunks mean nothing. Empty for a blob.
     pub digests: Vec<ChunkDigest>,
     pub states: Vec<State>,
-    pub kept: bool,
+    pub kept: Kept,
 }
 
 /// The meta of an entry, as it is to be written: of an object no chunk is present.
@@ -123,7 +124,7 @@ pub(crate) fn new(
     geometry: Geometry,
     since: SystemTime,
     states: Vec<State>,
-    kept: bool,
+    kept: Kept,
 ) -> (Meta, Vec<u8>) {
     let mut bytes = head(description, since);
     let tables = Tables { start: bytes.len() as u64, chunks: geometry.chunk_count() };
@@ -134,7 +135,7 @@ pub(crate) fn new(
     bytes[CHECKSUM].copy_from_slice(sum.as_bytes());
     bytes.resize(bytes.len().max(offset(tables.state(0))), 0);
     bytes.extend(states.iter().map(|state| state.byte()));
-    bytes.push(if kept { State::Durable } else { State::Absent }.byte());
+    bytes.push(kept.byte());
     let digests = unknown_digests(description, geometry);
     (Meta { description: description.clone(), geometry, since, tables, digests, states, kept }, bytes)
 }
@@ -240,7 +241,7 @@ fn parse(head: Head, geometry: Geometry, tables: Tables, bytes: &[u8]) -> Result
         tables,
         digests,
         states: bytes[states..offset(tables.kept())].iter().map(|&byte| State::from_byte(byte)).collect(),
-        kept: State::from_byte(kept) == State::Durable,
+        kept: Kept::from_byte(kept),
     })
 }
 

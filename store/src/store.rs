@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use herring_blob::{ContentId, Geometry};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::claims::Claims;
+use crate::custody::Kept;
 use crate::disk::Disk;
 use crate::layout::{create_file, write_file};
 use crate::table::State;
@@ -40,7 +42,7 @@ pub struct StoreConfig {
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     disk: Arc<Disk>,
     entries: RwLock<HashMap<ContentId, Entry>>,
     /// Threads that create, commit or remove, each an id of its own.
@@ -55,12 +57,21 @@ impl Store {
         let disk = Arc::new(Disk::open(config)?);
         let entries = RwLock::new(scan::scan(&disk)?);
         let records = Records::open(disk.clone())?;
-        Ok(Self(Arc::new(Inner { disk, entries, naming: Claims::new(), uploads: Mutex::new(HashMap::new()), records })))
+        let inner = Inner { disk, entries, naming: Claims::new(), uploads: Mutex::new(HashMap::new()), records };
+        let store = Self(Arc::new(inner));
+        // The first and only time.
+        let _ = store.0.disk.owner.set(Arc::downgrade(&store.0));
+        Ok(store)
     }
 
     /// What this node remembers beside its chunks.
     pub fn records(&self) -> &Records {
         &self.0.records
+    }
+
+    /// Counts changes of what is durable here: commits, chunks kept or released, rot found, removals.
+    pub fn durable_changes(&self) -> watch::Receiver<u64> {
+        self.0.disk.changes.subscribe()
     }
 
     /// What is here under this id. No I/O.
@@ -132,7 +143,7 @@ impl Store {
             return Ok(entry);
         }
         let states = vec![State::Absent; geometry.chunk_count() as usize];
-        let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, false);
+        let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, Kept::No);
         let layout = &self.0.disk.layout;
         layout.make_shelf(&id)?;
         create_file(&layout.data(&id))?.set_len(geometry.size())?;
@@ -152,11 +163,26 @@ impl Store {
     fn remove_blocking(&self, id: ContentId) -> Result<bool, WriteError> {
         let _claim = self.0.naming.wait(id);
         let Some(entry) = self.get(&id) else { return Ok(false) };
-        let buried = entry.bury();
-        if !entry.is_alive() {
-            self.0.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        }
+        let buried = entry.bury(|_| true);
+        self.drop_dead(&entry);
+        self.0.disk.changed();
         Ok(buried?)
+    }
+
+    /// Removes an entry that is not kept and has no chunks.
+    pub(crate) fn remove_if_empty(&self, entry: &Entry) -> Result<(), WriteError> {
+        let _claim = self.0.naming.wait(entry.id());
+        let buried = entry.bury(|entry| !entry.is_kept() && entry.present_count() == 0);
+        self.drop_dead(entry);
+        Ok(buried.map(drop)?)
+    }
+
+    /// With the claim on the entry's name.
+    fn drop_dead(&self, entry: &Entry) {
+        if !entry.is_alive() {
+            let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
+            entries.remove(&entry.id());
+        }
     }
 
     /// An upload of its own, in chunks of `chunk_size` bytes. Cleaned up when its last handle is dropped.
@@ -221,6 +247,12 @@ impl Store {
         if uploads.get(&draft.id()).is_some_and(|known| Arc::ptr_eq(known, draft)) {
             uploads.remove(&draft.id());
         }
+    }
+}
+
+impl From<Arc<Inner>> for Store {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self(inner)
     }
 }
 

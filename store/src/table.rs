@@ -155,6 +155,11 @@ impl Table {
         self.change(n, |seen| Some(Seen { state: State::Durable, ..seen }));
     }
 
+    /// A durable chunk was released.
+    pub fn set_cached(&self, n: u32) {
+        self.change(n, |seen| Some(Seen { state: State::Cached, ..seen }));
+    }
+
     /// Forgets the chunk that was `seen`, of which these pieces are wrong. False where it was dropped, or they were found right, meanwhile.
     pub fn drop_unverified(&self, n: u32, seen: Seen, wrong: Mask) -> bool {
         let same = |now: Seen| now.is_here() && now.life == seen.life && !now.is_verified(wrong);

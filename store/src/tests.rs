@@ -1,6 +1,7 @@
 mod cap;
 mod chunks;
 mod crash;
+mod custody;
 mod into;
 mod model;
 mod pieces;
@@ -166,7 +167,7 @@ impl Thing {
         for &n in chunks {
             upload.write_chunk(n, self.chunk(n)).await?;
         }
-        upload.commit(self.manifest()).await
+        upload.commit(self.manifest(), None).await
     }
 }
 

@@ -65,12 +65,15 @@ impl Upload {
     /// Makes the chunks received durable chunks of the blob of `manifest`, and the manifest with them. When this returns
     /// they survive a power loss. They must carry the manifest's digests, but need not be all, nor any.
     ///
+    /// `replicas`, 1 to [`MAX_REPLICAS`](crate::MAX_REPLICAS): how many this blob has, whatever the swarm has of others; `None` leaves what was
+    /// said before, or leaves it to the swarm.
+    ///
     /// Where the blob is here already they are copied into it, which for a moment takes their room twice. After an error the
     /// upload is as before and may be committed again, unless an fsync failed: then that says [`Gone`](WriteError::Gone).
-    pub async fn commit(&self, manifest: Arc<Manifest>) -> Result<Entry, WriteError> {
+    pub async fn commit(&self, manifest: Arc<Manifest>, replicas: Option<u8>) -> Result<Entry, WriteError> {
         let upload = self.clone();
         blocking(move || {
-            let entry = upload.draft.commit(&upload.store, &manifest)?;
+            let entry = upload.draft.commit(&upload.store, &manifest, replicas)?;
             upload.store.forget_upload(&upload.draft);
             Ok(entry)
         })

@@ -138,6 +138,7 @@ impl Entry {
             let _claim = self.0.writing.wait(n);
             if self.0.table.drop_unverified(n, seen, wrong) {
                 self.forget(&life, n);
+                self.0.disk.changed();
             }
         }
         ReadError::Missing { chunk: n }

@@ -45,7 +45,7 @@ async fn put(store: &Store, bytes: &Bytes) -> Result<Entry, WriteError> {
     for (n, chunk) in chunks(bytes) {
         upload.write_chunk(n, chunk).await?;
     }
-    upload.commit(manifest(bytes)).await
+    upload.commit(manifest(bytes), None).await
 }
 
 /// Every other blob is partly cached first, so that commits rename and merge in turn.

@@ -81,8 +81,8 @@ async fn a_merge_without_room_can_be_tried_again() {
     for n in 0..2 {
         upload.write_chunk(n, thing.chunk(n)).await.unwrap();
     }
-    assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Full { needed: 64, free: 0 })));
+    assert!(matches!(upload.commit(thing.manifest(), None).await, Err(WriteError::Full { needed: 64, free: 0 })));
     store.remove(&other.id()).await.unwrap();
-    assert!(upload.commit(thing.manifest()).await.unwrap().is_durable(1));
+    assert!(upload.commit(thing.manifest(), None).await.unwrap().is_durable(1));
     assert_eq!(store.usage().bytes, 64 * 2);
 }

@@ -156,9 +156,12 @@ fn formats_that_are_newer_or_none_are_refused() {
         fs::write(room.dir.path().join("format"), text).unwrap();
         room.try_open().map(drop)
     };
-    assert!(matches!(format("2\n"), Err(OpenError::Newer { found: 2, .. })));
+    assert!(matches!(format("3\n"), Err(OpenError::Newer { found: 3, .. })));
     assert!(matches!(format("fish"), Err(OpenError::Foreign { .. })));
-    assert!(format("1\n").is_ok());
+    for known in ["1\n", "2\n"] {
+        assert!(format(known).is_ok());
+        assert_eq!(fs::read_to_string(room.dir.path().join("format")).unwrap(), "2\n");
+    }
 }
 
 #[tokio::test]

@@ -67,11 +67,11 @@ async fn chunks_of_another_blob_are_not_committed_and_the_upload_lives_on() {
     let recut = Chunk::of(thing.slice(thing.range(1)), 1 << 20);
     assert!(matches!(upload.write_chunk(1, recut).await, Err(WriteError::Mismatch { chunk: 1 })));
     assert!(matches!(upload.write_chunk(0, thing.chunk(1)).await, Err(WriteError::Mismatch { chunk: 0 })));
-    assert!(matches!(upload.commit(other.manifest()).await, Err(WriteError::Mismatch { chunk: 0 })));
+    assert!(matches!(upload.commit(other.manifest(), None).await, Err(WriteError::Mismatch { chunk: 0 })));
     assert!(store.get(&other.id()).is_none());
-    assert!(upload.commit(thing.manifest()).await.unwrap().is_durable(0));
+    assert!(upload.commit(thing.manifest(), None).await.unwrap().is_durable(0));
     assert!(matches!(upload.write_chunk(0, thing.chunk(0)).await, Err(WriteError::Gone)));
-    assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Gone)));
+    assert!(matches!(upload.commit(thing.manifest(), None).await, Err(WriteError::Gone)));
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn a_blob_that_is_here_in_other_chunks_is_a_conflict() {
     hasher.chunk(&thing.bytes);
     let upload = store.begin_upload(100).await.unwrap();
     upload.write_chunk(0, Chunk::of(thing.bytes.clone(), 100)).await.unwrap();
-    let refused = upload.commit(Arc::new(hasher.finish().unwrap())).await;
+    let refused = upload.commit(Arc::new(hasher.finish().unwrap()), None).await;
     assert!(matches!(refused, Err(WriteError::Conflict { id }) if id == thing.id()), "{refused:?}");
 }
 
@@ -115,7 +115,7 @@ async fn requests_of_one_put_meet_in_one_upload() {
         store.upload(id, CHUNK).await.unwrap().write_chunk(n, thing.chunk(n)).await.unwrap();
     }
     assert!(matches!(store.upload(id, 7).await, Err(WriteError::ChunkSize { begun: CHUNK, asked: 7 })));
-    assert!(store.upload(id, CHUNK).await.unwrap().commit(thing.manifest()).await.unwrap().is_complete());
+    assert!(store.upload(id, CHUNK).await.unwrap().commit(thing.manifest(), None).await.unwrap().is_complete());
     assert_eq!(store.upload(id, CHUNK).await.unwrap().received_count(), 0, "the id is free again");
 }
 
@@ -170,7 +170,7 @@ async fn an_upload_that_the_disk_failed_takes_nothing_more() {
     upload.draft().spoil();
     assert!(matches!(upload.write_chunk(1, thing.chunk(1)).await, Err(WriteError::Gone)));
     assert!(matches!(upload.write_chunk(0, thing.chunk(0)).await, Err(WriteError::Gone)));
-    assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Gone)));
+    assert!(matches!(upload.commit(thing.manifest(), None).await, Err(WriteError::Gone)));
     drop(upload);
     assert_eq!((store.usage().bytes, room.files()), (0, 0));
 }
@@ -186,7 +186,7 @@ async fn a_large_upload_is_flushed_while_it_comes() {
     for n in 0..66 {
         upload.write_chunk(n, filler.clone()).await.unwrap();
     }
-    assert!(matches!(upload.commit(thing.manifest()).await, Err(WriteError::Mismatch { .. })));
+    assert!(matches!(upload.commit(thing.manifest(), None).await, Err(WriteError::Mismatch { .. })));
     let manifest = {
         let mut hasher = BlobHasher::new(1 << 20);
         (0..66).for_each(|_| {
@@ -194,7 +194,7 @@ async fn a_large_upload_is_flushed_while_it_comes() {
         });
         Arc::new(hasher.finish().unwrap())
     };
-    let entry = upload.commit(manifest).await.unwrap();
+    let entry = upload.commit(manifest, None).await.unwrap();
     assert!((0..66).all(|n| entry.is_durable(n)) && entry.native_path().is_some());
     assert_eq!(entry.read(ByteRange::at(65 << 20, 1 << 20)).await.unwrap(), filler.segments()[0]);
 }
