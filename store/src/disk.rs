@@ -28,4 +28,7 @@ impl Disk {
         let (files, buffers) = (Files::new(), Arc::default());
         Ok(Self { layout, space, files, buffers, uploads: AtomicUsize::new(0), _lock: lock })
     }
+
+    /// Something durable came or went.
+    pub fn durable_changed(&self) {}
 }
