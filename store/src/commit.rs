@@ -59,7 +59,11 @@ impl Draft {
         replicas: Option<u8>,
         phase: &mut Phase,
     ) -> Result<Entry, WriteError> {
-        self.file.set_len(manifest.size())?;
+        self.own_write(|| self.file.set_len(manifest.size()))?;
+        if self.is_doubted() {
+            let received = self.received().clone();
+            received.iter().try_for_each(|(&n, digests)| self.chunk(n, digests).map(drop))?;
+        }
         if let Err(error) = self.file.sync_all() {
             // The kernel drops bytes that it could not write, and calls the next fsync a success: they must come again.
             self.close_in(phase)?;
@@ -69,7 +73,7 @@ impl Draft {
         let id = manifest.id().into();
         let (layout, data) = (&self.disk.layout, self.disk.layout.data(&id));
         layout.make_shelf(&id)?;
-        std::fs::rename(self.path(), &data)?;
+        self.own_write(|| std::fs::rename(self.path(), &data))?;
         std::fs::rename(layout.draft(&id), layout.meta(&id)).inspect_err(|_| {
             // Back to where the next try looks for it. Where that fails too, the next open removes the nameless data.
             let _ = std::fs::rename(&data, self.path());
@@ -77,7 +81,8 @@ impl Draft {
         // The room is the entry's from here on.
         self.received().clear();
         *phase = Phase::Closed;
-        let entry = Entry::new(self.disk.clone(), id, meta, true);
+        let entry = Entry::new(self.disk.clone(), id, meta, !self.is_doubted());
+        entry.0.witness.follow(&self.witness);
         store.adopt(entry.clone());
         layout.sync_shelf(&id)?;
         self.disk.changed();

@@ -14,6 +14,7 @@ use crate::files::{Handle, Pair};
 use crate::layout::remove_file;
 use crate::meta::{Meta, Tables};
 use crate::table::{State, Table};
+use crate::witness::Witness;
 
 /// Something that the store holds: a description, and those of its chunks that are here. Cheap to clone.
 ///
@@ -31,8 +32,9 @@ pub(crate) struct Inner {
     pub geometry: Geometry,
     pub tables: Tables,
     pub table: Table,
+    pub witness: Witness,
     since: SystemTime,
-    handle: Handle,
+    pub handle: Handle,
     /// Of an object's chunks; empty for a blob.
     digests: RwLock<Vec<ChunkDigest>>,
     /// Threads that write, each on a chunk of its own.
@@ -60,6 +62,7 @@ impl Entry {
             geometry: meta.geometry,
             tables: meta.tables,
             table: Table::new(meta.states.into_iter(), verified),
+            witness: Witness::new(),
             since: meta.since,
             digests: RwLock::new(meta.digests),
             writing: Claims::new(),
@@ -133,9 +136,11 @@ impl Entry {
     /// holes when the blob was removed and comes back. BLOCKS, shortly.
     pub fn native_path(&self) -> Option<PathBuf> {
         let life = self.live()?;
-        let whole = self.0.table.verified_count() == self.0.geometry.chunk_count();
-        let native = (whole && matches!(self.0.id, ContentId::Blob(_))).then(|| self.0.disk.layout.native(&self.0.id))?;
-        match std::fs::hard_link(self.data_path(), &native) {
+        let is_whole = || self.0.table.verified_count() == self.0.geometry.chunk_count();
+        let native = (is_whole() && matches!(self.0.id, ContentId::Blob(_))).then(|| self.0.disk.layout.native(&self.0.id))?;
+        let files = self.open_files(&life).ok()?;
+        self.settle(&files.data).ok().filter(|()| is_whole())?;
+        match self.own_write(&files.data, || std::fs::hard_link(self.data_path(), &native)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 tracing::warn!(id = %self.0.id, %error, "a blob cannot be given a name to be read natively");
                 return None;
@@ -190,7 +195,8 @@ impl Entry {
             return Ok(false);
         }
         let layout = &self.0.disk.layout;
-        remove_file(&layout.native(&self.0.id))?;
+        let remove_native = || remove_file(&layout.native(&self.0.id));
+        self.files_if_open().map_or_else(remove_native, |files| self.own_write(&files.data, remove_native))?;
         remove_file(&layout.meta(&self.0.id))?;
         self.0.alive.store(false, Release);
         self.0.disk.files.close(self.0.handle);

@@ -12,8 +12,13 @@ pub const CHUNKS: &str = "herring_store_chunks";
 pub const READ_BYTES: &str = "herring_store_read_bytes_total";
 /// Counter, bytes: of chunks that were written and recorded.
 pub const WRITTEN_BYTES: &str = "herring_store_written_bytes_total";
-/// Counter, chunks: found on disk with other bytes than their digest says, and dropped. Anything but 0 is a bad disk or a power loss.
+/// Counter, chunks: found on disk with other bytes than their digest says, and dropped. Anything but 0 is a bad disk, a power loss or
+/// somebody who writes to the store's files.
 pub const ROTTEN_CHUNKS: &str = "herring_store_rotten_chunks_total";
+/// Counter, bytes: of chunks that were read from the disk only to see whether they are still right.
+pub const SCRUBBED_BYTES: &str = "herring_store_scrubbed_bytes_total";
+/// Counter: how often somebody else was found to have written to a file of the store, so that all of it was verified anew.
+pub const FOREIGN_WRITES: &str = "herring_store_foreign_writes_total";
 /// Counter, writes: refused because the cap was reached.
 pub const REFUSED_WRITES: &str = "herring_store_refused_writes_total";
 /// Histogram, seconds: one commit of an upload, with its fsyncs.
@@ -27,6 +32,8 @@ pub fn describe() {
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes given to readers");
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of chunks written");
     describe_counter!(ROTTEN_CHUNKS, Unit::Count, "Chunks dropped because their bytes did not match their digest");
+    describe_counter!(SCRUBBED_BYTES, Unit::Bytes, "Bytes read only to see whether they are still right");
+    describe_counter!(FOREIGN_WRITES, Unit::Count, "Times somebody else wrote to a file of the store");
     describe_counter!(REFUSED_WRITES, Unit::Count, "Writes refused because the cap was reached");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Commit of an upload, with its fsyncs");
 }

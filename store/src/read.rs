@@ -53,8 +53,8 @@ impl Entry {
         let read = self.each_part(offset, buffer, |n, part, out| {
             let seen = self.0.table.look(n);
             let at = self.place_of(n, &part);
-            let right = seen.is_verified(self.mask(n, part)) && fill(&files.data, out, at) && self.0.table.still(n, seen);
-            right.then_some(()).ok_or(())
+            let read = seen.is_verified(self.mask(n, part)) && fill(&files.data, out, at);
+            (read && self.is_right(&files.data, n, seen)).then_some(()).ok_or(())
         });
         read.inspect(|()| count(len)).is_ok()
     }
@@ -70,7 +70,7 @@ impl Entry {
         let range = self.0.geometry.chunk_range(n);
         let mapped = map_now(&files.data, range).map(|bytes| vec![handed_out(bytes)]);
         let segments = mapped.or_else(|| self.segments_now(&files.data, range))?;
-        self.0.table.still(n, seen).then(|| Chunk::known(digests, segments))
+        self.is_right(&files.data, n, seen).then(|| Chunk::known(digests, segments))
     }
 
     fn segments_now(&self, data: &File, range: ByteRange) -> Option<Vec<Bytes>> {
@@ -103,14 +103,16 @@ impl Entry {
     }
 
     fn append_part(&self, files: &Pair, n: u32, part: Range<u32>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
-        let seen = self.seen(n)?;
         let (start, end) = (bytes.len(), bytes.len() + part.len());
-        if !seen.is_verified(self.mask(n, part.clone())) {
-            bytes.resize(end, 0);
-            return self.read_verifying(files, n, seen, part, &mut bytes[start..], Cache::Keep);
+        let seen = self.seen(n)?;
+        if seen.is_verified(self.mask(n, part.clone())) {
+            append_range(&files.data, ByteRange::at(self.place_of(n, &part), part.len() as u64), bytes)?;
+            if bytes.len() == end && self.is_right(&files.data, n, seen) {
+                return Ok(());
+            }
         }
-        append_range(&files.data, ByteRange::at(self.place_of(n, &part), part.len() as u64), bytes)?;
-        if bytes.len() == end { self.confirm(n, seen) } else { Err(cut_short().into()) }
+        bytes.resize(end, 0);
+        self.read_verifying(files, n, part, &mut bytes[start..], Cache::Keep)
     }
 
     /// Fills `buffer` with the bytes from `offset` on, which must all be here, and leaves none of them in the page cache: for who
@@ -121,16 +123,22 @@ impl Entry {
         }
         let (range, len) = (ByteRange::at(offset, buffer.len() as u64), buffer.len());
         let files = self.files_of(range)?;
-        self.each_part(offset, buffer, |n, part, out| {
-            let seen = self.seen(n)?;
-            if !seen.is_verified(self.mask(n, part.clone())) {
-                return self.read_verifying(&files, n, seen, part, out, Cache::Spare);
-            }
-            self.0.disk.files.fill_sparing(&files.data, out, self.place_of(n, &part))?;
-            self.confirm(n, seen)
-        })?;
+        self.each_part(offset, buffer, |n, part, out| self.fill_part(&files, n, part, out))?;
         count(len);
         Ok(())
+    }
+
+    fn fill_part(&self, files: &Pair, n: u32, part: Range<u32>, out: &mut [u8]) -> Result<(), ReadError> {
+        let seen = self.seen(n)?;
+        if seen.is_verified(self.mask(n, part.clone())) {
+            match self.0.disk.files.fill_sparing(&files.data, out, self.place_of(n, &part)) {
+                Ok(()) if self.is_right(&files.data, n, seen) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error.into()),
+                // Somebody has changed the file, or cut it.
+                _ => {}
+            }
+        }
+        self.read_verifying(files, n, part, out, Cache::Spare)
     }
 
     /// Chunk `n`, whole, with its digests. One that was verified before is not hashed again.
@@ -140,16 +148,14 @@ impl Entry {
     }
 
     fn chunk_blocking(&self, n: u32) -> Result<Chunk, ReadError> {
+        let range = self.0.geometry.chunk_range(n);
+        let files = self.files_of(range)?;
+        self.settle(&files.data)?;
         let seen = self.seen(n)?;
-        let files = self.files_of(self.0.geometry.chunk_range(n))?;
-        let bytes = read_range(&files.data, self.0.geometry.chunk_range(n))?;
+        let bytes = read_range(&files.data, range)?;
         let known = seen.is_verified(Mask::ALL).then(|| self.digests(&files, n)).flatten();
-        let digests = match known {
-            Some(digests) if digests.pieces().chunk_len() as usize == bytes.len() => digests,
-            Some(_) => return Err(cut_short().into()),
-            None => self.verify_whole(&files, n, seen, &bytes)?,
-        };
-        self.confirm(n, seen)?;
+        let known = known.filter(|_| bytes.len() as u64 == range.len() && self.is_right(&files.data, n, seen));
+        let digests = known.map_or_else(|| self.verify_whole(&files, n, seen, &bytes), Ok)?;
         Ok(Chunk::known(digests, vec![handed_out(bytes.into())]))
     }
 
@@ -175,11 +181,6 @@ impl Entry {
     pub(crate) fn seen(&self, n: u32) -> Result<Seen, ReadError> {
         let seen = self.0.table.look(n);
         if seen.is_here() { Ok(seen) } else { Err(ReadError::Missing { chunk: n }) }
-    }
-
-    /// What was read since the chunk was `seen` counts only where nobody dropped it meanwhile.
-    pub(crate) fn confirm(&self, n: u32, seen: Seen) -> Result<(), ReadError> {
-        if self.0.table.still(n, seen) { Ok(()) } else { Err(ReadError::Missing { chunk: n }) }
     }
 }
 
@@ -227,9 +228,4 @@ fn handed_out(bytes: Bytes) -> Bytes {
 
 fn count(len: usize) {
     metrics::counter!(names::READ_BYTES).increment(len as u64);
-}
-
-/// A verified chunk ends early only where somebody else has cut the file.
-fn cut_short() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "a file of the store is shorter than it was")
 }

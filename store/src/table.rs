@@ -50,7 +50,7 @@ fn below(end: u32) -> u16 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub state: State,
-    /// How often the chunk was dropped, modulo 256: tells whether it is still the same one.
+    /// How often the chunk was dropped or doubted, modulo 256: tells whether it is still the same one.
     life: u8,
     /// The pieces that this process has checked.
     verified: Mask,
@@ -86,7 +86,8 @@ impl Seen {
 ///
 /// A piece goes absent → verified by a write, recorded → verified by its first read, and the whole chunk to absent where that finds
 /// it wrong. Readers need no lock: who has read checked pieces asks afterwards whether the chunk is [`still`](Self::still) the same,
-/// since another piece of it may have been found wrong meanwhile. A chunk of which all pieces are verified never changes again.
+/// since another piece of it may have been found wrong meanwhile. A chunk of which all pieces are verified never changes again, unless
+/// somebody else writes to its file: then all are [doubted](Self::doubt).
 pub(crate) struct Table {
     chunks: Box<[AtomicU32]>,
     present: AtomicU32,
@@ -113,7 +114,7 @@ impl Table {
         self.look(n).is_here()
     }
 
-    /// Whether the chunk was not dropped since it was `seen`, so that what was read of its verified pieces since is right.
+    /// Whether the chunk was neither dropped nor doubted since it was `seen`, so that what was read of its verified pieces since is right.
     pub fn still(&self, n: u32, seen: Seen) -> bool {
         fence(Acquire);
         let now = self.look(n);
@@ -133,14 +134,17 @@ impl Table {
         self.verified.load(Acquire)
     }
 
-    /// An absent chunk was written. The caller has the claim on it.
-    pub fn set_written(&self, n: u32) {
-        self.change(n, |seen| Some(Seen { state: State::Cached, verified: Mask::ALL, ..seen }));
+    /// An absent chunk was written after it was `seen`; verified, unless it was doubted since. The caller has the claim on it.
+    pub fn set_written(&self, n: u32, seen: Seen) {
+        let verified = |now: Seen| if now.life == seen.life { Mask::ALL } else { Mask::NONE };
+        let before = self.change(n, |now| Some(Seen { state: State::Cached, verified: verified(now), ..now }));
         self.present.fetch_add(1, AcqRel);
-        self.verified.fetch_add(1, AcqRel);
+        if before.is_some_and(|before| verified(before) == Mask::ALL) {
+            self.verified.fetch_add(1, AcqRel);
+        }
     }
 
-    /// These pieces of the chunk that was `seen` were found right. No effect where it was dropped meanwhile.
+    /// These pieces of the chunk that was `seen` were found right. No effect where it was dropped or doubted meanwhile.
     pub fn set_verified(&self, n: u32, seen: Seen, pieces: Mask) {
         let more = |now: Seen| Seen { verified: Mask(now.verified.0 | pieces.0), ..now };
         let same = |now: Seen| now.is_here() && now.life == seen.life && !now.is_verified(pieces);
@@ -160,15 +164,35 @@ impl Table {
         self.change(n, |seen| Some(Seen { state: State::Cached, ..seen }));
     }
 
-    /// Forgets the chunk that was `seen`, of which these pieces are wrong. False where it was dropped, or they were found right, meanwhile.
-    pub fn drop_unverified(&self, n: u32, seen: Seen, wrong: Mask) -> bool {
-        let same = |now: Seen| now.is_here() && now.life == seen.life && !now.is_verified(wrong);
-        let gone = |now: Seen| Seen { state: State::Absent, life: now.life.wrapping_add(1), verified: Mask::NONE };
-        let dropped = self.change(n, |now| same(now).then(|| gone(now))).is_some();
-        if dropped {
-            self.present.fetch_sub(1, AcqRel);
+    /// Nothing is verified any more: each piece counts only once it was read anew.
+    pub fn doubt(&self) {
+        for n in 0..u32::try_from(self.chunks.len()).unwrap_or(u32::MAX) {
+            let again = |now: Seen| Seen { life: now.life.wrapping_add(1), verified: Mask::NONE, ..now };
+            if self.change(n, |now| Some(again(now))).is_some_and(|before| before.is_verified(Mask::ALL)) {
+                self.verified.fetch_sub(1, AcqRel);
+            }
         }
-        dropped
+    }
+
+    /// Forgets the chunk that was `seen`, of which these pieces are wrong. What it was; `None` where it was dropped or doubted, or they
+    /// were found right, meanwhile.
+    pub fn drop_unverified(&self, n: u32, seen: Seen, wrong: Mask) -> Option<State> {
+        self.drop_if(n, |now| now.is_here() && now.life == seen.life && !now.is_verified(wrong))
+    }
+
+    /// Forgets the chunk that was `seen`, whatever was found right of it. What it was; `None` where it was dropped or doubted meanwhile.
+    pub fn drop_verified(&self, n: u32, seen: Seen) -> Option<State> {
+        self.drop_if(n, |now| now.is_here() && now.life == seen.life)
+    }
+
+    fn drop_if(&self, n: u32, same: impl Fn(Seen) -> bool) -> Option<State> {
+        let gone = |now: Seen| Seen { state: State::Absent, life: now.life.wrapping_add(1), verified: Mask::NONE };
+        let before = self.change(n, |now| same(now).then(|| gone(now)))?;
+        self.present.fetch_sub(1, AcqRel);
+        if before.is_verified(Mask::ALL) {
+            self.verified.fetch_sub(1, AcqRel);
+        }
+        Some(before.state)
     }
 
     /// What the chunk was before it was changed; `None` where `to` refused.

@@ -5,8 +5,11 @@ mod custody;
 mod into;
 mod model;
 mod pieces;
+mod scrub;
 mod uploads;
+mod witness;
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,6 +71,19 @@ impl Room {
 
     fn flip(&self, id: &ContentId, offset: u64) {
         flip(&self.data(id), offset);
+    }
+
+    fn flip_open(&self, id: &ContentId, offset: u64) {
+        flip_open(&self.data(id), offset);
+    }
+}
+
+/// In place, as somebody else does while the store has the file open.
+fn flip_open(path: &std::path::Path, offset: u64) {
+    let (file, mut byte) = (std::fs::File::options().read(true).write(true).open(path).unwrap(), [0]);
+    // Past the end of a file that was cut there is nothing to flip.
+    if file.read_at(&mut byte, offset).unwrap() == 1 {
+        file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::claims::Claims;
 use crate::disk::Disk;
 use crate::files::{punch, write_segments};
 use crate::layout::{create_file, remove_file};
+use crate::witness::Witness;
 use crate::write::has_shape;
 use crate::{Entry, Store, WriteError};
 
@@ -101,6 +102,9 @@ pub(crate) struct Draft {
     id: Uuid,
     chunk_size: u32,
     pub(crate) file: File,
+    pub(crate) witness: Witness,
+    /// Somebody else wrote to the file.
+    doubted: AtomicBool,
     /// The digests of what was received, 512 bytes a chunk of 16 pieces.
     received: Mutex<HashMap<u32, PieceDigests>>,
     /// Bytes since the last flush.
@@ -132,6 +136,8 @@ impl Draft {
             id,
             chunk_size,
             file,
+            witness: Witness::new(),
+            doubted: AtomicBool::new(false),
             received: Mutex::default(),
             unflushed: AtomicU64::new(0),
             flushing: AtomicBool::new(false),
@@ -191,8 +197,8 @@ impl Draft {
         let len = u64::from(chunk.len());
         let room = self.disk.space.reserve(len)?;
         let range = self.range(n, len);
-        if let Err(error) = write_segments(&self.file, chunk.segments(), range.start) {
-            punch(&self.file, range);
+        if let Err(error) = self.own_write(|| write_segments(&self.file, chunk.segments(), range.start)) {
+            self.own_write(|| punch(&self.file, range));
             return Err(WriteError::from_io(error, len));
         }
         room.keep();
@@ -200,6 +206,15 @@ impl Draft {
         self.flush_soon(len);
         self.touch();
         Ok(())
+    }
+
+    /// Everything that changes the file or its name goes through here.
+    pub fn own_write<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.witness.own(&self.file, || self.doubted.store(true, Relaxed), write)
+    }
+
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load(Relaxed)
     }
 
     /// Brings what was written to the disk from time to time, so that a commit has little left to wait for. One thread at a time,

@@ -9,7 +9,7 @@ use herring_blob::{ByteRange, PieceDigests};
 use crate::entry::Life;
 use crate::files::{Pair, fill_cached, punch};
 use crate::meta::PIECES_STRIDE;
-use crate::table::{Mask, Seen, State};
+use crate::table::{Mask, Seen, State, Table};
 use crate::{Entry, ReadError, blocking::blocking, metrics as names};
 
 /// Whether what is read may stay in the page cache.
@@ -18,6 +18,9 @@ pub(crate) enum Cache {
     Keep,
     Spare,
 }
+
+/// These pieces are not what their digests say.
+pub(crate) struct Rotten(Mask);
 
 impl Entry {
     /// Verifies what is here and was not verified since the store was opened, chunk by chunk, without leaving it in the page cache.
@@ -35,26 +38,44 @@ impl Entry {
 
     /// Reads what is not verified yet of chunk `n`, which must be here.
     pub(crate) fn verify(&self, n: u32, cache: Cache) -> Result<(), ReadError> {
-        let seen = self.seen(n)?;
-        if seen.is_verified(Mask::ALL) {
+        let files = self.files_of(self.0.geometry.chunk_range(n))?;
+        self.settle(&files.data)?;
+        if self.seen(n)?.is_verified(Mask::ALL) {
             return Ok(());
         }
-        let files = self.files_of(self.0.geometry.chunk_range(n))?;
         let whole = 0..self.0.geometry.pieces(n).chunk_len();
         let mut bytes = vec![0; whole.len()];
-        self.read_verifying(&files, n, seen, whole, &mut bytes, cache)
+        self.read_verifying(&files, n, whole, &mut bytes, cache)
     }
 
-    /// Fills `out` with `part` of chunk `n`, after verifying the pieces that it touches; without their digests, the whole chunk.
+    /// Fills `out` with `part` of chunk `n`, after verifying the pieces that it touches, whatever was verified before.
     pub(crate) fn read_verifying(
         &self,
         files: &Pair,
         n: u32,
-        seen: Seen,
         part: Range<u32>,
         out: &mut [u8],
         cache: Cache,
     ) -> Result<(), ReadError> {
+        self.settle(&files.data)?;
+        let seen = self.seen(n)?;
+        match self.read_pieces(files, n, part, out, cache)? {
+            Ok(right) => self.0.table.set_verified(n, seen, right),
+            Err(Rotten(wrong)) => return Err(self.drop_rotten(n, seen, wrong)),
+        }
+        Ok(())
+    }
+
+    /// Fills `out` with `part` of chunk `n`, and verifies the pieces that it touches; without their digests, the whole chunk. Which pieces
+    /// are right.
+    pub(crate) fn read_pieces(
+        &self,
+        files: &Pair,
+        n: u32,
+        part: Range<u32>,
+        out: &mut [u8],
+        cache: Cache,
+    ) -> io::Result<Result<Mask, Rotten>> {
         let pieces = self.0.geometry.pieces(n);
         let digests = self.digests(files, n);
         let wanted = if digests.is_some() { pieces.covering(part.clone()) } else { 0..pieces.count() };
@@ -66,82 +87,70 @@ impl Entry {
             around.resize(wide.len(), 0);
             &mut around[..]
         };
-        self.load(files, n, seen, &wide, bytes, cache)?;
-        match &digests {
-            Some(digests) => self.verify_pieces(n, seen, digests, wanted, bytes)?,
-            None => drop(self.verify_whole(files, n, seen, bytes)?),
-        }
+        let found = match self.load(files, self.place_of(n, &wide), bytes, cache) {
+            // It ends before: as rotten as with wrong bytes.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Rotten(Mask::of(wanted, pieces))),
+            Err(error) => return Err(error),
+            Ok(()) => match &digests {
+                Some(digests) => verify_pieces(digests, wanted, bytes),
+                None => self.make_digests(files, n, bytes).map(|_| Mask::ALL).ok_or(Rotten(Mask::ALL)),
+            },
+        };
         if wide != part {
             let start = (part.start - wide.start) as usize;
             out.copy_from_slice(&around[start..start + part.len()]);
         }
-        self.confirm(n, seen)
+        Ok(found)
     }
 
-    /// Reads `part` of a chunk that may not be on the disk to its end: then it is as rotten as with wrong bytes.
-    fn load(&self, files: &Pair, n: u32, seen: Seen, part: &Range<u32>, out: &mut [u8], cache: Cache) -> Result<(), ReadError> {
-        let at = self.place_of(n, part);
-        let read = match cache {
+    fn load(&self, files: &Pair, at: u64, out: &mut [u8], cache: Cache) -> io::Result<()> {
+        match cache {
             Cache::Keep => fill_cached(&files.data, out, at),
             Cache::Spare => self.0.disk.files.fill_sparing(&files.data, out, at),
-        };
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(self.drop_rotten(n, seen, self.mask(n, part.clone())))
-            }
-            done => Ok(done?),
         }
     }
 
-    /// Checks those of the `wanted` pieces, which `bytes` holds, that were not verified when the chunk was `seen`.
-    fn verify_pieces(
-        &self,
-        n: u32,
-        seen: Seen,
-        digests: &PieceDigests,
-        wanted: Range<u32>,
-        bytes: &[u8],
-    ) -> Result<(), ReadError> {
-        let pieces = digests.pieces();
-        let start = pieces.range(wanted.start).start;
-        for index in wanted.clone() {
-            let (mask, range) = (Mask::of(index..index + 1, pieces), pieces.range(index));
-            let piece = &bytes[(range.start - start) as usize..(range.end - start) as usize];
-            if !seen.is_verified(mask) && !digests.verify(index, piece) {
-                return Err(self.drop_rotten(n, seen, mask));
-            }
-        }
-        self.0.table.set_verified(n, seen, Mask::of(wanted, pieces));
-        Ok(())
-    }
-
-    /// The digests of chunk `n`, which these bytes should be, computed from them and written down where they were not.
+    /// The digests of chunk `n`, which these bytes should be that were read since it was `seen`.
     pub(crate) fn verify_whole(&self, files: &Pair, n: u32, seen: Seen, bytes: &[u8]) -> Result<PieceDigests, ReadError> {
-        let pieces = self.0.geometry.pieces(n);
-        let found = (bytes.len() == pieces.chunk_len() as usize).then(|| PieceDigests::of(pieces, bytes));
-        let Some(digests) = found.filter(|found| self.digest(n) == Some(found.digest())) else {
+        let Some(digests) = self.make_digests(files, n, bytes) else {
             return Err(self.drop_rotten(n, seen, Mask::ALL));
         };
         self.0.table.set_verified(n, seen, Mask::ALL);
+        Ok(digests)
+    }
+
+    /// The digests of chunk `n`, computed from its bytes, and written down where they were not. `None` for other bytes.
+    fn make_digests(&self, files: &Pair, n: u32, bytes: &[u8]) -> Option<PieceDigests> {
+        let pieces = self.0.geometry.pieces(n);
+        let found = (bytes.len() == pieces.chunk_len() as usize).then(|| PieceDigests::of(pieces, bytes));
+        let digests = found.filter(|found| self.digest(n) == Some(found.digest()))?;
         if self.digests(files, n).is_none() {
             self.write_digests(files, n, &digests).unwrap_or_else(|error| {
                 // They will be computed again.
                 tracing::debug!(id = %self.0.id, chunk = n, %error, "could not write down a chunk's piece digests");
             });
         }
-        Ok(digests)
+        Some(digests)
     }
 
-    /// With the claim, so that nobody writes the chunk anew between the two places where it is forgotten.
     fn drop_rotten(&self, n: u32, seen: Seen, wrong: Mask) -> ReadError {
-        if let Some(life) = self.live() {
-            let _claim = self.0.writing.wait(n);
-            if self.0.table.drop_unverified(n, seen, wrong) {
-                self.forget(&life, n);
-                self.0.disk.changed();
-            }
-        }
+        self.drop_chunk(n, |table| table.drop_unverified(n, seen, wrong));
         ReadError::Missing { chunk: n }
+    }
+
+    /// Drops a rotten chunk, if `drop` does. With the claim, so that nobody writes the chunk anew between the two places where it is
+    /// forgotten.
+    pub(crate) fn drop_chunk(&self, n: u32, drop: impl FnOnce(&Table) -> Option<State>) -> bool {
+        let Some(life) = self.live() else { return false };
+        let _claim = self.0.writing.wait(n);
+        let dropped = drop(&self.0.table);
+        if dropped.is_some() {
+            self.forget(&life, n);
+        }
+        if dropped == Some(State::Durable) {
+            self.0.disk.changed();
+        }
+        dropped.is_some()
     }
 
     fn forget(&self, life: &Life<'_>, n: u32) {
@@ -158,9 +167,22 @@ impl Entry {
     fn erase(&self, life: &Life<'_>, n: u32, range: ByteRange) -> io::Result<()> {
         let files = self.open_files(life)?;
         files.meta.write_all_at(&[State::Absent.byte()], self.0.tables.state(n))?;
-        punch(&files.data, range);
+        self.own_write(&files.data, || punch(&files.data, range));
         Ok(())
     }
+}
+
+/// Checks the `wanted` pieces, which `bytes` holds.
+fn verify_pieces(digests: &PieceDigests, wanted: Range<u32>, bytes: &[u8]) -> Result<Mask, Rotten> {
+    let pieces = digests.pieces();
+    let start = pieces.range(wanted.start).start;
+    for index in wanted.clone() {
+        let range = pieces.range(index);
+        if !digests.verify(index, &bytes[(range.start - start) as usize..(range.end - start) as usize]) {
+            return Err(Rotten(Mask::of(index..index + 1, pieces)));
+        }
+    }
+    Ok(Mask::of(wanted, pieces))
 }
 
 /// The table of piece digests in the meta.

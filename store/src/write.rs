@@ -6,7 +6,7 @@ use herring_blob::{Chunk, ChunkDigest, ContentId, Pieces};
 
 use crate::entry::Life;
 use crate::files::{Pair, punch, write_segments};
-use crate::table::State;
+use crate::table::{Seen, State};
 use crate::upload::MAX_UPLOADS;
 use crate::{Description, Entry, blocking::blocking};
 
@@ -70,8 +70,8 @@ impl Entry {
         }
         let len = u64::from(chunk.len());
         let room = self.0.disk.space.reserve(len)?;
-        self.place(&life, n, chunk).map_err(|error| WriteError::from_io(error, len))?;
-        self.0.table.set_written(n);
+        let seen = self.place(&life, n, chunk).map_err(|error| WriteError::from_io(error, len))?;
+        self.0.table.set_written(n, seen);
         room.keep();
         Ok(())
     }
@@ -89,21 +89,26 @@ impl Entry {
         }
     }
 
-    fn place(&self, life: &Life<'_>, n: u32, chunk: &Chunk) -> io::Result<()> {
+    /// The absent chunk as it was seen at its last byte's writing.
+    fn place(&self, life: &Life<'_>, n: u32, chunk: &Chunk) -> io::Result<Seen> {
         let files = self.open_files(life)?;
+        let range = self.0.geometry.chunk_range(n);
         // What was not recorded must not take the room that the next chunk needs.
-        self.record(&files, n, chunk).inspect_err(|_| punch(&files.data, self.0.geometry.chunk_range(n)))
+        self.record(&files, n, chunk).inspect_err(|_| self.own_write(&files.data, || punch(&files.data, range)))
     }
 
     /// The order is what makes a killed process leave no half chunk: bytes, digests, state.
-    fn record(&self, files: &Pair, n: u32, chunk: &Chunk) -> io::Result<()> {
-        write_segments(&files.data, chunk.segments(), self.0.geometry.chunk_range(n).start)?;
+    fn record(&self, files: &Pair, n: u32, chunk: &Chunk) -> io::Result<Seen> {
+        let start = self.0.geometry.chunk_range(n).start;
+        let write = || write_segments(&files.data, chunk.segments(), start).map(|()| self.0.table.look(n));
+        let seen = self.own_write(&files.data, write)?;
         self.write_digests(files, n, chunk.digests())?;
         if let Description::Object { .. } = self.0.description {
             files.meta.write_all_at(chunk.digest().as_bytes(), self.0.tables.digest(n))?;
             self.set_digest(n, chunk.digest());
         }
-        files.meta.write_all_at(&[State::Cached.byte()], self.0.tables.state(n))
+        files.meta.write_all_at(&[State::Cached.byte()], self.0.tables.state(n))?;
+        Ok(seen)
     }
 }
 
