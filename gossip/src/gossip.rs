@@ -3,13 +3,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chitchat::transport::{Transport, UdpTransport};
+use herring_ring::MAX_WEIGHT;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
-use crate::owner::{Order, Owner};
+use crate::owner::{Change, Order, Owner};
 use crate::roster::Roster;
 use crate::server::Setup;
 use crate::{InfoError, NodeInfo, NodeState, View, wire};
@@ -128,15 +129,26 @@ impl Gossip {
     /// Says so to the others. It is in this node's own view when this returns, and in theirs some rounds later.
     /// While gossip itself is down this returns after two seconds, and it is said when gossip is up again.
     pub async fn set_state(&self, state: NodeState) {
+        self.say(Change::State(state)).await;
+    }
+
+    /// Says so to the others, as [`set_state`](Self::set_state) does. What is said after it is not heard before it, so a node that is
+    /// [`Joining`](NodeState::Joining) may choose its weight and then be ready without anything moving twice.
+    /// More than [`MAX_WEIGHT`] is said as that.
+    pub async fn set_weight(&self, weight: u32) {
+        self.say(Change::Weight(weight.min(MAX_WEIGHT))).await;
+    }
+
+    async fn say(&self, change: Change) {
         let (done, said) = oneshot::channel();
         let saying = async {
             // An owner that is gone has nobody left to tell.
-            if self.orders.send(Order { state, done }).await.is_ok() {
+            if self.orders.send(Order { change, done }).await.is_ok() {
                 let _ = said.await;
             }
         };
         if timeout(STEP_DEADLINE, saying).await.is_err() {
-            warn!(%state, "gossip is down: the others do not know this state yet");
+            warn!(?change, "gossip is down: the others do not know this yet");
         }
     }
 

@@ -58,6 +58,8 @@ pub struct NodeInfo {
     pub zone: String,
     /// Its share of the ring: 100 for an ordinary node.
     pub weight: u32,
+    /// Most bytes that it keeps; `None` of older nodes, which do not say.
+    pub capacity: Option<u64>,
     pub state: NodeState,
     /// Of the program that it runs.
     pub version: String,

@@ -24,10 +24,17 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 type Live = watch::Receiver<BTreeMap<ChitchatId, ChitchatState>>;
 
-/// Change this node's state, and say when it is done.
+/// What this node says of itself from now on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    State(NodeState),
+    Weight(u32),
+}
+
+/// Make this change, and say when it is done.
 #[derive(Debug)]
 pub(crate) struct Order {
-    pub state: NodeState,
+    pub change: Change,
     pub done: oneshot::Sender<()>,
 }
 
@@ -88,8 +95,18 @@ impl Owner {
     }
 
     async fn obey(&mut self, order: Order) {
-        self.roster.me_mut().state = order.state;
-        self.server.with_chitchat(|chitchat| chitchat.self_node_state().set(wire::STATE, order.state)).await;
+        let me = self.roster.me_mut();
+        let (key, value) = match order.change {
+            Change::State(state) => {
+                me.state = state;
+                (wire::STATE, state.to_string())
+            }
+            Change::Weight(weight) => {
+                me.weight = weight;
+                (wire::WEIGHT, weight.to_string())
+            }
+        };
+        self.server.with_chitchat(|chitchat| chitchat.self_node_state().set(key, &value)).await;
         self.publish();
         // Whoever asked may have given up waiting.
         let _ = order.done.send(());

@@ -103,7 +103,7 @@ mod tests {
 
     fn node(name: &str, state: NodeState) -> NodeInfo {
         let http = ([127, 0, 0, 1], 7070).into();
-        NodeInfo { id: name.parse().unwrap(), http, zone: String::new(), weight: 100, state, version: "1".into() }
+        NodeInfo { id: name.parse().unwrap(), http, zone: String::new(), weight: 100, capacity: None, state, version: "1".into() }
     }
 
     #[test]

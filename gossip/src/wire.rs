@@ -12,7 +12,8 @@ use crate::{NodeInfo, StateError};
 
 const HTTP: &str = "http";
 const ZONE: &str = "zone";
-const WEIGHT: &str = "weight";
+pub(crate) const WEIGHT: &str = "weight";
+const CAPACITY: &str = "capacity";
 const VERSION: &str = "version";
 pub(crate) const STATE: &str = "state";
 
@@ -30,20 +31,25 @@ pub enum InfoError {
     Http(String),
     #[error("weight {0:?} is not a number up to {MAX_WEIGHT}")]
     Weight(String),
+    #[error("capacity {0:?} is not a number of bytes")]
+    Capacity(String),
     #[error("{key} has {length} bytes, at most {MAX_TEXT} are allowed")]
     Long { key: &'static str, length: usize },
 }
 
 pub(crate) fn key_values(node: &NodeInfo) -> Vec<(String, String)> {
+    // They arrive in this order, and perhaps not all at once. A node is heard with its last one, so what may be left out comes before.
     [
-        (HTTP, node.http.to_string()),
-        (ZONE, node.zone.clone()),
-        (WEIGHT, node.weight.to_string()),
-        (STATE, node.state.to_string()),
-        (VERSION, node.version.clone()),
+        (HTTP, Some(node.http.to_string())),
+        (ZONE, Some(node.zone.clone())),
+        (CAPACITY, node.capacity.map(|bytes| bytes.to_string())),
+        (WEIGHT, Some(node.weight.to_string())),
+        (STATE, Some(node.state.to_string())),
+        (VERSION, Some(node.version.clone())),
     ]
-    .map(|(key, value)| (key.to_string(), value))
-    .to_vec()
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_string(), value?)))
+    .collect()
 }
 
 /// Whether others would believe this.
@@ -87,11 +93,16 @@ fn read(id: &NodeId, state: &ChitchatState) -> Result<Option<NodeInfo>, InfoErro
         http: http.parse::<SocketAddr>().map_err(|_| InfoError::Http(excerpt(http)))?,
         zone: text(ZONE, zone)?.to_string(),
         weight: weight.parse().map_err(|_| InfoError::Weight(excerpt(weight)))?,
+        capacity: state.get(CAPACITY).map(capacity).transpose()?,
         state: node_state.parse()?,
         version: text(VERSION, version)?.to_string(),
     };
     check(&info)?;
     Ok(Some(info))
+}
+
+fn capacity(value: &str) -> Result<u64, InfoError> {
+    value.parse().map_err(|_| InfoError::Capacity(excerpt(value)))
 }
 
 fn text<'a>(key: &'static str, value: &'a str) -> Result<&'a str, InfoError> {
@@ -115,6 +126,7 @@ mod tests {
             http: "10.0.0.1:7070".parse().unwrap(),
             zone: "z".into(),
             weight: 50,
+            capacity: Some(1 << 40),
             state: NodeState::Draining,
             version: "0.1.0".into(),
         }
@@ -143,6 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn an_older_node_tells_no_capacity() {
+        let older = NodeInfo { capacity: None, ..node() };
+        assert!(key_values(&older).iter().all(|(key, _)| key != CAPACITY));
+        assert_eq!(said("n1", &key_values(&older)).unwrap().info, Some(older));
+    }
+
+    #[test]
+    fn a_node_of_which_the_capacity_is_still_on_its_way_is_not_heard_yet() {
+        let values = key_values(&node());
+        for arrived in 0..values.len() {
+            assert_eq!(said("n1", &values[..arrived]).unwrap().info, None, "{arrived} arrived");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_not_believed() {
         assert_eq!(said("../n1", &key_values(&node())), None);
         for (key, value) in [
@@ -152,6 +179,8 @@ mod tests {
             (WEIGHT, "10001"),
             (WEIGHT, "-1"),
             (WEIGHT, "99999999999999999999"),
+            (CAPACITY, "1TiB"),
+            (CAPACITY, "-1"),
             (STATE, "Ready"),
             (ZONE, &"z".repeat(65)),
             (VERSION, &"é".repeat(33)),
@@ -163,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_value_does_harm(key in 0usize..5, value: String) {
+        fn no_value_does_harm(key in 0usize..6, value: String) {
             let key = key_values(&node())[key].0.clone();
             if let Some(info) = with(&key, &value) {
                 prop_assert_eq!(check(&info), Ok(()));

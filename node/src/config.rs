@@ -14,7 +14,7 @@ use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
 use herring_http_api::tls::{ClientTls, ServerTls};
 use herring_origin::{OriginSpec, Origins};
-use herring_ring::{MAX_WEIGHT, NodeId, ORDINARY_WEIGHT};
+use herring_ring::{MAX_WEIGHT, NodeId};
 
 pub use settings::NodeSettings;
 
@@ -48,7 +48,8 @@ pub struct NodeConfig {
     pub replicas: usize,
     /// Empty where nothing is said.
     pub zone: String,
-    pub weight: u32,
+    /// `None`: chosen by the capacity, see [`crate::weight`].
+    pub weight: Option<u32>,
     /// Absolute; may not exist yet.
     pub mount: Option<PathBuf>,
     pub allow_other: bool,
@@ -107,7 +108,7 @@ impl NodeConfig {
             seeds: settings.seed,
             replicas: settings.replicas.unwrap_or(REPLICAS),
             zone: settings.zone.unwrap_or_default(),
-            weight: settings.weight.unwrap_or(ORDINARY_WEIGHT),
+            weight: settings.weight,
             mount: settings.mount.map(absolute).transpose()?,
             allow_other: settings.allow_other,
             native_reads: settings.native_reads,
@@ -145,8 +146,8 @@ impl NodeConfig {
         if self.replicas == 0 {
             return Err("--replicas 0 would keep nothing: it must be at least 1".to_owned());
         }
-        if self.weight > MAX_WEIGHT {
-            return Err(format!("--weight {} is over the most there is, {MAX_WEIGHT}", self.weight));
+        if let Some(weight) = self.weight.filter(|weight| *weight > MAX_WEIGHT) {
+            return Err(format!("--weight {weight} is over the most there is, {MAX_WEIGHT}"));
         }
         if self.capacity.as_u64() < u64::from(CHUNK_SIZE) {
             let least = ByteSize(CHUNK_SIZE.into());

@@ -16,6 +16,7 @@ mod progress;
 mod signals;
 mod tree;
 mod up;
+mod weight;
 
 use std::process::ExitCode;
 

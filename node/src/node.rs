@@ -11,7 +11,7 @@ use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
 use herring_http_api::server::{Backends, Door, Server, ServerConfig};
 use herring_origin::Origins;
-use herring_ring::NodeId;
+use herring_ring::{NodeId, ORDINARY_WEIGHT};
 use herring_store::{Store, StoreConfig};
 use herring_swarm::{Swarm, SwarmConfig};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -25,6 +25,7 @@ use crate::config::{NodeConfig, TlsFiles};
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
 use crate::signals::Stop;
+use crate::weight;
 
 /// The file in the data directory that makes a restarted node the same node.
 const ID_FILE: &str = "node-id";
@@ -71,8 +72,11 @@ impl Node {
         let (server_config, peer_config) = transport(&config)?;
         let server = Server::bind(config.listen, server_config).await.map_err(Failure::failed)?;
         // What comes back with its data is an owner at once: a restart moves nothing.
-        let state = if store.usage().chunks > 0 { NodeState::Ready } else { NodeState::Joining };
-        let gossip = Gossip::start(gossip_config(&config, id, state)).await.map_err(Failure::failed)?;
+        let returns = store.usage().chunks > 0;
+        let state = if returns { NodeState::Ready } else { NodeState::Joining };
+        let weight = weight::standing(&config, returns)?;
+        let me = NodeInfo { weight: weight.unwrap_or(ORDINARY_WEIGHT), ..about(&config, id, state) };
+        let gossip = Gossip::start(gossip_config(&config, me)).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(peer_config);
         let engine = SwarmConfig::default();
         let profile_idle = config.profile_idle.unwrap_or(engine.profile_idle);
@@ -88,17 +92,23 @@ impl Node {
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
         let mut node = Self { mount: None, gossip, swarm, stop, tasks };
-        match node.mount(&config) {
-            Ok(mount) => node.mount = mount,
-            Err(failure) => {
-                node.shutdown().await;
-                return Err(failure);
-            }
+        if let Err(failure) = node.settle(&config, weight).await {
+            node.shutdown().await;
+            return Err(failure);
         }
         node.gossip.set_state(NodeState::Ready).await;
         started.store(true, Ordering::Release);
         tracing::info!(listen = %config.listen, tls = config.tls.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
+    }
+
+    /// All that is left before it is ready to own something.
+    async fn settle(&mut self, config: &NodeConfig, weight: Option<u32>) -> Result<(), Failure> {
+        self.mount = self.mount(config)?;
+        match weight {
+            Some(_) => Ok(()),
+            None => weight::settle(&self.gossip, config).await,
+        }
     }
 
     /// Where there is no FUSE, or none for this user, there is still HTTP: it says so and goes on.
@@ -180,15 +190,20 @@ fn kept_id(data_dir: &Path) -> Result<NodeId, Failure> {
     }
 }
 
-fn gossip_config(config: &NodeConfig, id: NodeId, state: NodeState) -> GossipConfig {
-    let me = NodeInfo {
+/// What this node says of itself.
+fn about(config: &NodeConfig, id: NodeId, state: NodeState) -> NodeInfo {
+    NodeInfo {
         id,
         http: config.advertise,
         zone: config.zone.clone(),
-        weight: config.weight,
+        weight: ORDINARY_WEIGHT,
+        capacity: Some(config.capacity.as_u64()),
         state,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    }
+}
+
+fn gossip_config(config: &NodeConfig, me: NodeInfo) -> GossipConfig {
     GossipConfig {
         cluster: config.cluster.clone(),
         advertise: Some(config.gossip_advertise),

@@ -3,6 +3,7 @@
 //! Pure: no clock, no randomness, no I/O. Nodes with the same members compute the same owners without
 //! asking each other, so what is here is a wire format. A change of any hash moves data in running swarms.
 
+mod changed;
 mod epoch;
 mod member;
 mod moves;

@@ -1,3 +1,4 @@
+use crate::changed::{Range, ranges};
 use crate::{NodeId, Point, Ring};
 
 /// A range of points whose owners change.
@@ -63,13 +64,13 @@ pub struct Moves {
 
 impl Moves {
     pub(crate) fn between(old: &Ring, new: &Ring, replicas: usize) -> Self {
-        let mut ends: Vec<Point> = old.boundaries().chain(new.boundaries()).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        let starts = ends.last().into_iter().chain(&ends);
-        let ranges = starts.copied().zip(ends.iter().copied());
+        Self::of(ranges(old, new, replicas), old, new, replicas)
+    }
+
+    /// Those in `ranges`, which are sorted by their end and have no place of either ring inside.
+    pub(crate) fn of(ranges: Vec<Range>, old: &Ring, new: &Ring, replicas: usize) -> Self {
         let mut moves: Vec<Move> = Vec::new();
-        for next in ranges.filter_map(|range| Move::new(range, old, new, replicas)) {
+        for next in ranges.into_iter().filter_map(|range| Move::new(range, old, new, replicas)) {
             match moves.last_mut() {
                 Some(last) if last.joins(&next) => last.end = next.end,
                 _ => moves.push(next),

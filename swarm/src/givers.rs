@@ -99,6 +99,7 @@ mod tests {
             http: "127.0.0.1:1".parse().unwrap(),
             zone: String::new(),
             weight: 100,
+            capacity: None,
             state: NodeState::Ready,
             version: String::new(),
         };

@@ -71,6 +71,7 @@ fn me() -> NodeInfo {
         http: ([127, 0, 0, 1], 1).into(),
         zone: String::new(),
         weight: 100,
+        capacity: None,
         state: NodeState::Ready,
         version: String::new(),
     }

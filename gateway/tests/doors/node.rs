@@ -47,6 +47,7 @@ impl Node {
             http,
             zone: String::new(),
             weight: 100,
+            capacity: None,
             state: NodeState::Ready,
             version: String::new(),
         };

@@ -26,6 +26,7 @@ fn config(name: &str, listen: &str, seeds: &[SocketAddr]) -> GossipConfig {
         http: "127.0.0.1:7070".parse().unwrap(),
         zone: String::new(),
         weight: 100,
+        capacity: None,
         state: NodeState::Ready,
         version: "1".into(),
     };
@@ -181,6 +182,22 @@ async fn a_state_is_told_to_all() {
         assert_eq!(view.ring().members().len(), 2);
         assert_eq!(view.epoch(), c.view().borrow().epoch());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weight_is_heard_before_the_state_that_is_said_after_it() {
+    let net = Net::new();
+    let a = net.start(config("a", "127.0.0.1:1", &[]), 1).await;
+    let mut joining = config("b", "127.0.0.1:2", &[a.address()]);
+    joining.me = NodeInfo { state: NodeState::Joining, capacity: Some(7), ..joining.me };
+    let b = net.start(joining, 1).await;
+    let of_b = |view: &View| view.get(&id("b")).map(|b| (b.weight, b.capacity, b.state));
+    until(&a, "b and its capacity", |view| of_b(view) == Some((100, Some(7), NodeState::Joining))).await;
+    b.set_weight(30).await;
+    b.set_state(NodeState::Ready).await;
+    let view = until(&a, "b ready", |view| of_b(view).is_some_and(|b| b.2 == NodeState::Ready)).await;
+    assert_eq!(of_b(&view), Some((30, Some(7), NodeState::Ready)));
+    assert_eq!(view.epoch(), b.view().borrow().epoch());
 }
 
 #[tokio::test(start_paused = true)]

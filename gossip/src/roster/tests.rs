@@ -11,6 +11,7 @@ fn node(name: &str, port: u16) -> NodeInfo {
         http: ([127, 0, 0, 1], port).into(),
         zone: String::new(),
         weight: 100,
+        capacity: None,
         state: NodeState::Ready,
         version: "1".into(),
     }

@@ -58,7 +58,8 @@ pub struct NodeSettings {
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
 
-    /// Share of the data: 200 owns twice as much as 100, 0 owns nothing [default: 100]
+    /// Share of the data: 200 owns twice as much as 100, 0 owns nothing [default: by --capacity, so that unlike nodes fill alike. The
+    /// first node takes 100, who joins as much per byte as the others; it is kept in the data directory]
     #[arg(long, value_name = "WEIGHT")]
     pub weight: Option<u32>,
 

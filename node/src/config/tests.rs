@@ -22,7 +22,7 @@ fn nothing_said_is_one_node_on_loopback() {
     assert_eq!(config.advertise, config.listen);
     assert_eq!(config.gossip.to_string(), "127.0.0.1:7071");
     assert_eq!(config.gossip_advertise, config.gossip);
-    assert_eq!((config.replicas, config.weight, config.capacity), (3, 100, ByteSize::gib(100)));
+    assert_eq!((config.replicas, config.weight, config.capacity), (3, None, ByteSize::gib(100)));
     assert_eq!((config.id, config.mount), (None, None));
     assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("herring"));
 }
@@ -53,7 +53,7 @@ fn a_file_may_say_everything() {
     assert_eq!(config.capacity, ByteSize::tib(2));
     assert_eq!(config.gossip_advertise.to_string(), "10.0.0.1:91");
     assert_eq!(config.seeds.len(), 2);
-    assert_eq!((config.weight, config.replicas), (0, 2));
+    assert_eq!((config.weight, config.replicas), (Some(0), 2));
     assert_eq!(config.origins[0].name(), "root");
     assert_eq!(config.profile_idle, Some(Duration::ZERO));
 }

@@ -12,6 +12,7 @@ fn view(ids: impl IntoIterator<Item = usize>, zones: usize) -> View {
         http: ([127, 0, 0, 1], 1000 + u16::try_from(index).unwrap()).into(),
         zone: format!("z{}", index % zones),
         weight: 100,
+        capacity: None,
         state: NodeState::Ready,
         version: String::new(),
     };

@@ -178,6 +178,7 @@ fn the_far_are_not_taken_for_ill() {
         http: ([127, 0, 0, 1], 1).into(),
         zone: if index < 3 { "near" } else { "far" }.to_owned(),
         weight: 100,
+        capacity: None,
         state: NodeState::Ready,
         version: String::new(),
     };

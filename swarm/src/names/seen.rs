@@ -120,6 +120,7 @@ mod tests {
             http: ([127, 0, 0, 1], 7070).into(),
             zone: String::new(),
             weight: 100,
+            capacity: None,
             state: if id.is_uppercase() { NodeState::Draining } else { NodeState::Ready },
             version: String::new(),
         };

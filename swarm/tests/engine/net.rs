@@ -228,6 +228,7 @@ impl Node {
             http: server.local_addr(),
             zone: String::new(),
             weight: 100,
+            capacity: None,
             state: NodeState::Ready,
             version: String::new(),
         };
