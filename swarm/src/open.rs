@@ -26,7 +26,8 @@ impl Swarm {
 
     /// Opens a blob whose manifest is on this node's disk. Asks nobody, and does not wait.
     pub fn open_blob_now(&self, id: BlobId) -> Option<Content> {
-        let entry = self.0.store.get(&id.into())?;
+        // Whoever was filling it may not have heard yet.
+        let entry = self.0.store.get(&id.into()).filter(|_| !self.0.fates.is_deleted(&id))?;
         match entry.description() {
             Description::Blob(manifest) => Some(Content::blob(Arc::clone(manifest), entry.modified())),
             Description::Object { .. } => None,

@@ -9,7 +9,6 @@ use herring_http_api::types::Presence;
 use herring_swarm::{OpenError, ReadError, RemoveError};
 use tokio::sync::Semaphore;
 
-use crate::door::nobody;
 use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
 use crate::peer::Fault;
 
@@ -96,8 +95,7 @@ async fn a_deletion_outlives_a_restart() {
 async fn a_deletion_that_reaches_too_few_owners_says_whom() {
     let net = Net::start(3, 3).await;
     let id = net.nodes[0].put(b"three copies").await.unwrap().stored.id;
-    net.detour(1, nobody().await);
-    net.detour(2, nobody().await);
+    [1, 2].iter().for_each(|&node: &usize| net.nodes[node].peer.set(Fault::Refuse));
     let Err(RemoveError::Incomplete { tried, .. }) = net.nodes[0].swarm.remove(id).await else { panic!("two were not reached") };
     assert!(tried.0.iter().any(|attempt| attempt.whom == "n2"), "{tried}");
 }
