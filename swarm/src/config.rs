@@ -37,6 +37,12 @@ pub struct SwarmConfig {
     /// How long an origin may take for an answer about what it has. After that another owner asks it too, since the first one's way there may be
     /// broken, and where an old answer is at hand that is given. The slowest listings of large stores take some 10 s.
     pub slow_origin: Duration,
+    /// How long the ring must have been the same before anything is moved because of it: a node that restarts moves nothing.
+    pub rebalance_after: Duration,
+    /// Bytes a second that this node gets at most of what it owns and has not yet; a quarter of it while readers wait.
+    pub rebalance_rate: u64,
+    /// Within which time everything that is kept is read back and verified, 30 days; zero: never, but when it is read.
+    pub scrub_period: Duration,
     /// As `hedge` for an object's chunk, whose owner may be waiting for a slow origin, and where a second owner would fetch it a second time:
     /// as long as one request to an origin may take. A peer that is gone is noticed within 1.5 s whatever this says.
     pub origin_hedge: Duration,
@@ -57,6 +63,9 @@ impl Default for SwarmConfig {
             hedge: Duration::from_millis(500),
             owner_patience: Duration::from_secs(2),
             slow_origin: Duration::from_secs(5),
+            rebalance_after: Duration::from_secs(10),
+            rebalance_rate: 256 << 20,
+            scrub_period: Duration::from_secs(30 * 24 * 3600),
             origin_hedge: Duration::from_secs(30),
         }
     }

@@ -25,6 +25,15 @@ use self::spread::Copies;
 use crate::cut::{Cut, Cutter};
 use crate::{PutError, Swarm, Tried, metrics as m};
 
+/// How a put wants its blob kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// How many nodes keep it; `None`: as many as the swarm's.
+    pub replicas: Option<u8>,
+    /// How many of them must have all of it on disk before it is acknowledged; `None`: two, or all where there are fewer.
+    pub ack: Option<u8>,
+}
+
 /// A put that was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
@@ -63,7 +72,7 @@ struct Sending {
 
 impl Swarm {
     /// Takes a body into the swarm. Returns when enough owners have everything on disk to acknowledge it.
-    pub async fn put(&self, expected: Option<BlobId>, body: ByteStream) -> Result<Put, PutError> {
+    pub async fn put(&self, expected: Option<BlobId>, _: PutOptions, body: ByteStream) -> Result<Put, PutError> {
         let view = self.view();
         if view.ring().members().is_empty() || !view.settled() {
             return Err(PutError::NotReady);

@@ -10,7 +10,7 @@ use herring_gossip::{NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
 use herring_origin::{OriginSpec, Origins};
 use herring_store::{Store, StoreConfig};
-use herring_swarm::{Swarm, SwarmConfig};
+use herring_swarm::{PutOptions, Swarm, SwarmConfig};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -52,7 +52,8 @@ impl Rig {
 
     pub async fn put(&self, bytes: &[u8]) -> BlobId {
         let body = Bytes::copy_from_slice(bytes);
-        let put = self.swarm.put(None, Box::pin(futures_util::stream::once(async { Ok(body) }))).await.unwrap();
+        let body = Box::pin(futures_util::stream::once(async { Ok(body) }));
+        let put = self.swarm.put(None, PutOptions::default(), body).await.unwrap();
         put.stored.id
     }
 

@@ -4,7 +4,7 @@ use futures_util::{StreamExt, stream};
 use herring_blob::{BlobId, ByteRange};
 
 use super::{MOST, Profile, Scope, VERSION};
-use crate::{Condition, Content, NameError, Swarm};
+use crate::{Condition, Content, NameError, PutOptions, Swarm};
 
 /// Chunks in flight for one profile: within the 8–12 streams that fill a connection.
 const IN_FLIGHT: usize = 12;
@@ -37,7 +37,10 @@ impl Swarm {
         let bytes =
             Bytes::from(serde_json::to_vec(&profile).expect("a profile has no maps, and writing to memory does not fail"));
         let kept = async {
-            let put = self.put(None, Box::pin(stream::iter([Ok(bytes)]))).await.map_err(|error| error.to_string())?;
+            let put = self
+                .put(None, PutOptions::default(), Box::pin(stream::iter([Ok(bytes)])))
+                .await
+                .map_err(|error| error.to_string())?;
             self.put_name(name, put.stored.id, Condition::Absent).await.map_err(|error| error.to_string())
         };
         match kept.await {

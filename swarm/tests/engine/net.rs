@@ -17,7 +17,7 @@ use herring_http_api::server::{Backends, Server, ServerConfig};
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{NodeId, Point};
 use herring_store::{Entry, Store, StoreConfig};
-use herring_swarm::{Content, Put, PutError, ReadError, Source, Swarm, SwarmConfig};
+use herring_swarm::{Content, Put, PutError, PutOptions, ReadError, Source, Swarm, SwarmConfig};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -249,7 +249,7 @@ impl Node {
     }
 
     pub async fn put(&self, bytes: &[u8]) -> Result<Put, PutError> {
-        self.swarm.put(None, body(bytes)).await
+        self.swarm.put(None, PutOptions::default(), body(bytes)).await
     }
 
     pub async fn get(&self, id: BlobId) -> Result<Vec<u8>, ReadError> {

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use herring_blob::{BlobId, ByteRange};
 use herring_http_api::types::{JobState, Prefetch};
 use herring_ring::Point;
-use herring_swarm::{Content, PutError, ReadError, Swarm};
+use herring_swarm::{Content, PutError, PutOptions, ReadError, Swarm};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
@@ -119,7 +119,7 @@ async fn a_put_that_comes_when_too_many_wait_is_told_at_once() {
     let node = &net.nodes[0];
     // Half a chunk each, and then nothing.
     let stuck = || stream::iter([Ok(noise(3, CHUNK_LEN / 2))]).chain(stream::pending()).boxed();
-    let mut puts: Vec<_> = (0..ALL).map(|_| Box::pin(node.swarm.put(None, stuck()))).collect();
+    let mut puts: Vec<_> = (0..ALL).map(|_| Box::pin(node.swarm.put(None, PutOptions::default(), stuck()))).collect();
     assert!(puts.iter_mut().all(|put| put.now_or_never().is_none()));
     let refused = node.put(b"one more").now_or_never().expect("at once");
     assert!(matches!(refused, Err(PutError::Overloaded { waited_ms: 0 })), "{refused:?}");

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use herring_blob::{BlobId, ChunkDigest};
 use herring_http_api::ByteStream;
 use herring_ring::Point;
-use herring_swarm::PutError;
+use herring_swarm::{PutError, PutOptions};
 use tokio::sync::mpsc;
 
 use crate::door::{Door, Manner, nobody};
@@ -25,7 +25,7 @@ fn fed() -> (mpsc::Sender<Bytes>, ByteStream) {
 async fn the_id_that_was_claimed_is_the_one() {
     let net = Net::start(3, 2).await;
     let bytes = noise(1, 3 * CHUNK_LEN + 1);
-    let put = net.nodes[0].swarm.put(Some(BlobId::of(&bytes)), body(&bytes)).await.unwrap();
+    let put = net.nodes[0].swarm.put(Some(BlobId::of(&bytes)), PutOptions::default(), body(&bytes)).await.unwrap();
     assert!(put.created);
     net.assert_readable(0..3, put.stored.id, &bytes).await;
 }
@@ -34,7 +34,7 @@ async fn the_id_that_was_claimed_is_the_one() {
 async fn other_bytes_than_claimed_leave_nothing() {
     let net = Net::start(4, 3).await;
     let (claimed, bytes) = (BlobId::of(b"something else"), noise(2, 6 * CHUNK_LEN + 1));
-    let error = net.nodes[1].swarm.put(Some(claimed), body(&bytes)).await.unwrap_err();
+    let error = net.nodes[1].swarm.put(Some(claimed), PutOptions::default(), body(&bytes)).await.unwrap_err();
     assert!(matches!(error, PutError::Mismatch { expected, found } if expected == claimed && found == BlobId::of(&bytes)));
     net.until_empty().await;
 }
@@ -43,7 +43,7 @@ async fn other_bytes_than_claimed_leave_nothing() {
 async fn a_body_that_breaks_off_leaves_nothing() {
     let net = Net::start(4, 3).await;
     let broken = body(&noise(3, 5 * CHUNK_LEN)).chain(stream::iter([Err(std::io::Error::other("the client is gone"))]));
-    let error = net.nodes[2].swarm.put(None, broken.boxed()).await.unwrap_err();
+    let error = net.nodes[2].swarm.put(None, PutOptions::default(), broken.boxed()).await.unwrap_err();
     assert!(matches!(error, PutError::Body(_)));
     net.until_empty().await;
 }
@@ -53,7 +53,7 @@ async fn a_put_that_nobody_waits_for_any_more_leaves_nothing() {
     let net = Net::start(3, 3).await;
     let (feed, body) = fed();
     let swarm = net.nodes[0].swarm.clone();
-    let putting = tokio::spawn(async move { swarm.put(None, body).await });
+    let putting = tokio::spawn(async move { swarm.put(None, PutOptions::default(), body).await });
     // The third chunk's first byte lets the second go; then the client is silent, and then it is gone.
     feed.send(noise(4, 2 * CHUNK_LEN + 1)).await.unwrap();
     net.nodes[1].peer.until(|asked| asked.uploads == 2).await;
@@ -126,7 +126,7 @@ async fn an_owner_that_lost_its_part_before_the_commit_is_no_replica() {
     let net = Net::start(3, 1).await;
     let (feed, body) = fed();
     let swarm = net.nodes[0].swarm.clone();
-    let putting = tokio::spawn(async move { swarm.put(None, body).await });
+    let putting = tokio::spawn(async move { swarm.put(None, PutOptions::default(), body).await });
     let bytes = noise(13, 8 * CHUNK_LEN);
     feed.send(bytes.slice(..8 * CHUNK_LEN - 1)).await.unwrap();
     let point = |(index, chunk): (u32, &[u8])| Point::of_streamed_chunk(&ChunkDigest::of(chunk), index);
@@ -150,7 +150,7 @@ async fn what_an_owner_lost_before_the_commit_is_given_to_another() {
     let net = Net::start(4, 2).await;
     let (feed, body) = fed();
     let swarm = net.nodes[0].swarm.clone();
-    let putting = tokio::spawn(async move { swarm.put(None, body).await });
+    let putting = tokio::spawn(async move { swarm.put(None, PutOptions::default(), body).await });
     let bytes = noise(15, 8 * CHUNK_LEN);
     feed.send(bytes.slice(..8 * CHUNK_LEN - 1)).await.unwrap();
     let point = |(index, chunk): (u32, &[u8])| Point::of_streamed_chunk(&ChunkDigest::of(chunk), index);
