@@ -41,6 +41,11 @@ pub const BACKGROUND: &str = "herring-background";
 pub const HOLDERS: &str = "herring-holders";
 /// Bytes that the answering node has promised to send to all and has not sent yet.
 pub const LOAD: &str = "herring-load";
+/// The [`PROTOCOL`] that the asker speaks; who does not say speaks 1.
+pub const VERSION: &str = "herring-protocol";
+/// What peers say to each other, counted whenever an older node would not understand it. Nodes that differ by one understand each other, so that a swarm can
+/// be renewed node by node: 2 says more about usage and can be asked to repair.
+pub const PROTOCOL: u32 = 2;
 /// How many nodes a request has passed through. An asked owner never asks another, so it is always 1.
 pub const HOP: &str = "herring-hop";
 

@@ -3,8 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 /// A lease's time: `7d`, `36h`, `90m`, `30s`, `2w`, or seconds; from a second to ten years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Ttl(pub Duration);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +40,14 @@ impl FromStr for Ttl {
         let seconds = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
         let lasts = seconds.filter(|seconds| (1..=MOST).contains(seconds)).map(Duration::from_secs);
         lasts.map(Self).ok_or_else(|| TtlError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Ttl {
+    type Error = TtlError;
+
+    fn try_from(text: String) -> Result<Self, TtlError> {
+        text.parse()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine behind the router: each question handed on, each error given its kind. The only place where engine errors
 //! meet HTTP.
 
+mod drain;
 mod jobs;
 mod meta;
 mod names;
@@ -17,10 +18,11 @@ use herring_http_api::arriving::GivenChunk;
 use herring_http_api::peer::{Asker, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
 use herring_http_api::repair::{RepairCall, RepairReply};
 use herring_http_api::server::{ApiError, Backend, ErrorKind, PeerBackend, PutOutcome};
-use herring_http_api::types::{BlobInfo, Cluster, Explain, NodeUsage, ObjectMeta, OriginPage, Owners, Presence};
+use herring_http_api::types::{BlobInfo, Cluster, Drain, Explain, NodeUsage, ObjectMeta, OriginPage, Owners, Presence, PutWish};
 use herring_store::WriteError;
-use herring_swarm::{Content, OpenError, PutError, PutOptions, ReadError, RemoveError, ServeError, Source, Swarm};
+use herring_swarm::{Content, Custody, OpenError, PutError, PutOptions, ReadError, RemoveError, ServeError, Source, Swarm};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// A node as its router sees it.
@@ -29,6 +31,8 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     /// Whether all of the node is up, its mount included.
     pub started: Arc<AtomicBool>,
+    /// Whether it is to give away what it keeps; the node follows it.
+    pub draining: watch::Sender<bool>,
 }
 
 #[async_trait]
@@ -43,8 +47,10 @@ impl Backend for Api {
         Ok(body(self.swarm.stream(&content, range)))
     }
 
-    async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError> {
-        let put = self.swarm.put(expected, PutOptions::default(), body).await.map_err(put_error)?;
+    async fn put_blob(&self, expected: Option<BlobId>, wish: PutWish, body: ByteStream) -> Result<PutOutcome, ApiError> {
+        let wish = wish.check(Some(self.swarm.replicas()));
+        let PutWish { replicas, ack } = wish.map_err(|error| ApiError::new(ErrorKind::BadRequest, error.to_string()))?;
+        let put = self.swarm.put(expected, PutOptions { replicas, ack }, body).await.map_err(put_error)?;
         Ok(PutOutcome { stored: put.stored, created: put.created })
     }
 
@@ -99,9 +105,17 @@ impl Backend for Api {
         self.swarm.owners(id, chunk).await.map_err(unknown)
     }
 
-    fn ready(&self) -> Result<(), String> {
+    async fn drain(&self, away: bool) -> Result<(), ApiError> {
+        self.begin_drain(away)
+    }
+
+    fn drained(&self) -> Drain {
+        self.drain_state()
+    }
+
+    fn ready(&self) -> Result<String, String> {
         match self.started.load(Ordering::Acquire) {
-            true => self.swarm.ready(),
+            true => self.swarm.ready().map(|()| lacks(&self.swarm.missing(), &self.swarm.custody())),
             false => Err("this node is starting".to_owned()),
         }
     }
@@ -168,6 +182,14 @@ impl PeerBackend for Api {
     fn usage(&self) -> NodeUsage {
         self.swarm.node_usage()
     }
+}
+
+/// What is not as it should be though this node serves; empty where all is well.
+fn lacks(missing: &[String], custody: &Custody) -> String {
+    let gone = (!missing.is_empty()).then(|| format!("missing {}", missing.join(", ")));
+    let due = custody.lacking_chunks;
+    let lacking = (due > 0).then(|| format!("{due} chunks of {} bytes are still to come here", custody.lacking_bytes));
+    [gone, lacking].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// The stream as the router takes it: an error keeps its kind, which decides the status where nothing was sent yet.

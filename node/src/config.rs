@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
 use herring_http_api::tls::{ClientTls, ServerTls};
+use herring_http_api::ttl::Ttl;
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{MAX_WEIGHT, NodeId};
 
@@ -26,6 +27,7 @@ pub const PORT: u16 = 7070;
 pub const REPLICAS: usize = 3;
 
 const CAPACITY: ByteSize = ByteSize::gib(100);
+const DAY: u64 = 24 * 3600;
 const CLUSTER: &str = "herring";
 
 /// How a node runs. It exists only if it can be: see [`new`](Self::new).
@@ -46,6 +48,12 @@ pub struct NodeConfig {
     /// Each `HOST:PORT`.
     pub seeds: Vec<String>,
     pub replicas: usize,
+    /// `None`, as for the next two: the engine's own.
+    pub rebalance_after: Option<Duration>,
+    /// Bytes a second.
+    pub rebalance_rate: Option<ByteSize>,
+    /// Zero: never.
+    pub scrub_period: Option<Duration>,
     /// Empty where nothing is said.
     pub zone: String,
     /// `None`: chosen by the capacity, see [`crate::weight`].
@@ -107,6 +115,9 @@ impl NodeConfig {
             gossip_advertise: addresses.gossip_advertise,
             seeds: settings.seed,
             replicas: settings.replicas.unwrap_or(REPLICAS),
+            rebalance_after: settings.rebalance_after.map(|Ttl(after)| after),
+            rebalance_rate: settings.rebalance_rate,
+            scrub_period: settings.scrub_days.map(|days| Duration::from_secs(u64::from(days) * DAY)),
             zone: settings.zone.unwrap_or_default(),
             weight: settings.weight,
             mount: settings.mount.map(absolute).transpose()?,
@@ -146,11 +157,14 @@ impl NodeConfig {
         if self.replicas == 0 {
             return Err("--replicas 0 would keep nothing: it must be at least 1".to_owned());
         }
+        let least = ByteSize(CHUNK_SIZE.into());
+        if let Some(rate) = self.rebalance_rate.filter(|rate| *rate < least) {
+            return Err(format!("--rebalance-rate {rate} is less than a chunk a second: give it {least} or more"));
+        }
         if let Some(weight) = self.weight.filter(|weight| *weight > MAX_WEIGHT) {
             return Err(format!("--weight {weight} is over the most there is, {MAX_WEIGHT}"));
         }
-        if self.capacity.as_u64() < u64::from(CHUNK_SIZE) {
-            let least = ByteSize(CHUNK_SIZE.into());
+        if self.capacity < least {
             return Err(format!("--capacity {} does not hold a single chunk of {least}: give it more", self.capacity));
         }
         Ok(())

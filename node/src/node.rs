@@ -44,8 +44,11 @@ const STEP: Duration = Duration::from_secs(6);
 pub async fn run(config: NodeConfig) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     raise_open_files();
-    let node = Node::start(config).await?;
-    stop.asked().await;
+    let mut node = Node::start(config).await?;
+    tokio::select! {
+        () = stop.asked() => {}
+        () = node.follow_drain() => {}
+    }
     node.shutdown().await;
     Ok(())
 }
@@ -54,6 +57,8 @@ pub async fn run(config: NodeConfig) -> Result<(), Failure> {
 struct Node {
     mount: Option<Mount>,
     gossip: Gossip,
+    /// Whether it was told to give away what it keeps.
+    drain: watch::Receiver<bool>,
     swarm: Swarm,
     /// Stops the server and the housekeeping.
     stop: CancellationToken,
@@ -78,20 +83,18 @@ impl Node {
         let me = NodeInfo { weight: weight.unwrap_or(ORDINARY_WEIGHT), ..about(&config, id, state) };
         let gossip = Gossip::start(gossip_config(&config, me)).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(peer_config);
-        let engine = SwarmConfig::default();
-        let profile_idle = config.profile_idle.unwrap_or(engine.profile_idle);
-        let engine = SwarmConfig { replicas: config.replicas, profile_idle, redirects: config.redirects, ..engine };
-        let swarm = Swarm::new(engine, store, peers, gossip.view(), origins);
+        let swarm = Swarm::new(engine_config(&config), store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         swarm.resume_jobs();
         swarm.keep_custody();
         let started = Arc::new(AtomicBool::new(false));
-        let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone() });
+        let (draining, drain) = watch::channel(false);
+        let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone(), draining });
         let doors = doors(&config, &swarm);
         tasks.spawn(server.serve(Backends { doors, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
-        let mut node = Self { mount: None, gossip, swarm, stop, tasks };
+        let mut node = Self { mount: None, gossip, drain, swarm, stop, tasks };
         if let Err(failure) = node.settle(&config, weight).await {
             node.shutdown().await;
             return Err(failure);
@@ -123,6 +126,16 @@ impl Node {
             }
             Err(error) => Err(Failure::failed(error)),
         }
+    }
+
+    /// Tells the others that this node drains, or takes part again, as its API is told. Does not end.
+    async fn follow_drain(&mut self) {
+        while self.drain.changed().await.is_ok() {
+            let away = *self.drain.borrow_and_update();
+            self.gossip.set_state(if away { NodeState::Draining } else { NodeState::Ready }).await;
+        }
+        // The server ended, and nobody can tell this node anything.
+        std::future::pending().await
     }
 
     /// No new work comes in, then what is under way ends, then the node is silent. Every step has its deadline.
@@ -165,6 +178,20 @@ fn transport(config: &NodeConfig) -> Result<(ServerConfig, PeerConfig), Failure>
 fn doors(config: &NodeConfig, swarm: &Swarm) -> Vec<Door> {
     let hub = config.origins.iter().find(|spec| spec.is_whole_hub()).map(|spec| spec.name().to_owned());
     vec![Door::new("/s3", S3Door::new(swarm.clone())), Door::new("/hf", HubDoor::new(swarm.clone(), hub))]
+}
+
+/// What is not said is as the engine has it.
+fn engine_config(config: &NodeConfig) -> SwarmConfig {
+    let engine = SwarmConfig::default();
+    SwarmConfig {
+        replicas: config.replicas,
+        redirects: config.redirects,
+        profile_idle: config.profile_idle.unwrap_or(engine.profile_idle),
+        rebalance_after: config.rebalance_after.unwrap_or(engine.rebalance_after),
+        rebalance_rate: config.rebalance_rate.map_or(engine.rebalance_rate, |rate| rate.as_u64()),
+        scrub_period: config.scrub_period.unwrap_or(engine.scrub_period),
+        ..engine
+    }
 }
 
 async fn open_store(config: &NodeConfig) -> Result<Store, Failure> {

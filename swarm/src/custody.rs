@@ -24,7 +24,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use self::census::{Census, KeptBlob};
-pub use self::figures::Custody;
 use self::pace::Pace;
 use self::wants::Wants;
 use crate::Swarm;
@@ -51,6 +50,9 @@ pub(crate) struct Custodian {
     /// The ring under which all was found in its place.
     placed: Mutex<Option<Epoch>>,
     foreign_chunks: AtomicU64,
+    /// Bytes that were read again, and chunks of them that were rotten.
+    scrubbed: AtomicU64,
+    rotten: AtomicU64,
 }
 
 /// The last census.
@@ -75,7 +77,8 @@ enum Look {
 impl Custodian {
     pub fn new(rate: u64) -> Self {
         let (census, wants, kick, placed) = Default::default();
-        Self { census, wants, pace: Pace::new(rate), kick, placed, foreign_chunks: AtomicU64::new(0) }
+        let (foreign_chunks, scrubbed, rotten) = Default::default();
+        Self { census, wants, pace: Pace::new(rate), kick, placed, foreign_chunks, scrubbed, rotten }
     }
 
     pub fn kick(&self) {

@@ -42,8 +42,8 @@ mod trees;
 
 pub use config::SwarmConfig;
 pub use content::{Content, Source};
-pub use custody::Custody;
 pub use error::{Attempt, OpenError, PutError, ReadError, RemoveError, Tried};
+pub use herring_http_api::types::Custody;
 pub use herring_origin::{Listed, Page};
 pub use herring_store::Usage;
 pub use jobs::JobError;

@@ -52,8 +52,8 @@ impl Rig {
 
     pub async fn put(&self, bytes: &[u8]) -> BlobId {
         let body = Bytes::copy_from_slice(bytes);
-        let put =
-            self.swarm.put(None, PutOptions::default(), Box::pin(futures_util::stream::once(async { Ok(body) }))).await.unwrap();
+        let body = Box::pin(futures_util::stream::once(async { Ok(body) }));
+        let put = self.swarm.put(None, PutOptions::default(), body).await.unwrap();
         put.stored.id
     }
 

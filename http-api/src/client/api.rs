@@ -18,7 +18,7 @@ use super::route::{NO_LIMIT, Route, Seat, Turn};
 use super::upload::Upload;
 use super::{ClientError, PeerConfig};
 use crate::ByteStream;
-use crate::types::{BlobInfo, Cluster, Explain, OriginPage, Owners, Stored};
+use crate::types::{BlobInfo, Cluster, Drain, Explain, OriginPage, Owners, PutWish, Stored};
 
 /// What a node tells in JSON or text. A terabyte in chunks of 4 MiB has a manifest of 17 MiB; its explanation is the longest.
 const BODY_LIMIT: usize = 256 << 20;
@@ -29,6 +29,7 @@ pub struct ApiClient {
     base: Url,
     route: Arc<Route>,
     answer_timeout: Duration,
+    wish: PutWish,
 }
 
 impl ApiClient {
@@ -58,7 +59,14 @@ impl ApiClient {
         let host = url.host_str().ok_or_else(|| bad(example))?;
         let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
         let config = PeerConfig { tls, ..config.clone() };
-        Ok(Self { base: url, route: Arc::new(Route::new(target, &config)), answer_timeout: config.answer_timeout })
+        let (route, answer_timeout) = (Arc::new(Route::new(target, &config)), config.answer_timeout);
+        Ok(Self { base: url, route, answer_timeout, wish: PutWish::default() })
+    }
+
+    /// The same, but what it puts is to be kept so.
+    #[must_use]
+    pub fn wishing(self, wish: PutWish) -> Self {
+        Self { wish, ..self }
     }
 
     /// The members, as that node sees them.
@@ -91,11 +99,26 @@ impl ApiClient {
         self.control(Method::DELETE, self.blob_url(id)?).await.map(drop)
     }
 
-    /// `Ok` when the node serves; else in a sentence why not.
-    pub async fn ready(&self) -> Result<(), String> {
-        let asked = async { self.control(Method::GET, self.url(["readyz"])?).await };
+    /// Lets the node give what it keeps to others, while it serves reads; answers how far that is.
+    pub async fn drain(&self) -> Result<Drain, ClientError> {
+        self.parse(self.control(Method::POST, self.url(["v1", "drain"])?).await?).await
+    }
+
+    /// How far it is with that.
+    pub async fn drained(&self) -> Result<Drain, ClientError> {
+        self.json(self.url(["v1", "drain"])?).await
+    }
+
+    /// Lets the node take part again.
+    pub async fn cancel_drain(&self) -> Result<(), ClientError> {
+        self.control(Method::DELETE, self.url(["v1", "drain"])?).await.map(drop)
+    }
+
+    /// `Ok` when the node serves: `ready`, and behind a colon what is not as it should be; else in a sentence why not.
+    pub async fn ready(&self) -> Result<String, String> {
+        let asked = async { self.text(self.url(["readyz"])?).await };
         match asked.await {
-            Ok(_) => Ok(()),
+            Ok(ready) => Ok(ready.trim_end().to_owned()),
             Err(ClientError::Problem(problem)) => Err(problem.detail),
             Err(error) => Err(error.to_string()),
         }
@@ -103,7 +126,11 @@ impl ApiClient {
 
     /// The node's figures as Prometheus text.
     pub async fn metrics(&self) -> Result<String, ClientError> {
-        let mut answer = self.control(Method::GET, self.url(["metrics"])?).await?;
+        self.text(self.url(["metrics"])?).await
+    }
+
+    async fn text(&self, url: Url) -> Result<String, ClientError> {
+        let mut answer = self.control(Method::GET, url).await?;
         let text = self.in_time(answer.bounded(BODY_LIMIT)).await?;
         String::from_utf8(text.into()).map_err(|error| self.garbage(error.to_string()))
     }
@@ -139,6 +166,8 @@ impl ApiClient {
             Some(id) => (Method::PUT, self.blob_url(id)?),
             None => (Method::POST, self.url(["v1", "blobs"])?),
         };
+        let [replicas, ack] = [self.wish.replicas, self.wish.ack].map(|wish| wish.map(|wish| wish.to_string()));
+        let url = with(url, [("replicas", replicas.as_deref()), ("ack", ack.as_deref())]);
         let (upload, body) = Upload::watch(body);
         let mut request = self.request(method, &url, body)?;
         if let Some(size) = size {

@@ -21,7 +21,7 @@ use super::segments::Segments;
 use super::{PeerConfig, PeerError};
 use crate::peer::{
     Asker, BACKGROUND, ChunkOf, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, MetaCall, MetaReply, NamesCall,
-    NamesReply, Urge,
+    NamesReply, PROTOCOL, Urge, VERSION,
 };
 use crate::repair::{RepairCall, RepairReply};
 use crate::types::{NodeUsage, Presence, Problem};
@@ -241,6 +241,7 @@ impl Call {
             .header(EPOCH, &ask.epoch)
             .header(DEADLINE, left.as_millis().to_string())
             .header(FROM, &ask.asker.from)
+            .header(VERSION, PROTOCOL)
             .header(HOP, 1);
         if ask.asker.background {
             request = request.header(BACKGROUND, 1);

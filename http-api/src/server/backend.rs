@@ -15,8 +15,8 @@ use crate::arriving::GivenChunk;
 use crate::peer::{Asker, ChunkRequest, MetaCall, MetaReply, NamesCall, NamesReply};
 use crate::repair::{RepairCall, RepairReply};
 use crate::types::{
-    BlobInfo, Cluster, Condition, Explain, Job, NameInfo, NameList, NodeUsage, ObjectMeta, OriginPage, Owners, PinInfo, Prefetch,
-    Presence, Stored,
+    BlobInfo, Cluster, Condition, Drain, Explain, Job, NameInfo, NameList, NodeUsage, ObjectMeta, OriginPage, Owners, PinInfo,
+    Prefetch, Presence, PutWish, Stored,
 };
 
 /// A put that succeeded.
@@ -45,7 +45,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn read_blob(&self, id: BlobId, range: ByteRange) -> Result<ByteStream, ApiError>;
     /// Takes a body in; `expected` is the id that the client claimed, if it did. A body that is not wanted need not be
     /// read. Where its stream fails (stalled, broken off), so must this; the client is told why whatever the error says.
-    async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError>;
+    /// `wish` is possible, as far as it can be told without knowing the swarm.
+    async fn put_blob(&self, expected: Option<BlobId>, wish: PutWish, body: ByteStream) -> Result<PutOutcome, ApiError>;
     async fn delete_blob(&self, id: BlobId) -> Result<(), ApiError>;
     async fn manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
     /// `chunk`: only that one.
@@ -59,8 +60,12 @@ pub trait Backend: Send + Sync + 'static {
     async fn list(&self, origin: &str, prefix: &str, token: Option<&str>) -> Result<OriginPage, ApiError>;
     async fn cluster(&self) -> Result<Cluster, ApiError>;
     async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError>;
-    /// `Ok` when this node serves; else in one sentence what it waits for.
-    fn ready(&self) -> Result<(), String>;
+    /// Lets this node give what it keeps to others, or take part again. Returns once that has begun; safe to repeat.
+    /// [`ErrorKind::Unavailable`](super::ErrorKind) where there is nobody to take it.
+    async fn drain(&self, away: bool) -> Result<(), ApiError>;
+    fn drained(&self) -> Drain;
+    /// `Ok` when this node serves, with what is nevertheless not as it should be, empty where all is; else in one sentence what it waits for.
+    fn ready(&self) -> Result<String, String>;
     /// Prometheus text.
     fn metrics(&self) -> String;
 }

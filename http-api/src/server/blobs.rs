@@ -17,8 +17,8 @@ use super::etag::ETag;
 use super::extract::{Path, Query};
 use super::representation::Representation;
 use super::upload::Upload;
-use super::{ApiError, Backend};
-use crate::types::{Explain, Stored};
+use super::{ApiError, Backend, ErrorKind, PutOutcome};
+use crate::types::{Explain, PutWish, Stored};
 
 /// A blob's bytes are its name, so a copy is good for ever.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -75,20 +75,29 @@ async fn get_blob(
 /// Answered once enough replicas are on disk. Safe to repeat.
 #[utoipa::path(
     put, path = "/v1/blobs/{id}", tag = "blobs",
-    params(("id" = String, Path, description = "SHA-256 of the body, 64 hexadecimal digits")),
+    params(
+        ("id" = String, Path, description = "SHA-256 of the body, 64 hexadecimal digits"),
+        ("replicas" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many nodes keep it, whatever is usual in the swarm"),
+        ("ack" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many of them must have it on disk before this is answered; two where it is not said"),
+    ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The blob, of any size"),
     responses(
         (status = 200, description = "It was there already", body = Stored),
         (status = 201, description = "It is new", body = Stored),
-        (status = 400, description = "The id is malformed, or the body broke off"),
+        (status = 400, description = "The id is malformed, more are to confirm than keep it, or the body broke off"),
         (status = 408, description = "The body stopped coming"),
         (status = 422, description = "The body hashes to something else; nothing was kept"),
         (status = 503, description = "Too busy, or too few nodes: try again"),
         (status = 507, description = "No room on disk"),
     ),
 )]
-async fn put_blob(State(backend): State<Arc<dyn Backend>>, Path(id): Path<BlobId>, upload: Upload) -> Result<Response, ApiError> {
-    let put = upload.feed(u64::MAX, SETTLE, |body| backend.put_blob(Some(id), body)).await?;
+async fn put_blob(
+    State(backend): State<Arc<dyn Backend>>,
+    Path(id): Path<BlobId>,
+    Query(wish): Query<PutWish>,
+    upload: Upload,
+) -> Result<Response, ApiError> {
+    let put = take(&*backend, Some(id), wish, upload).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(put.stored)).into_response())
 }
@@ -98,19 +107,36 @@ async fn put_blob(State(backend): State<Arc<dyn Backend>>, Path(id): Path<BlobId
 /// Its id is computed while it streams in, and answered once enough replicas are on disk. Safe to repeat.
 #[utoipa::path(
     post, path = "/v1/blobs", tag = "blobs",
+    params(
+        ("replicas" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many nodes keep it, whatever is usual in the swarm"),
+        ("ack" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many of them must have it on disk before this is answered; two where it is not said"),
+    ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The blob, of any size"),
     responses(
         (status = 201, description = "It is stored", body = Stored, headers(("Location" = String, description = "`/v1/blobs/<id>`"))),
-        (status = 400, description = "The body broke off"),
+        (status = 400, description = "More are to confirm than keep it, or the body broke off"),
         (status = 408, description = "The body stopped coming"),
         (status = 503, description = "Too busy, or too few nodes: try again"),
         (status = 507, description = "No room on disk"),
     ),
 )]
-async fn post_blob(State(backend): State<Arc<dyn Backend>>, upload: Upload) -> Result<Response, ApiError> {
-    let stored = upload.feed(u64::MAX, SETTLE, |body| backend.put_blob(None, body)).await?.stored;
+async fn post_blob(
+    State(backend): State<Arc<dyn Backend>>,
+    Query(wish): Query<PutWish>,
+    upload: Upload,
+) -> Result<Response, ApiError> {
+    let stored = take(&*backend, None, wish, upload).await?.stored;
     let location = [(header::LOCATION, format!("/v1/blobs/{}", stored.id))];
     Ok((StatusCode::CREATED, location, Json(stored)).into_response())
+}
+
+/// Behind the first look at the body, so that who sends one in vain hears why.
+async fn take(backend: &dyn Backend, expected: Option<BlobId>, wish: PutWish, upload: Upload) -> Result<PutOutcome, ApiError> {
+    let put = |body| async {
+        let wish = wish.check(None).map_err(|error| ApiError::new(ErrorKind::BadRequest, error.to_string()))?;
+        backend.put_blob(expected, wish, body).await
+    };
+    upload.feed(u64::MAX, SETTLE, put).await
 }
 
 /// Delete a blob from the swarm

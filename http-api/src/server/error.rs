@@ -43,6 +43,8 @@ pub enum ErrorKind {
     BadGateway,
     /// … or not in time.
     TimedOut,
+    /// A peer whose version is too far from this one's.
+    Protocol,
     /// Not for whoever asks.
     Forbidden,
     /// The origin does not let us in.
@@ -114,6 +116,7 @@ impl ErrorKind {
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible just now"),
             Self::BadGateway => (StatusCode::BAD_GATEWAY, "bad-gateway", "No source gave what was asked"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "No source answered in time"),
+            Self::Protocol => (StatusCode::UPGRADE_REQUIRED, "protocol", "These two nodes do not understand each other"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This is not for everybody"),
             Self::Denied => (StatusCode::FORBIDDEN, "denied", "The origin denies access"),
             Self::Unlisted => (StatusCode::NOT_IMPLEMENTED, "unlisted", "This origin cannot be listed"),

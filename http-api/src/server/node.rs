@@ -24,12 +24,15 @@ async fn healthz() -> &'static str {
 }
 
 /// Whether the node serves
+///
+/// It alone: what is missing elsewhere is said, and no reason to send requests to another node.
 #[utoipa::path(get, path = "/readyz", tag = "node", responses(
-    (status = 200, description = "It does", body = String, content_type = "text/plain"),
-    (status = 503, description = "Not yet, or no more; the detail says what it waits for"),
+    (status = 200, description = "It does: `ready`, and behind a colon what is not as it should be", body = String, content_type = "text/plain"),
+    (status = 503, description = "Not yet, or no more, as while it drains; the detail says what it waits for"),
 ))]
-async fn readyz(State(backend): State<Arc<dyn Backend>>) -> Result<&'static str, ApiError> {
-    backend.ready().map(|()| "ready\n").map_err(|waits_for| ApiError::new(ErrorKind::Unavailable, waits_for))
+async fn readyz(State(backend): State<Arc<dyn Backend>>) -> Result<String, ApiError> {
+    let missing = backend.ready().map_err(|waits_for| ApiError::new(ErrorKind::Unavailable, waits_for))?;
+    Ok(if missing.is_empty() { "ready\n".to_owned() } else { format!("ready: {missing}\n") })
 }
 
 /// Figures for Prometheus

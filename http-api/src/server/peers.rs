@@ -21,11 +21,10 @@ use uuid::Uuid;
 use super::body::Outgoing;
 use super::deadline::{COMMIT, of_peer, within};
 use super::extract::{Path, Query};
-use super::observe;
 use super::turned::turned;
 use super::upload::{Upload, read_json};
 use super::watched::Watched;
-use super::{ApiError, ErrorKind, PeerBackend};
+use super::{ApiError, ErrorKind, PeerBackend, observe, protocol};
 use crate::arriving::{Arriving, GivenChunk};
 use crate::peer::{
     ARRIVING, Asker, BACKGROUND, ChunkOf, ChunkRequest, DIGEST, FROM, HOLDERS, HOP, LOAD, MetaCall, MetaReply, NamesCall,
@@ -59,6 +58,7 @@ pub(super) fn routes(peers: Arc<dyn PeerBackend>) -> Router {
         .route("/meta", post(meta))
         .route("/repair", post(repair))
         .route("/usage", get(usage))
+        .route_layer(from_fn(protocol::understood))
         .route_layer(from_fn(from_a_peer))
         .with_state(peers)
 }

@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::admission::{Admission, Limits, admit};
 use super::deadline::honour;
 use super::{
-    ApiError, Backend, Door, ErrorKind, JobsBackend, NamesBackend, PeerBackend, blobs, cluster, docs, jobs, names, node, observe,
-    origins, peers, pins,
+    ApiError, Backend, Door, ErrorKind, JobsBackend, NamesBackend, PeerBackend, blobs, cluster, docs, drain, jobs, names, node,
+    observe, origins, peers, pins,
 };
 
 /// The node behind the routes.
@@ -42,7 +42,7 @@ pub fn router(backends: Backends, limits: Limits, closing: CancellationToken) ->
         .with_state(backends.public.clone())
         .merge(names::routes().with_state(backends.names))
         .route_layer(admission.clone())
-        .merge(cluster::routes().merge(node::routes()).with_state(backends.public))
+        .merge(cluster::routes().merge(drain::routes()).merge(node::routes()).with_state(backends.public))
         .merge(jobs::routes().with_state(jobs::Jobs::new(backends.jobs.clone(), closing)))
         .merge(pins::routes().with_state(backends.jobs))
         .split_for_parts();

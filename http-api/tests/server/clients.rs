@@ -8,7 +8,7 @@ use herring_blob::{Arrival, BlobId, ByteRange, Chunk, Manifest, ObjectRef, Piece
 use herring_http_api::ByteStream;
 use herring_http_api::client::{ApiClient, Ask, ClientError, PeerClient, PeerConfig, PeerError, Piece};
 use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, Urge};
-use herring_http_api::types::{NodeUsage, Presence, Stored};
+use herring_http_api::types::{DrainState, NodeUsage, Presence, PutWish, Stored};
 use uuid::Uuid;
 
 use crate::fake::{CHUNK, Fake, Object, noise};
@@ -51,7 +51,9 @@ async fn people() {
     assert_eq!(client.manifest(id).await.unwrap().chunks().len(), 4);
     assert_eq!(client.owners(id, Some(2)).await.unwrap().chunk, Some(2));
     assert_eq!(client.explain(id, None).await.unwrap().size, size);
-    assert_eq!(client.cluster().await.unwrap().node, "n1");
+    let cluster = client.cluster().await.unwrap();
+    assert_eq!((cluster.node.as_str(), cluster.degraded, cluster.missing), ("n1", true, vec!["n2".to_owned()]));
+    assert_eq!((cluster.under_replicated_chunks, cluster.moving_bytes, cluster.eta_ms), (7, 9, Some(11)));
     let (length, whole) = client.get(id, None).await.unwrap();
     assert_eq!((length, read(whole).await.len() as u64), (size, size));
     let (length, part) = client.get_object("hub", "a b/c?", Some(ByteRange::new(2, 5))).await.unwrap();
@@ -59,10 +61,29 @@ async fn people() {
     client.delete(id).await.unwrap();
     let gone = client.get(id, None).await.err().expect("it is deleted");
     assert!(matches!(&gone, ClientError::Problem(problem) if problem.kind == "urn:herring:problem:not-found"), "{gone}");
-    client.ready().await.unwrap();
+    assert_eq!(client.ready().await.unwrap(), "ready");
+    *fake.lacks.lock().unwrap() = "missing n2".into();
+    assert_eq!(client.ready().await.unwrap(), "ready: missing n2");
     *fake.waits_for.lock().unwrap() = Some("a seed".into());
     assert_eq!(client.ready().await.unwrap_err(), "a seed");
     assert_eq!(client.metrics().await.unwrap(), "herring_up 1\n");
+}
+
+#[tokio::test]
+async fn people_who_say_how_a_blob_is_kept_and_whether_a_node_leaves() {
+    let fake = Fake::default();
+    let server = Running::of(&fake).await;
+    let client = ApiClient::new(&format!("http://{}", server.addr)).unwrap();
+    let wish = PutWish { replicas: Some(5), ack: Some(3) };
+    client.clone().wishing(wish).put(None, None, body(&"bytes".into())).await.unwrap();
+    assert_eq!(*fake.wish.lock().unwrap(), wish);
+    client.put(Some(BlobId::of(b"others")), None, body(&"others".into())).await.unwrap();
+    assert_eq!(*fake.wish.lock().unwrap(), PutWish::default(), "only that one wished");
+    assert_eq!(client.drain().await.unwrap().state, DrainState::Draining);
+    let drain = client.drained().await.unwrap();
+    assert_eq!((drain.state, drain.left_chunks, drain.left_bytes), (DrainState::Draining, 2, 3));
+    client.cancel_drain().await.unwrap();
+    assert_eq!(client.drained().await.unwrap().state, DrainState::No);
 }
 
 #[tokio::test]
@@ -83,7 +104,7 @@ async fn peers() {
     assert_eq!(chunk.next().await, Ok(None));
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap().id(), id);
     assert_eq!(client.presence(peer, id, &ask).await.unwrap(), Presence { chunks: vec![(0, 1)] });
-    assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2 });
+    assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
     client.delete(peer, id, &ask).await.unwrap();
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap_err(), PeerError::NotFound);
 }

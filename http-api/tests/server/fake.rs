@@ -16,7 +16,8 @@ use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, MetaCall, MetaReply, 
 use herring_http_api::repair::{RepairCall, RepairReply};
 use herring_http_api::server::{ApiError, Backend, Backends, ErrorKind, Limits, PeerBackend, PutOutcome, router};
 use herring_http_api::types::{
-    BlobInfo, Cluster, Explain, Job, NodeUsage, ObjectMeta, OriginEntry, OriginPage, Owners, PinInfo, Presence, Stored,
+    BlobInfo, Cluster, Drain, DrainState, Explain, Job, NodeUsage, ObjectMeta, OriginEntry, OriginPage, Owners, PinInfo,
+    Presence, PutWish, Stored,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,11 @@ pub struct Inner {
     pub stalls_at: Mutex<Option<usize>>,
     pub limits: Mutex<Limits>,
     pub waits_for: Mutex<Option<String>>,
+    /// What it says is missing while it is ready.
+    pub lacks: Mutex<String>,
+    pub drains: Mutex<bool>,
+    /// How the last put wanted its blob kept.
+    pub wish: Mutex<PutWish>,
     /// Each with its version; without a target once it is deleted.
     pub names: Mutex<BTreeMap<String, (u64, Option<BlobId>)>>,
     pub jobs: Mutex<HashMap<Uuid, watch::Sender<Job>>>,
@@ -175,7 +181,8 @@ impl Backend for Fake {
     }
 
     /// A blob that is known is not read again.
-    async fn put_blob(&self, expected: Option<BlobId>, body: ByteStream) -> Result<PutOutcome, ApiError> {
+    async fn put_blob(&self, expected: Option<BlobId>, wish: PutWish, body: ByteStream) -> Result<PutOutcome, ApiError> {
+        *self.wish.lock().unwrap() = wish;
         if let Some(bytes) = expected.and_then(|id| self.find(id).ok()) {
             return Ok(PutOutcome {
                 stored: Stored { id: BlobId::of(&bytes), size: bytes.len() as u64, replicas: 3 },
@@ -254,15 +261,30 @@ impl Backend for Fake {
     }
 
     async fn cluster(&self) -> Result<Cluster, ApiError> {
-        Ok(Cluster { node: "n1".into(), epoch: "e".into(), replicas: 3, members: vec![] })
+        let (node, epoch, members, missing) = ("n1".into(), "e".into(), Vec::new(), vec!["n2".to_owned()]);
+        let (under_replicated_chunks, moving_bytes, eta_ms) = (7, 9, Some(11));
+        Ok(Cluster { node, epoch, replicas: 3, members, under_replicated_chunks, moving_bytes, eta_ms, missing, degraded: true })
     }
 
     async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError> {
         Ok(Owners { id, chunk, epoch: "e".into(), point: "0".repeat(16), owners: vec!["n1".into()] })
     }
 
-    fn ready(&self) -> Result<(), String> {
-        self.waits_for.lock().unwrap().clone().map_or(Ok(()), Err)
+    async fn drain(&self, away: bool) -> Result<(), ApiError> {
+        if let Some(why) = self.waits_for.lock().unwrap().clone() {
+            return Err(ApiError::new(ErrorKind::Unavailable, why));
+        }
+        *self.drains.lock().unwrap() = away;
+        Ok(())
+    }
+
+    fn drained(&self) -> Drain {
+        let state = if *self.drains.lock().unwrap() { DrainState::Draining } else { DrainState::No };
+        Drain { state, left_chunks: 2, left_bytes: 3 }
+    }
+
+    fn ready(&self) -> Result<String, String> {
+        self.waits_for.lock().unwrap().clone().map_or(Ok(self.lacks.lock().unwrap().clone()), Err)
     }
 
     fn metrics(&self) -> String {
@@ -348,6 +370,6 @@ impl PeerBackend for Fake {
     }
 
     fn usage(&self) -> NodeUsage {
-        NodeUsage { bytes_used: 1, bytes_capacity: 2 }
+        NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None }
     }
 }

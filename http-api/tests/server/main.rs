@@ -4,6 +4,7 @@
 mod authority;
 mod clients;
 mod doors;
+mod drain;
 mod fake;
 mod jobs;
 mod limits;

@@ -2,7 +2,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
-use herring_http_api::peer::{DEADLINE, DIGEST, HOP, PIECES};
+use herring_http_api::peer::{DEADLINE, DIGEST, HOP, PIECES, PROTOCOL, VERSION};
 use herring_http_api::types::{NodeUsage, Presence};
 use std::io;
 
@@ -22,7 +22,24 @@ async fn who_is_no_peer_or_asks_for_another_is_refused() {
     assert_eq!(get(&fake, "/peer/v1/usage", &[]).await.kind(), "bad-request");
     assert_eq!(get(&fake, "/peer/v1/usage", &[(HOP, "2")]).await.kind(), "bad-request");
     let usage: NodeUsage = serde_json::from_slice(&get(&fake, "/peer/v1/usage", &[(HOP, "1")]).await.body).unwrap();
-    assert_eq!(usage, NodeUsage { bytes_used: 1, bytes_capacity: 2 });
+    assert_eq!(usage, NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
+}
+
+/// A swarm is renewed node by node: two versions side by side work, three do not.
+#[tokio::test]
+async fn who_is_a_version_apart_is_served_and_who_is_further_is_not() {
+    let fake = Fake::default();
+    let usage = async |version: u32| peer(&fake, "GET", "/peer/v1/usage", &[(VERSION, &version.to_string())], "").await;
+    for version in [PROTOCOL - 1, PROTOCOL, PROTOCOL + 1] {
+        assert_eq!(usage(version).await.status.as_u16(), 200, "{version}");
+    }
+    for (version, older) in [(PROTOCOL - 2, "you must be renewed"), (PROTOCOL + 2, "this node must be renewed")] {
+        let refused = usage(version).await;
+        assert_eq!((refused.status.as_u16(), refused.kind().as_str()), (426, "protocol"));
+        assert!(refused.problem().detail.contains(older), "{}", refused.problem().detail);
+    }
+    assert_eq!(peer(&fake, "GET", "/peer/v1/usage", &[(VERSION, "new")], "").await.kind(), "bad-request");
+    assert_eq!(get(&fake, "/v1/cluster", &[(VERSION, "9")]).await.status.as_u16(), 200, "it is about peers only");
 }
 
 #[tokio::test]

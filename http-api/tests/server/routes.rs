@@ -25,7 +25,11 @@ async fn questions_about_a_blob() {
 async fn what_a_node_says_of_itself() {
     let fake = Fake::default();
     assert_eq!(get(&fake, "/healthz", &[]).await.status.as_u16(), 200);
-    assert_eq!(get(&fake, "/readyz", &[]).await.status.as_u16(), 200);
+    let ready = get(&fake, "/readyz", &[]).await;
+    assert_eq!((ready.status.as_u16(), &ready.body[..]), (200, &b"ready\n"[..]));
+    *fake.lacks.lock().unwrap() = "missing n3".into();
+    let ready = get(&fake, "/readyz", &[]).await;
+    assert_eq!((ready.status.as_u16(), &ready.body[..]), (200, &b"ready: missing n3\n"[..]));
     *fake.waits_for.lock().unwrap() = Some("waiting for a seed to answer".into());
     assert_eq!(get(&fake, "/healthz", &[]).await.status.as_u16(), 200);
     let answer = get(&fake, "/readyz", &[]).await;
@@ -98,6 +102,7 @@ async fn the_description_is_ours_and_lists_every_route() {
         ("/v1/blobs/{id}/explain", "get"),
         ("/v1/blobs/{id}/manifest", "get"),
         ("/v1/cluster", "get"),
+        ("/v1/drain", "delete get post"),
         ("/v1/jobs", "get"),
         ("/v1/jobs/{job}", "get"),
         ("/v1/names", "get"),
@@ -151,6 +156,10 @@ async fn the_description_holds_together() {
             assert_eq!(described, named, "{path}");
         }
     }
+    let put = &api["paths"]["/v1/blobs"]["post"]["parameters"];
+    let asked: Vec<_> = put.as_array().unwrap().iter().map(|p| (&p["name"], &p["in"], &p["schema"]["maximum"])).collect();
+    let (query, most) = (Value::from("query"), Value::from(200));
+    assert_eq!(asked, [(&"replicas".into(), &query, &most), (&"ack".into(), &query, &most)]);
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();

@@ -2,7 +2,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use herring_blob::BlobId;
-use herring_http_api::types::Stored;
+use herring_http_api::types::{PutWish, Stored};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +40,50 @@ async fn post_says_where() {
     let id = BlobId::of(b"bytes");
     assert_eq!((answer.status.as_u16(), stored(&answer).id), (201, id));
     assert_eq!(answer.header("location"), format!("/v1/blobs/{id}"));
+}
+
+#[tokio::test]
+async fn a_put_says_how_it_is_to_be_kept() {
+    let fake = Fake::default();
+    let put = format!("/v1/blobs/{}", BlobId::of(b"bytes"));
+    for (query, replicas, ack) in [
+        ("", None, None),
+        ("?replicas=1", Some(1), None),
+        ("?ack=200", None, Some(200)),
+        ("?replicas=200&ack=1", Some(200), Some(1)),
+        ("?ack=3&replicas=3", Some(3), Some(3)),
+    ] {
+        for (method, uri) in [("PUT", put.as_str()), ("POST", "/v1/blobs")] {
+            fake.blobs.lock().unwrap().clear();
+            let answer = ask(&fake, method, &format!("{uri}{query}"), &[], "bytes").await;
+            assert_eq!(answer.status.as_u16(), 201, "{method} {query}");
+            assert_eq!(*fake.wish.lock().unwrap(), PutWish { replicas, ack }, "{method} {query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_cannot_be_kept_so_keeps_nothing() {
+    let fake = Fake::default();
+    let put = format!("/v1/blobs/{}", BlobId::of(b"bytes"));
+    for (query, says) in [
+        ("replicas=0", "replicas must be from 1 to 200, not 0"),
+        ("replicas=201", "not 201"),
+        ("ack=0", "ack must be from 1"),
+        ("ack=201", "not 201"),
+        ("replicas=2&ack=3", "than keep it, 2"),
+        ("replicas=256", "256"),
+        ("ack=-1", "-1"),
+        ("replicas=", "replicas"),
+        ("ack=two", "ack"),
+    ] {
+        for (method, uri) in [("PUT", put.as_str()), ("POST", "/v1/blobs")] {
+            let answer = ask(&fake, method, &format!("{uri}?{query}"), &[], "bytes").await;
+            assert_eq!((answer.status.as_u16(), answer.kind().as_str()), (400, "bad-request"), "{method} {query}");
+            assert!(answer.problem().detail.contains(says), "{query}: {}", answer.problem().detail);
+        }
+    }
+    assert!(fake.blobs.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The commands that talk to a running node, one file each.
 
+mod drain;
 mod explain;
 mod get;
 mod ls;
@@ -57,8 +58,10 @@ pub enum ClientCommand {
     Pins,
     /// Shows where a blob's chunks are, where they should be, and what the loss of a node would move
     Explain(explain::ExplainArgs),
-    /// Shows the nodes of the swarm
+    /// Shows the nodes of the swarm, and whether everything is where it should be
     Status(status::StatusArgs),
+    /// Lets the node give what it keeps to the others, and waits until it can be stopped; it serves reads meanwhile
+    Drain(drain::DrainArgs),
 }
 
 pub async fn run(command: ClientCommand, global: &Global) -> Result<(), Failure> {
@@ -75,6 +78,7 @@ pub async fn run(command: ClientCommand, global: &Global) -> Result<(), Failure>
         ClientCommand::Pins => pin::list(&client, output).await,
         ClientCommand::Explain(args) => explain::run(&client, output, args).await,
         ClientCommand::Status(args) => status::run(&client, output, args).await,
+        ClientCommand::Drain(args) => drain::run(&client, output, &args).await,
     }
 }
 

@@ -8,7 +8,7 @@ use herring_blob::{BlobId, Tree};
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
 use herring_http_api::name::check_name;
-use herring_http_api::types::{Condition, NameInfo};
+use herring_http_api::types::{Condition, NameInfo, PutWish};
 use serde::Serialize;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
@@ -28,6 +28,14 @@ pub struct PutArgs {
     /// Points this name at what the one PATH becomes
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+
+    /// Nodes that keep it, from 1 to 200 [default: as the nodes were told, 3]
+    #[arg(long, value_name = "R")]
+    replicas: Option<u8>,
+
+    /// Nodes that must have all of it on disk before it counts as put, at most R [default: 2]
+    #[arg(long, value_name = "W")]
+    ack: Option<u8>,
 }
 
 /// Something that is to be put, and the name that it is to have.
@@ -67,6 +75,8 @@ pub async fn run(client: &ApiClient, output: Output, args: PutArgs) -> Result<()
     if args.name.is_some() && args.paths.len() > 1 {
         return Err(Failure::usage("a name points at one thing: give --name with one PATH"));
     }
+    let wish = PutWish { replicas: args.replicas, ack: args.ack }.check(None).map_err(Failure::usage)?;
+    let client = &client.clone().wishing(wish);
     // As the mount has it.
     let name = args.name.map(|name| name.strip_prefix("names/").unwrap_or(&name).to_owned());
     let wanted = args.paths.into_iter().map(|path| Wanted { path, name: name.clone() });

@@ -25,8 +25,10 @@ pub struct StatusArgs {
 
 pub async fn run(client: &ApiClient, output: Output, args: StatusArgs) -> Result<(), Failure> {
     if args.ready {
-        client.ready().await.map_err(|reason| Failure::failed(format_args!("the node is not ready: {reason}")))?;
-        return output.show(&json!({ "ready": true }), || "ready\n".to_owned());
+        let ready = client.ready().await;
+        let ready = ready.map_err(|reason| Failure::failed(format_args!("the node is not ready: {reason}")))?;
+        let but = ready.strip_prefix("ready: ");
+        return output.show(&json!({ "ready": true, "but": but }), || format!("{ready}\n"));
     }
     if args.watch {
         return watch(client, output).await;
@@ -59,13 +61,45 @@ async fn show(client: &ApiClient, output: Output) -> Result<(), Failure> {
 }
 
 fn table(cluster: &Cluster) -> String {
-    let mut table = Table::new(&["NODE", "HTTP", "ZONE", "WEIGHT", "STATE", "USED", "CAPACITY", "VERSION"], &[3, 5, 6]);
+    let columns = ["NODE", "HTTP", "ZONE", "WEIGHT", "STATE", "USED", "CAPACITY", "LACKS", "MOVING", "VERSION"];
+    let mut table = Table::new(&columns, &[3, 5, 6, 7, 8]);
     cluster.members.iter().for_each(|member| table.row(row(member)));
     let (nodes, replicas) = (count(cluster.members.len(), "node"), count(cluster.replicas, "replica"));
-    format!("{nodes} as {} sees them, {replicas}, epoch {}\n\n{}", cluster.node, cluster.epoch, table.render())
+    let (head, whole) = (format!("{nodes} as {} sees them", cluster.node), summary(cluster));
+    format!("{head}, {replicas}, epoch {}\n{whole}\n\n{}", cluster.epoch, table.render())
 }
 
-fn row(member: &MemberInfo) -> [String; 8] {
+/// Whether everything is where it should be, or how long it will take yet, and who is missing.
+fn summary(cluster: &Cluster) -> String {
+    let silent: Vec<&str> = cluster.members.iter().filter(|one| one.custody.is_none()).map(|one| one.id.as_str()).collect();
+    let unknown = (!silent.is_empty()).then(|| format!("{} did not say what is lacking there", silent.join(", ")));
+    let missing =
+        (!cluster.missing.is_empty()).then(|| format!("missing since less than an hour: {}", cluster.missing.join(", ")));
+    [Some(replication(cluster)), unknown, missing].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn replication(cluster: &Cluster) -> String {
+    let (lacking, moving) = (cluster.under_replicated_chunks, cluster.moving_bytes);
+    if lacking == 0 && moving == 0 {
+        return "fully replicated".to_owned();
+    }
+    let pace: u64 = cluster.members.iter().filter_map(|member| Some(member.custody?.pull_rate)).sum();
+    let pace = if pace > 0 { format!(" at {}/s", size(pace)) } else { String::new() };
+    let left = cluster.eta_ms.map(|ms| format!(", {} yet", about(ms))).unwrap_or_default();
+    format!("{lacking} replicas of chunks lacking, {} to move{pace}{left}", size(moving))
+}
+
+/// `40 s`, `12 min`, `3 h`: rounded up.
+fn about(ms: u64) -> String {
+    let seconds = ms.div_ceil(1000);
+    match seconds {
+        ..=120 => format!("{seconds} s"),
+        121..7200 => format!("{} min", seconds.div_ceil(60)),
+        7200.. => format!("{} h", seconds.div_ceil(3600)),
+    }
+}
+
+fn row(member: &MemberInfo) -> [String; 10] {
     let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), size);
     let zone = if member.zone.is_empty() { "-" } else { &member.zone };
     [
@@ -76,6 +110,74 @@ fn row(member: &MemberInfo) -> [String; 8] {
         member.state.clone(),
         bytes(member.bytes_used),
         bytes(member.bytes_capacity),
+        bytes(member.custody.map(|custody| custody.lacking_bytes)),
+        bytes(member.custody.map(|custody| custody.foreign_bytes)),
         member.version.clone(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_http_api::types::Custody;
+
+    use super::*;
+
+    fn member(id: &str, custody: Option<Custody>) -> MemberInfo {
+        MemberInfo {
+            id: id.into(),
+            http: "127.0.0.1:7070".into(),
+            zone: String::new(),
+            weight: 100,
+            state: "ready".into(),
+            version: "1".into(),
+            bytes_used: custody.map(|_| 0),
+            bytes_capacity: custody.map(|_| 1 << 30),
+            custody,
+        }
+    }
+
+    fn cluster(members: Vec<MemberInfo>) -> Cluster {
+        Cluster {
+            node: "n1".into(),
+            epoch: "e".into(),
+            replicas: 3,
+            members,
+            under_replicated_chunks: 0,
+            moving_bytes: 0,
+            eta_ms: None,
+            missing: Vec::new(),
+            degraded: false,
+        }
+    }
+
+    #[test]
+    fn one_line_says_how_it_is() {
+        let custody = Custody { pull_rate: 3 << 20, ..Custody::default() };
+        let well = cluster(vec![member("n1", Some(custody)), member("n2", Some(custody))]);
+        assert_eq!(summary(&well), "fully replicated");
+        let moving = Cluster { under_replicated_chunks: 12, moving_bytes: 48 << 20, eta_ms: Some(7_001), ..well.clone() };
+        assert_eq!(summary(&moving), "12 replicas of chunks lacking, 48.0 MiB to move at 6.0 MiB/s, 8 s yet");
+        let one = cluster(vec![member("n1", Some(Custody::default())), member("n2", None)]);
+        let gone = Cluster { missing: vec!["n3".into(), "n4".into()], moving_bytes: 1, ..one };
+        assert_eq!(
+            summary(&gone),
+            "0 replicas of chunks lacking, 1 B to move; n2 did not say what is lacking there; missing since less than an hour: n3, n4"
+        );
+    }
+
+    #[test]
+    fn each_node_says_what_it_lacks_and_holds_for_others() {
+        let custody = Custody { lacking_bytes: 2 << 20, foreign_bytes: 5 << 20, ..Custody::default() };
+        let table = table(&cluster(vec![member("n1", Some(custody)), member("n2", None)]));
+        let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[3][6..], ["CAPACITY", "LACKS", "MOVING", "VERSION"]);
+        assert_eq!(rows[4][9..], ["2.0", "MiB", "5.0", "MiB", "1"]);
+        assert_eq!(rows[5][5..], ["?", "?", "?", "?", "1"]);
+    }
+
+    #[test]
+    fn times_are_for_people() {
+        let said = [0, 1, 119_999, 120_001, 7_200_000].map(about);
+        assert_eq!(said, ["0 s", "1 s", "120 s", "3 min", "2 h"]);
+    }
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use clap::Args;
+use herring_http_api::ttl::Ttl;
 use herring_ring::NodeId;
 use serde::Deserialize;
 
@@ -53,6 +54,20 @@ pub struct NodeSettings {
     /// Nodes that keep each chunk; the same on every node [default: 3]
     #[arg(long, value_name = "R")]
     pub replicas: Option<usize>,
+
+    /// How long the swarm must have been the same before data is moved because of it, such as 10s or 5m: a node that restarts
+    /// within it moves nothing [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    pub rebalance_after: Option<Ttl>,
+
+    /// Most bytes a second that this node gets of what it is to keep and has not yet; a quarter of it while somebody reads from it
+    /// [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub rebalance_rate: Option<ByteSize>,
+
+    /// Within how many days all that is kept is read back from the disk and verified; 0: never, but when it is read [default: 30]
+    #[arg(long, value_name = "DAYS")]
+    pub scrub_days: Option<u32>,
 
     /// What fails together with this node: a rack, a room, a region. Replicas are spread over zones [default: none]
     #[arg(long, value_name = "ZONE")]
@@ -122,7 +137,7 @@ impl NodeSettings {
     }
 
     /// Reads TOML; the error starts with the line and names the key.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| file::explain(text, &error))
     }
 
@@ -139,6 +154,9 @@ impl NodeSettings {
             gossip_advertise: self.gossip_advertise.or(lower.gossip_advertise),
             seed: some_of(self.seed, lower.seed),
             replicas: self.replicas.or(lower.replicas),
+            rebalance_after: self.rebalance_after.or(lower.rebalance_after),
+            rebalance_rate: self.rebalance_rate.or(lower.rebalance_rate),
+            scrub_days: self.scrub_days.or(lower.scrub_days),
             zone: self.zone.or(lower.zone),
             weight: self.weight.or(lower.weight),
             mount: self.mount.or(lower.mount),

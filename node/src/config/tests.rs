@@ -47,6 +47,9 @@ fn a_file_may_say_everything() {
         origins = ["root=file:///"]
         insecure = true
         profile-idle = 0
+        rebalance-after = "5m"
+        rebalance-rate = "1GiB"
+        scrub-days = 0
     "#;
     let config = config(everything);
     assert_eq!(config.id.unwrap().as_str(), "n1");
@@ -56,6 +59,8 @@ fn a_file_may_say_everything() {
     assert_eq!((config.weight, config.replicas), (Some(0), 2));
     assert_eq!(config.origins[0].name(), "root");
     assert_eq!(config.profile_idle, Some(Duration::ZERO));
+    assert_eq!((config.rebalance_after, config.scrub_period), (Some(Duration::from_secs(300)), Some(Duration::ZERO)));
+    assert_eq!(config.rebalance_rate, Some(ByteSize::gib(1)));
 }
 
 #[test]
@@ -90,6 +95,10 @@ fn the_key_that_is_wrong_is_named_with_what_is_allowed() {
         ("capacity = true", "capacity must be"),
         ("replicas = -1", "replicas must be a whole number"),
         ("replicas = '3'", "replicas must be a whole number from 1 on, without quotes"),
+        ("rebalance-after = 10", "rebalance-after must be a time in quotes, such as \"10s\""),
+        ("rebalance-after = 'soon'", "such as \"10s\" or \"5m\" (\"soon\" is no time"),
+        ("rebalance-rate = 'fast'", "rebalance-rate must be a number of bytes or a size in quotes"),
+        ("scrub-days = 1.5", "scrub-days must be a whole number of days"),
         ("weight = 1.5", "weight must be a whole number from 0 to 10000"),
         ("id = 'a b'", "id must be a name of letters"),
         ("insecure = 'yes'", "insecure must be true or false"),
@@ -171,6 +180,7 @@ fn gossip_needs_a_port() {
 fn impossible_figures_are_refused() {
     assert!(refusal("replicas = 0").starts_with("--replicas 0"));
     assert!(refusal("weight = 10001").contains("10000"));
+    assert!(refusal("rebalance-rate = '1MB'").starts_with("--rebalance-rate 1.0 MB is less than a chunk"));
     assert!(refusal("capacity = 0").starts_with("--capacity 0 B"));
     assert!(refusal("cluster = ''").starts_with("--cluster"));
     for seed in ["localhost", ":7071", "a:0", "a:70000"] {

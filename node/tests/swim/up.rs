@@ -61,7 +61,7 @@ fn command(dir: &Path, port: u16) -> Command {
 }
 
 async fn ready_members(api: &ApiClient) -> usize {
-    let (Ok(()), Ok(cluster)) = (api.ready().await, api.cluster().await) else { return 0 };
+    let (Ok(_), Ok(cluster)) = (api.ready().await, api.cluster().await) else { return 0 };
     cluster.members.iter().filter(|member| member.state == "ready").count()
 }
 

@@ -45,17 +45,21 @@ struct State {
 impl Seen {
     /// Whether those who are here may change names: more than half of all, or the half with the first id.
     pub fn check(&self, view: &View, now_ms: u64) -> Result<(), Minority> {
-        let state = self.lock();
-        let lately = |at: u64| now_ms.saturating_sub(at) < REMEMBERED_MS;
-        let known: Vec<&String> = state.nodes.iter().filter(|(_, at)| lately(**at)).map(|(id, _)| id).collect();
-        let here = |id: &str| id.parse::<NodeId>().is_ok_and(|id| view.get(&id).is_some() && !view.suspect(&id));
-        let (alive, missing): (Vec<&String>, Vec<&String>) = known.iter().partition(|id| here(id));
-        let half = 2 * alive.len() == known.len() && alive.first() == known.first();
-        if half || 2 * alive.len() > known.len() {
+        let (alive, missing) = self.parted(view, now_ms);
+        let half = alive.len() == missing.len() && alive.first() <= missing.first();
+        if half || alive.len() > missing.len() {
             return Ok(());
         }
-        let names = missing.iter().take(8).map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
-        Err(Minority { alive: alive.len(), known: known.len(), missing: names })
+        let names = missing.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+        Err(Minority { alive: alive.len(), known: alive.len() + missing.len(), missing: names })
+    }
+
+    /// The ids of those seen lately, in their order: who is here, and who is not.
+    fn parted(&self, view: &View, now_ms: u64) -> (Vec<String>, Vec<String>) {
+        let state = self.lock();
+        let lately = |at: u64| now_ms.saturating_sub(at) < REMEMBERED_MS;
+        let here = |id: &String| id.parse::<NodeId>().is_ok_and(|id| view.get(&id).is_some() && !view.suspect(&id));
+        state.nodes.iter().filter(|(_, at)| lately(**at)).map(|(id, _)| id.clone()).partition(here)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -91,6 +95,13 @@ impl State {
 }
 
 impl Swarm {
+    /// Ids of the nodes that this one saw within the last hour, and does not see now. Who said that it leaves is not among them.
+    pub fn missing(&self) -> Vec<String> {
+        let view = self.view();
+        self.note_members(&view);
+        self.0.names.seen.parted(&view, now_ms()).1
+    }
+
     /// Notes who is here. A restart forgets nobody.
     pub(super) fn note_members(&self, view: &View) {
         let (records, key) = (self.0.store.records(), format!("{NO_NAME}members"));
@@ -134,6 +145,15 @@ mod tests {
         }
         known.lock().note(&view(here), now);
         known.check(&view(here), now).is_ok()
+    }
+
+    #[test]
+    fn who_is_missing_is_told() {
+        let known = Seen::default();
+        known.lock().note(&view("abCDe"), 0);
+        known.lock().note(&view("ab"), 1);
+        assert_eq!(known.parted(&view("ab"), 1), (vec!["a".to_owned(), "b".to_owned()], vec!["e".to_owned()]));
+        assert_eq!(known.parted(&view("ab"), HOUR + 1).1, Vec::<String>::new());
     }
 
     const HOUR: u64 = 3_600_000;

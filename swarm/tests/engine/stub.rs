@@ -9,7 +9,8 @@ use herring_blob::{BlobId, ByteRange, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::server::{ApiError, Backend, ErrorKind, JobsBackend, NamePut, NamesBackend, PutOutcome};
 use herring_http_api::types::{
-    BlobInfo, Cluster, Condition, Explain, Job, NameInfo, NameList, ObjectMeta, OriginPage, Owners, PinInfo, Prefetch,
+    BlobInfo, Cluster, Condition, Drain, DrainState, Explain, Job, NameInfo, NameList, ObjectMeta, OriginPage, Owners, PinInfo,
+    Prefetch, PutWish,
 };
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ impl Backend for NoPublicApi {
     async fn read_blob(&self, _: BlobId, _: ByteRange) -> Result<ByteStream, ApiError> {
         nothing()
     }
-    async fn put_blob(&self, _: Option<BlobId>, _: ByteStream) -> Result<PutOutcome, ApiError> {
+    async fn put_blob(&self, _: Option<BlobId>, _: PutWish, _: ByteStream) -> Result<PutOutcome, ApiError> {
         nothing()
     }
     async fn delete_blob(&self, _: BlobId) -> Result<(), ApiError> {
@@ -54,8 +55,14 @@ impl Backend for NoPublicApi {
     async fn owners(&self, _: BlobId, _: Option<u32>) -> Result<Owners, ApiError> {
         nothing()
     }
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
+    async fn drain(&self, _: bool) -> Result<(), ApiError> {
+        nothing()
+    }
+    fn drained(&self) -> Drain {
+        Drain { state: DrainState::No, left_chunks: 0, left_bytes: 0 }
+    }
+    fn ready(&self) -> Result<String, String> {
+        Ok(String::new())
     }
     fn metrics(&self) -> String {
         String::new()

@@ -16,7 +16,9 @@ use super::raw::{Raw, Script, frame, settings};
 use super::server::{Reply, Server, With, problem, reply};
 use super::{PATIENT, held};
 use crate::client::{Ask, PeerClient, PeerConfig, PeerError, Piece};
-use crate::peer::{Asker, BACKGROUND, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, PIECES, Urge};
+use crate::peer::{
+    Asker, BACKGROUND, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, PIECES, PROTOCOL, Urge, VERSION,
+};
 use crate::types::Presence;
 
 const MS: Duration = Duration::from_millis(1);
@@ -73,6 +75,7 @@ async fn a_chunk_comes_with_its_digests_and_the_request_with_its_headers() {
         assert_eq!(head.uri.path_and_query().unwrap().as_str(), format!("/peer/v1/blobs/{}/chunks/0?first=3&urge=insist", id()));
         assert_eq!((&head.headers[FROM], &head.headers[BACKGROUND]), (&"n1".parse().unwrap(), &"1".parse().unwrap()));
         assert_eq!((&head.headers[EPOCH], &head.headers[HOP]), (&"e1".parse().unwrap(), &"1".parse().unwrap()));
+        assert_eq!(head.headers[VERSION], PROTOCOL.to_string());
         let left: u64 = head.headers[DEADLINE].to_str().unwrap().parse().unwrap();
         assert!((1..=60_000).contains(&left));
         chunk_reply("herring")
@@ -173,6 +176,7 @@ async fn a_refusal_says_which() {
     assert_eq!(refused(409).await, PeerError::Changed("because".to_owned()));
     assert_eq!(refused(507).await, PeerError::Full("because".to_owned()));
     assert_eq!(refused(503).await, PeerError::Refused { status: 503, detail: "because".to_owned() });
+    assert_eq!(refused(426).await, PeerError::Refused { status: 426, detail: "because".to_owned() });
     assert_eq!(refused(418).await, PeerError::Refused { status: 418, detail: "short and stout".to_owned() });
 }
 
