@@ -440,9 +440,24 @@ pub struct Problem {
 pub struct Presence {
     /// Half-open runs of chunk indices: ascending, disjoint, none empty. What comes over the wire is checked for it.
     pub chunks: Vec<(u32, u32)>,
+    /// How many replicas the blob shall have, where its put said so and the peer keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u8>,
 }
 
 impl Presence {
+    /// Of chunks that come in their order.
+    pub fn of(chunks: impl IntoIterator<Item = u32>) -> Self {
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        for chunk in chunks {
+            match runs.last_mut() {
+                Some((_, end)) if *end == chunk => *end += 1,
+                _ => runs.push((chunk, chunk + 1)),
+            }
+        }
+        Self { chunks: runs, replicas: None }
+    }
+
     pub fn has(&self, chunk: u32) -> bool {
         let after = self.chunks.partition_point(|&(start, _)| start <= chunk);
         after.checked_sub(1).is_some_and(|run| chunk < self.chunks[run].1)
@@ -453,15 +468,21 @@ impl Presence {
 #[derive(Deserialize)]
 struct Runs {
     chunks: Vec<(u32, u32)>,
+    #[serde(default)]
+    replicas: Option<u8>,
 }
 
 impl TryFrom<Runs> for Presence {
     type Error = &'static str;
 
-    fn try_from(Runs { chunks }: Runs) -> Result<Self, Self::Error> {
+    fn try_from(Runs { chunks, replicas }: Runs) -> Result<Self, Self::Error> {
         let ordered = chunks.is_sorted_by(|before, after| before.1 <= after.0);
         let filled = chunks.iter().all(|(start, end)| start < end);
-        if ordered && filled { Ok(Self { chunks }) } else { Err("runs of chunks that are empty, overlap, or do not ascend") }
+        if ordered && filled {
+            Ok(Self { chunks, replicas })
+        } else {
+            Err("runs of chunks that are empty, overlap, or do not ascend")
+        }
     }
 }
 
@@ -471,12 +492,13 @@ mod tests {
 
     #[test]
     fn a_presence_has_what_its_runs_have() {
-        let presence = Presence { chunks: vec![(1, 3), (3, 4), (7, 8), (u32::MAX - 1, u32::MAX)] };
+        let presence = Presence { chunks: vec![(1, 3), (3, 4), (7, 8), (u32::MAX - 1, u32::MAX)], replicas: None };
         for chunk in (0..10).chain([u32::MAX - 2, u32::MAX - 1, u32::MAX]) {
             let among = presence.chunks.iter().any(|(start, end)| (*start..*end).contains(&chunk));
             assert_eq!(presence.has(chunk), among, "{chunk}");
         }
-        assert!(!Presence { chunks: vec![] }.has(0));
+        assert!(!Presence::of([]).has(0));
+        assert_eq!(Presence::of([1, 2, 3, 7]).chunks, [(1, 4), (7, 8)]);
     }
 
     #[test]

@@ -19,6 +19,13 @@ struct Holdings {
     unreachable: Vec<NodeId>,
 }
 
+impl Holdings {
+    /// What the blob's put asked for, where it did.
+    fn replicas(&self, usual: usize) -> usize {
+        self.held.iter().filter_map(|(_, presence)| presence.replicas).max().map_or(usual, usize::from)
+    }
+}
+
 /// The rings as they would be with one member gone, each built when it is first asked for.
 struct Futures<'a> {
     ring: &'a Ring,
@@ -51,7 +58,7 @@ impl Swarm {
             }
         };
         let view = self.view();
-        let owners = self.owner_names(&view, point);
+        let owners = owner_names(&view, point, self.replicas());
         Ok(Owners { id, chunk, epoch: view.epoch().to_string(), point: point.to_string(), owners })
     }
 
@@ -66,8 +73,8 @@ impl Swarm {
             size: content.size(),
             chunk_size: content.geometry().chunk_size(),
             epoch: view.epoch().to_string(),
-            replicas: self.replicas(),
-            manifest_owners: self.owner_names(&view, Point::of_blob(&id)),
+            replicas: holdings.replicas(self.replicas()),
+            manifest_owners: owner_names(&view, Point::of_blob(&id), holdings.replicas(self.replicas())),
             manifest_holders: holdings.held.iter().map(|(node, _)| node.to_string()).collect(),
             unreachable: holdings.unreachable.iter().map(NodeId::to_string).collect(),
             chunks,
@@ -89,28 +96,24 @@ impl Swarm {
         holdings: &Holdings,
         futures: &mut Futures<'_>,
     ) -> ExplainChunk {
-        let point = Point::of_chunk(manifest, chunk);
-        let owners = self.owner_names(view, point);
+        let (point, replicas) = (Point::of_chunk(manifest, chunk), holdings.replicas(self.replicas()));
+        let owners = owner_names(view, point, replicas);
         let holders: Vec<String> =
             holdings.held.iter().filter(|(_, presence)| presence.has(chunk)).map(|(node, _)| node.to_string()).collect();
         let state = match holders.len() {
             0 => "lost",
-            _ if owners.len() == self.replicas() && owners.iter().all(|owner| holders.contains(owner)) => "replicated",
+            _ if owners.len() == replicas && owners.iter().all(|owner| holders.contains(owner)) => "replicated",
             _ => "under-replicated",
         };
         ExplainChunk {
             index: chunk,
             size: manifest.geometry().chunk_range(chunk).len(),
             digest: manifest.digest(chunk).map(|digest| digest.to_string()).unwrap_or_default(),
-            if_lost: futures.departures(point, self.replicas()),
+            if_lost: futures.departures(point, replicas),
             owners,
             holders,
             state: state.into(),
         }
-    }
-
-    fn owner_names(&self, view: &View, point: Point) -> Vec<String> {
-        view.owners(point, self.replicas()).into_iter().map(|node| node.id.to_string()).collect()
     }
 
     async fn holdings(&self, view: &View, id: BlobId) -> Holdings {
@@ -189,6 +192,10 @@ impl Swarm {
             None => Err("this node does not see itself in the swarm yet".to_owned()),
         }
     }
+}
+
+fn owner_names(view: &View, point: Point, replicas: usize) -> Vec<String> {
+    view.owners(point, replicas).into_iter().map(|node| node.id.to_string()).collect()
 }
 
 fn manifest_of(content: &Content) -> Option<&Manifest> {

@@ -229,10 +229,21 @@ impl Swarm {
     ) -> Vec<(Candidate, Result<(), PeerError>)> {
         let others = view.members().iter().filter(|node| node.id != *view.me()).map(Candidate::from);
         join_all(others.map(|node| async {
-            let told = self.exchange_fates(view, &node, fates.clone(), Vec::new(), deadline).await;
+            let told = match self.exchange_fates(view, &node, fates.clone(), Vec::new(), deadline).await {
+                Err(PeerError::NotFound) => self.tell_older(view, &node, &fates, deadline).await,
+                told => told,
+            };
             (node, told)
         }))
         .await
+    }
+
+    /// A node of the version before remembers nothing, and can only be told to remove.
+    async fn tell_older(&self, view: &View, node: &Candidate, fates: &[Fate], deadline: Duration) -> Result<(), PeerError> {
+        for fate in fates.iter().filter(|fate| fate.deleted) {
+            self.0.peers.delete(node.http, fate.id, &self.ask(view, deadline)).await?;
+        }
+        Ok(())
     }
 
     /// Tells a member fates, and hears its own in these buckets.

@@ -47,7 +47,7 @@ impl Swarm {
     /// Which chunks of a blob are on this node's disk.
     pub fn presence(&self, id: BlobId) -> Result<Presence, ServeError> {
         let entry = self.0.store.get(&id.into()).ok_or(ServeError::NotHere)?;
-        Ok(Presence { chunks: runs(&entry, |chunk| entry.has(chunk)) })
+        Ok(presence_of(&entry, |chunk| entry.has(chunk)))
     }
 
     /// Takes a chunk of a put that some node coordinates.
@@ -83,7 +83,7 @@ impl Swarm {
             self.remove_local(id).await?;
             return Err(ServeError::Deleted(id));
         }
-        Ok(Presence { chunks: runs(&entry, |chunk| entry.is_durable(chunk)) })
+        Ok(presence_of(&entry, |chunk| entry.is_durable(chunk)))
     }
 
     pub(crate) async fn peer_share(&self, bytes: u64) -> Result<Arc<Share>, ServeError> {
@@ -116,14 +116,8 @@ async fn collect(mut body: ByteStream, chunk_size: u32) -> Result<Bytes, ServeEr
     Ok(whole.freeze())
 }
 
-/// The chunks that are held, as half-open runs.
-fn runs(entry: &Entry, held: impl Fn(u32) -> bool) -> Vec<(u32, u32)> {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for chunk in (0..entry.geometry().chunk_count()).filter(|chunk| held(*chunk)) {
-        match runs.last_mut() {
-            Some((_, end)) if *end == chunk => *end += 1,
-            _ => runs.push((chunk, chunk + 1)),
-        }
-    }
-    runs
+/// Which chunks are held so, and how many replicas there shall be.
+fn presence_of(entry: &Entry, held: impl Fn(u32) -> bool) -> Presence {
+    let chunks = (0..entry.geometry().chunk_count()).filter(|chunk| held(*chunk));
+    Presence { replicas: entry.replicas(), ..Presence::of(chunks) }
 }

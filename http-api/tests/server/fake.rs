@@ -299,7 +299,7 @@ impl PeerBackend for Fake {
     }
 
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {
-        self.find(id).map(|_| Presence { chunks: vec![(0, 1)] })
+        self.find(id).map(|_| Presence::of([0]))
     }
 
     async fn chunk(&self, asked: ChunkRequest, _: Asker) -> Result<GivenChunk, ApiError> {
@@ -349,7 +349,7 @@ impl PeerBackend for Fake {
     async fn commit_upload(&self, _: Uuid, manifest: Manifest, _: Option<u8>) -> Result<Presence, ApiError> {
         let count = manifest.geometry().chunk_count();
         self.committed.lock().unwrap().push(manifest);
-        Ok(Presence { chunks: vec![(0, count)] })
+        Ok(Presence::of(0..count))
     }
 
     async fn abort_upload(&self, upload: Uuid) -> Result<(), ApiError> {

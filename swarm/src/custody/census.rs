@@ -217,7 +217,7 @@ impl Parts {
     pub fn into_blobs(self) -> Vec<BlobParts> {
         let blob = |(id, (replicas, parts)): (BlobId, (Option<u8>, BTreeSet<Part>))| {
             let chunks = parts.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None });
-            BlobParts { id, manifest: parts.contains(&Part::Manifest), chunks: runs(chunks), replicas }
+            BlobParts { id, manifest: parts.contains(&Part::Manifest), chunks: Presence::of(chunks), replicas }
         };
         self.0.into_iter().map(blob).collect()
     }
@@ -234,18 +234,6 @@ pub(crate) fn lacking(offered: &BlobParts, has: impl Fn(Part) -> bool) -> Option
     let mut parts = Parts::default();
     parts_of(offered).filter(|(_, part)| !has(*part)).for_each(|(id, part)| parts.add(id, offered.replicas, part));
     parts.into_blobs().pop()
-}
-
-/// Ascending numbers as half-open runs.
-pub(crate) fn runs(chunks: impl Iterator<Item = u32>) -> Presence {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for chunk in chunks {
-        match runs.last_mut() {
-            Some((_, end)) if *end == chunk => *end += 1,
-            _ => runs.push((chunk, chunk + 1)),
-        }
-    }
-    Presence { chunks: runs }
 }
 
 pub(crate) fn owners(ring: &Ring, point: u64, replicas: Option<u8>, usual: usize) -> Vec<&NodeId> {

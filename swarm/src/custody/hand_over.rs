@@ -10,7 +10,7 @@ use herring_http_api::repair::BlobParts;
 use herring_ring::NodeId;
 use herring_store::{Entry, WriteError};
 
-use super::census::{Batch, Census, Part, runs};
+use super::census::{Batch, Census, Part};
 use crate::Swarm;
 use crate::candidates::Candidate;
 
@@ -60,7 +60,7 @@ impl Swarm {
 async fn release(entry: &Entry, parts: &[Part]) -> Result<(), WriteError> {
     let chunks: Vec<u32> =
         parts.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None }).collect();
-    tracing::debug!(id = %entry.id(), chunks = ?runs(chunks.iter().copied()).chunks, "all owners have what this node kept for them");
+    tracing::debug!(id = %entry.id(), chunks = chunks.len(), "all owners have what this node kept for them");
     if !chunks.is_empty() {
         entry.release(chunks).await?;
     }

@@ -121,11 +121,12 @@ impl Wants {
 mod tests {
     use futures_util::FutureExt;
 
-    use super::super::census::runs;
+    use herring_http_api::types::Presence;
+
     use super::*;
 
     fn parts(of: &[u8], manifest: bool, chunks: impl Iterator<Item = u32>) -> BlobParts {
-        BlobParts { id: BlobId::of(of), manifest, chunks: runs(chunks), replicas: None }
+        BlobParts { id: BlobId::of(of), manifest, chunks: Presence::of(chunks), replicas: None }
     }
 
     #[test]

@@ -85,7 +85,7 @@ async fn a_deletion_outlives_a_restart() {
     net.nodes[0].swarm.remove(id).await.unwrap();
     net.restart(1).await;
     let view = net.nodes[0].swarm.view();
-    let parts = BlobParts { id, manifest: true, chunks: Presence { chunks: vec![(0, 1)] }, replicas: None };
+    let parts = BlobParts { id, manifest: true, chunks: Presence::of([0]), replicas: None };
     let offer = RepairCall::Offer { epoch: view.epoch().to_string(), blobs: vec![parts] };
     let answer = net.nodes[1].swarm.answer_repair("n0".into(), offer).await.unwrap();
     assert_eq!(answer, RepairReply::Lacking { blobs: Vec::new() }, "it does not want it back");
