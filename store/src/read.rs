@@ -8,7 +8,6 @@ use herring_blob::{ByteRange, Chunk};
 
 use crate::buffers::SIZE as BUFFER;
 use crate::files::{Pair, append_range, fill_now, read_range, release};
-use crate::mapped::map_now;
 use crate::table::{Mask, Seen};
 use crate::verify::Cache;
 use crate::{Entry, blocking::blocking, metrics as names};
@@ -53,7 +52,8 @@ impl Entry {
         let read = self.each_part(offset, buffer, |n, part, out| {
             let seen = self.0.table.look(n);
             let at = self.place_of(n, &part);
-            let right = seen.is_verified(self.mask(n, part)) && fill(&files.data, out, at) && self.0.table.still(n, seen);
+            let right = seen.is_verified(self.mask(n, part.clone())) && fill(&files.data, out, at) && self.0.table.still(n, seen);
+            right.then(|| self.hit(n, &part));
             right.then_some(()).ok_or(())
         });
         read.inspect(|()| count(len)).is_ok()
@@ -68,8 +68,9 @@ impl Entry {
         let files = self.files_if_open()?;
         let digests = self.digests_with(n, |bytes, at| fill_now(&files.meta, bytes, at))?;
         let range = self.0.geometry.chunk_range(n);
-        let mapped = map_now(&files.data, range).map(|bytes| vec![handed_out(bytes)]);
+        let mapped = self.map_now(n, &files.data).map(|bytes| vec![handed_out(bytes)]);
         let segments = mapped.or_else(|| self.segments_now(&files.data, range))?;
+        self.hit(n, &(0..1));
         self.0.table.still(n, seen).then(|| Chunk::known(digests, segments))
     }
 
@@ -104,6 +105,7 @@ impl Entry {
 
     fn append_part(&self, files: &Pair, n: u32, part: Range<u32>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
         let seen = self.seen(n)?;
+        self.hit(n, &part);
         let (start, end) = (bytes.len(), bytes.len() + part.len());
         if !seen.is_verified(self.mask(n, part.clone())) {
             bytes.resize(end, 0);
@@ -123,6 +125,7 @@ impl Entry {
         let files = self.files_of(range)?;
         self.each_part(offset, buffer, |n, part, out| {
             let seen = self.seen(n)?;
+            self.hit(n, &part);
             if !seen.is_verified(self.mask(n, part.clone())) {
                 return self.read_verifying(&files, n, seen, part, out, Cache::Spare);
             }
@@ -141,6 +144,7 @@ impl Entry {
 
     fn chunk_blocking(&self, n: u32) -> Result<Chunk, ReadError> {
         let seen = self.seen(n)?;
+        self.hit(n, &(0..1));
         let files = self.files_of(self.0.geometry.chunk_range(n))?;
         let bytes = read_range(&files.data, self.0.geometry.chunk_range(n))?;
         let known = seen.is_verified(Mask::ALL).then(|| self.digests(&files, n)).flatten();

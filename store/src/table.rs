@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, fence};
 
 use herring_blob::Pieces;
 
+use crate::space::Class;
+
 /// What is recorded of one chunk. The values are the bytes on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -23,6 +25,11 @@ impl State {
 
     pub fn byte(self) -> u8 {
         self as u8
+    }
+
+    /// What the bytes of a chunk count as that is here.
+    pub fn class(self) -> Class {
+        if self == Self::Durable { Class::Durable } else { Class::Cached }
     }
 }
 
@@ -86,7 +93,7 @@ impl Seen {
 ///
 /// A piece goes absent → verified by a write, recorded → verified by its first read, and the whole chunk to absent where that finds
 /// it wrong. Readers need no lock: who has read checked pieces asks afterwards whether the chunk is [`still`](Self::still) the same,
-/// since another piece of it may have been found wrong meanwhile. A chunk of which all pieces are verified never changes again.
+/// since another piece of it may have been found wrong, or all of it evicted, meanwhile.
 pub(crate) struct Table {
     chunks: Box<[AtomicU32]>,
     present: AtomicU32,
@@ -171,9 +178,25 @@ impl Table {
         dropped
     }
 
+    /// Forgets a cached chunk: what it was. `None` where it is durable or absent.
+    pub fn drop_cached(&self, n: u32) -> Option<Seen> {
+        let gone = |now: Seen| Seen { state: State::Absent, life: now.life.wrapping_add(1), verified: Mask::NONE };
+        let before = self.change(n, |now| (now.state == State::Cached).then(|| gone(now)))?;
+        self.present.fetch_sub(1, AcqRel);
+        self.verified.fetch_sub(before.is_verified(Mask::ALL).into(), AcqRel);
+        Some(before)
+    }
+
+    /// Undoes that. The caller has the claim on the chunk; who reads from it will read again.
+    pub fn restore(&self, n: u32, before: Seen) {
+        self.change(n, |now| Some(Seen { life: now.life, ..before }));
+        self.present.fetch_add(1, AcqRel);
+        self.verified.fetch_add(before.is_verified(Mask::ALL).into(), AcqRel);
+    }
+
     /// What the chunk was before it was changed; `None` where `to` refused.
     fn change(&self, n: u32, to: impl Fn(Seen) -> Option<Seen>) -> Option<Seen> {
         let word = |word| Some(to(Seen::from_word(word))?.word());
-        self.chunks[n as usize].fetch_update(AcqRel, Acquire, word).ok().map(Seen::from_word)
+        self.chunks.get(n as usize)?.fetch_update(AcqRel, Acquire, word).ok().map(Seen::from_word)
     }
 }

@@ -2,11 +2,13 @@ mod cap;
 mod chunks;
 mod crash;
 mod custody;
+mod evict;
 mod into;
 mod model;
 mod pieces;
 mod uploads;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,9 +68,33 @@ impl Room {
         shelved + std::fs::read_dir(self.dir.path().join("uploads")).unwrap().count()
     }
 
+    /// What the file system gave to all that is below the store's directory, bytes.
+    fn du(&self) -> u64 {
+        let mut seen = HashSet::new();
+        du(self.dir.path(), &mut seen)
+    }
+
+    /// The store counts what the disk holds: never less, and more only where chunks share a block.
+    fn assert_weighed(&self, store: &Store, shared: u64) {
+        let (usage, du) = (store.usage(), self.du());
+        assert!((du..=du + shared * crate::weight::BLOCK).contains(&usage.bytes), "{usage:?}, but {du} on the disk");
+        assert_eq!(usage.bytes, usage.durable + usage.cached);
+    }
+
     fn flip(&self, id: &ContentId, offset: u64) {
         flip(&self.data(id), offset);
     }
+}
+
+/// Each file once, by whatever names it is found; what goes meanwhile is nothing.
+fn du(path: &std::path::Path, seen: &mut HashSet<u64>) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return 0 };
+    if !seen.insert(metadata.ino()) {
+        return 0;
+    }
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    metadata.blocks() * 512 + inside.map(|file| du(&file.path(), seen)).sum::<u64>()
 }
 
 fn flip(path: &std::path::Path, offset: u64) {

@@ -4,10 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use herring_blob::{ByteRange, PieceDigests};
+use herring_blob::PieceDigests;
 
 use crate::entry::Life;
-use crate::files::{Pair, fill_cached, punch};
+use crate::files::{Pair, fill_cached};
 use crate::meta::PIECES_STRIDE;
 use crate::table::{Mask, Seen, State};
 use crate::{Entry, ReadError, blocking::blocking, metrics as names};
@@ -136,29 +136,30 @@ impl Entry {
     fn drop_rotten(&self, n: u32, seen: Seen, wrong: Mask) -> ReadError {
         if let Some(life) = self.live() {
             let _claim = self.0.writing.wait(n);
+            let was = self.0.table.look(n).state;
             if self.0.table.drop_unverified(n, seen, wrong) {
-                self.forget(&life, n);
+                self.forget(&life, n, was);
                 self.0.disk.changed();
             }
         }
         ReadError::Missing { chunk: n }
     }
 
-    fn forget(&self, life: &Life<'_>, n: u32) {
-        let range = self.0.geometry.chunk_range(n);
+    fn forget(&self, life: &Life<'_>, n: u32, was: State) {
         metrics::counter!(names::ROTTEN_CHUNKS).increment(1);
         tracing::warn!(id = %self.0.id, chunk = n, "a chunk on disk is not what it should be; dropped, to be fetched again");
-        if let Err(error) = self.erase(life, n, range) {
+        if let Err(error) = self.erase(life, n) {
             // It will be found rotten again after the next start.
             tracing::warn!(id = %self.0.id, chunk = n, %error, "could not record that a chunk is gone");
         }
-        self.0.disk.space.release(range.len(), 1);
+        self.0.disk.space.release(self.weight(n), was.class(), 1);
+        self.enter_if_empty();
     }
 
-    fn erase(&self, life: &Life<'_>, n: u32, range: ByteRange) -> io::Result<()> {
+    fn erase(&self, life: &Life<'_>, n: u32) -> io::Result<()> {
         let files = self.open_files(life)?;
         files.meta.write_all_at(&[State::Absent.byte()], self.0.tables.state(n))?;
-        punch(&files.data, range);
+        self.free_blocks(&files.data, n);
         Ok(())
     }
 }
