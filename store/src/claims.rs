@@ -30,6 +30,13 @@ impl<K: Copy + Eq + Hash> Claims<K> {
         Claim { claims: self, key }
     }
 
+    /// Takes `key`, if nobody holds it.
+    pub fn try_take(&self, key: K) -> Option<Claim<'_, K>> {
+        let taken = self.lock().insert(key);
+        // Not made where it is somebody else's: a claim that is dropped frees its key.
+        taken.then(|| Claim { claims: self, key })
+    }
+
     /// A set of keys is whole after any panic, so poison is no reason to stop.
     fn lock(&self) -> MutexGuard<'_, HashSet<K>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)

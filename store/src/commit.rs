@@ -2,6 +2,7 @@
 //! records them, the two names (data first: the meta's is the commit point), and at last the directory with the names.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -10,8 +11,9 @@ use herring_blob::{Chunk, Manifest, PieceDigests};
 
 use crate::custody::Kept;
 use crate::files::read_range;
-use crate::layout::write_file;
+use crate::layout::{Layout, write_file};
 use crate::meta::{self, Meta};
+use crate::space::{Class, Reservation};
 use crate::store::check_shape;
 use crate::table::State;
 use crate::upload::{Draft, Phase};
@@ -69,7 +71,7 @@ impl Draft {
             self.close_in(phase)?;
             return Err(error.into());
         }
-        let meta = self.write_meta(manifest, Kept::No.with(replicas))?;
+        let (meta, file, room) = self.write_meta(manifest, Kept::No.with(replicas))?;
         let id = manifest.id().into();
         let (layout, data) = (&self.disk.layout, self.disk.layout.data(&id));
         layout.make_shelf(&id)?;
@@ -81,26 +83,30 @@ impl Draft {
         // The room is the entry's from here on.
         self.received().clear();
         *phase = Phase::Closed;
+        room.keep(0);
         let entry = Entry::new(self.disk.clone(), id, meta, !self.is_doubted());
         entry.0.witness.follow(&self.witness);
+        entry.weigh_meta(&file);
+        self.disk.weigh_shelf(Layout::shelf_index(&id));
         store.adopt(entry.clone());
         layout.sync_shelf(&id)?;
         self.disk.changed();
         Ok(entry)
     }
 
-    fn write_meta(&self, manifest: &Arc<Manifest>, kept: Kept) -> io::Result<Meta> {
+    fn write_meta(&self, manifest: &Arc<Manifest>, kept: Kept) -> Result<(Meta, File, Reservation<'_>), WriteError> {
         let geometry = manifest.geometry();
         let received = BTreeMap::from_iter(self.received().clone());
         let state = |n| if received.contains_key(&n) { State::Durable } else { State::Absent };
         let states = (0..geometry.chunk_count()).map(state).collect();
         let description = Description::Blob(manifest.clone());
         let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, kept);
+        let room = self.disk.reserve(meta.on_disk, Class::Durable)?;
         let file = write_file(&self.disk.layout.draft(&description.id()), &bytes)?;
         let with_table = received.iter().filter(|(_, chunk)| chunk.pieces().count() > 1);
         meta::write_pieces(&file, meta.tables, with_table.map(|(&n, chunk)| (n, chunk)))?;
         file.sync_all()?;
-        Ok(meta)
+        Ok((meta, file, room))
     }
 
     /// A blob that is here, in part or whole: its file gets what it lacks.
@@ -123,7 +129,7 @@ impl Draft {
                 return Ok(self.close_in(phase)?);
             }
         }
-        Err(WriteError::Full { needed: 0, free: self.disk.space.room() })
+        Err(WriteError::Full { needed: received.values().map(|chunk| u64::from(chunk.pieces().chunk_len())).sum(), free: 0 })
     }
 
     /// A chunk that was received, hashed once more: nobody has asked the disk yet whether it took what it was given.

@@ -8,6 +8,7 @@ use std::sync::atomic::{Ordering::Acquire, Ordering::Release};
 
 use crate::claims::Claim;
 use crate::entry::Life;
+use crate::space::Class;
 use crate::table::{Mask, State};
 use crate::verify::Cache;
 use crate::{Entry, ReadError, WriteError, blocking::blocking};
@@ -79,7 +80,8 @@ impl Entry {
     /// where nobody has verified them yet, and when this returns they survive a power loss. Answers which of them are durable now, in
     /// order: never fails for absent ones. `replicas` as in [`Upload::commit`](crate::Upload::commit).
     ///
-    /// [`Gone`](WriteError::Gone) where the entry was removed, [`Io`](WriteError::Io) where the disk fails.
+    /// [`Gone`](WriteError::Gone) where the entry was removed, [`Full`](WriteError::Full) where too much is durable already,
+    /// [`Io`](WriteError::Io) where the disk fails.
     pub async fn keep(&self, chunks: Vec<u32>, replicas: Option<u8>) -> Result<Vec<u32>, WriteError> {
         let entry = self.clone();
         blocking(move || entry.keep_blocking(chunks, replicas)).await
@@ -125,19 +127,29 @@ impl Entry {
             // Who made it so may have failed at this last step.
             return Ok(self.0.disk.layout.sync_shelf(&self.0.id)?);
         }
+        let (space, bytes) = (&self.0.disk.space, chunks.iter().map(|&n| self.weight(n)).sum());
+        if !space.hold(bytes) {
+            return Err(WriteError::Full { needed: bytes, free: space.free_for(Class::Durable) });
+        }
+        self.write_durable(life, &chunks, kept).inspect_err(|_| space.shift(bytes, Class::Cached))?;
+        chunks.iter().for_each(|&n| self.0.table.set_durable(n));
+        self.0.kept.store(kept.byte(), Release);
+        self.set_meta_class(Class::Durable);
+        self.0.disk.evictor.recall_of(self);
+        self.0.disk.changed();
+        Ok(())
+    }
+
+    fn write_durable(&self, life: &Life<'_>, chunks: &[u32], kept: Kept) -> io::Result<()> {
         let files = self.open_files(life)?;
         self.sync(&files.data)?;
-        for &n in &chunks {
+        for &n in chunks {
             files.meta.write_all_at(&[State::Durable.byte()], self.0.tables.state(n))?;
         }
         files.meta.write_all_at(&[kept.byte()], self.0.tables.kept())?;
         self.sync(&files.meta)?;
         // An entry that was cached may have names that are not on the disk yet.
-        self.0.disk.layout.sync_shelf(&self.0.id)?;
-        chunks.iter().for_each(|&n| self.0.table.set_durable(n));
-        self.0.kept.store(kept.byte(), Release);
-        self.0.disk.changed();
-        Ok(())
+        self.0.disk.layout.sync_shelf(&self.0.id)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -161,8 +173,11 @@ impl Entry {
             if self.0.table.look(n).state == State::Durable {
                 files.meta.write_all_at(&[State::Cached.byte()], self.0.tables.state(n))?;
                 self.0.table.set_cached(n);
+                self.0.disk.space.shift(self.weight(n), Class::Cached);
+                self.0.disk.evictor.enter(self, n);
             }
         }
+        self.0.disk.evictor.recall_of(self);
         self.0.disk.changed();
         Ok(())
     }
@@ -179,7 +194,9 @@ impl Entry {
             let _turn = self.0.writing.wait(DESCRIPTION);
             self.open_files(&life)?.meta.write_all_at(&[Kept::No.byte()], self.0.tables.kept())?;
             self.0.kept.store(Kept::No.byte(), Release);
+            self.set_meta_class(Class::Cached);
         }
+        self.0.disk.evictor.recall_of(self);
         self.0.disk.changed();
         self.0.disk.store().map_or(Ok(()), |store| store.remove_if_empty(self))
     }

@@ -1,13 +1,14 @@
 use std::fs::File;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::watch;
 
 use crate::buffers::Buffers;
+use crate::evict::Evictor;
 use crate::files::Files;
-use crate::layout::Layout;
-use crate::space::Space;
+use crate::layout::{Layout, SHELVES};
+use crate::space::{Floors, Space};
 use crate::store::Inner;
 use crate::{OpenError, Store, StoreConfig};
 
@@ -16,6 +17,10 @@ use crate::{OpenError, Store, StoreConfig};
 pub(crate) struct Disk {
     pub layout: Layout,
     pub space: Space,
+    pub evictor: Evictor,
+    /// What the shelves' directories take, and the records.
+    pub shelves: Vec<AtomicU64>,
+    pub records: AtomicU64,
     pub files: Files,
     pub buffers: Arc<Buffers>,
     /// Uploads that are open.
@@ -32,9 +37,12 @@ impl Disk {
         let layout = Layout::new(config.dir);
         let lock = layout.prepare()?;
         let space = Space::new(config.capacity);
+        let evictor = Evictor::new(Floors::FIXED.pinned_most(config.capacity));
+        let shelves = (0..SHELVES).map(|_| AtomicU64::new(0)).collect();
         let (files, buffers) = (Files::new(), Arc::default());
         let (changes, owner) = (watch::Sender::new(0), OnceLock::new());
-        Ok(Self { layout, space, files, buffers, uploads: AtomicUsize::new(0), changes, owner, _lock: lock })
+        let (records, uploads) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Ok(Self { layout, space, evictor, shelves, records, files, buffers, uploads, changes, owner, _lock: lock })
     }
 
     /// Something durable came or went.

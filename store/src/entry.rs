@@ -2,18 +2,23 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use herring_blob::{ChunkDigest, ContentId, Geometry};
 
 use crate::Description;
 use crate::claims::Claims;
+use crate::custody::Kept;
 use crate::disk::Disk;
+use crate::evict::Heat;
 use crate::files::{Handle, Pair};
 use crate::layout::remove_file;
+use crate::mapped::Uses;
 use crate::meta::{Meta, Tables};
+use crate::space::Class;
 use crate::table::{State, Table};
+use crate::weight::MetaWeight;
 use crate::witness::Witness;
 
 /// Something that the store holds: a description, and those of its chunks that are here. Cheap to clone.
@@ -34,6 +39,13 @@ pub(crate) struct Inner {
     pub table: Table,
     pub witness: Witness,
     since: SystemTime,
+    /// How often its chunks were hit.
+    pub heat: Heat,
+    /// Chunks that somebody has mapped.
+    pub uses: Uses,
+    /// Whether it has a native name. Held while it is given one.
+    linked: Mutex<bool>,
+    pub meta_weight: Mutex<MetaWeight>,
     pub handle: Handle,
     /// Of an object's chunks; empty for a blob.
     digests: RwLock<Vec<ChunkDigest>>,
@@ -54,6 +66,7 @@ pub(crate) struct Life<'a>(#[expect(dead_code, reason = "held, not read")] RwLoc
 impl Entry {
     /// With `verified`, this process has checked the bytes of all chunks that `meta` records.
     pub(crate) fn new(disk: Arc<Disk>, id: ContentId, meta: Meta, verified: bool) -> Self {
+        let class = if meta.kept == Kept::No { Class::Cached } else { Class::Durable };
         Self(Arc::new(Inner {
             handle: disk.files.handle(),
             disk,
@@ -63,6 +76,10 @@ impl Entry {
             tables: meta.tables,
             table: Table::new(meta.states.into_iter(), verified),
             witness: Witness::new(),
+            heat: Heat::new(meta.geometry.chunk_count()),
+            uses: Uses::default(),
+            linked: Mutex::new(false),
+            meta_weight: Mutex::new(MetaWeight { bytes: meta.on_disk, class }),
             since: meta.since,
             digests: RwLock::new(meta.digests),
             writing: Claims::new(),
@@ -136,6 +153,8 @@ impl Entry {
     /// holes when the blob was removed and comes back. BLOCKS, shortly.
     pub fn native_path(&self) -> Option<PathBuf> {
         let life = self.live()?;
+        // Held until it has the name: who drops a chunk looks at it afterwards.
+        let mut linked = self.linked();
         let is_whole = || self.0.table.verified_count() == self.0.geometry.chunk_count();
         let native = (is_whole() && matches!(self.0.id, ContentId::Blob(_))).then(|| self.0.disk.layout.native(&self.0.id))?;
         let files = self.open_files(&life).ok()?;
@@ -145,9 +164,21 @@ impl Entry {
                 tracing::warn!(id = %self.0.id, %error, "a blob cannot be given a name to be read natively");
                 return None;
             }
-            _ => drop(life),
+            _ => *linked = true,
         }
+        drop((linked, life));
+        // What is read through it is not seen here.
+        self.0.heat.note_all();
         native.file_name().map(PathBuf::from)
+    }
+
+    fn linked(&self) -> MutexGuard<'_, bool> {
+        self.0.linked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether others read the file as it is: then it has no holes until it goes.
+    pub(crate) fn is_linked(&self) -> bool {
+        *self.linked()
     }
 
     /// Whether it is still in the store.
@@ -162,6 +193,12 @@ impl Entry {
     /// `None` once it was removed.
     pub(crate) fn live(&self) -> Option<Life<'_>> {
         let life = self.0.life.read().unwrap_or_else(PoisonError::into_inner);
+        self.is_alive().then_some(Life(life))
+    }
+
+    /// The same, without waiting for who removes it.
+    pub(crate) fn try_live(&self) -> Option<Life<'_>> {
+        let life = self.0.life.try_read().ok()?;
         self.is_alive().then_some(Life(life))
     }
 
@@ -181,16 +218,23 @@ impl Entry {
         self.0.disk.layout.data(&self.0.id)
     }
 
-    /// Bytes of the chunks that are here.
-    pub(crate) fn bytes(&self) -> u64 {
-        let geometry = self.0.geometry;
-        (0..geometry.chunk_count()).filter(|&n| self.0.table.has(n)).map(|n| geometry.chunk_range(n).len()).sum()
-    }
-
     /// Removes the files, if `still` holds when nobody can write any more: the meta first, without which the data means nothing. False
     /// where it does not hold, or that was done before.
     pub(crate) fn bury(&self, still: impl FnOnce(&Self) -> bool) -> io::Result<bool> {
-        let _alone = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.0.life.write().unwrap_or_else(PoisonError::into_inner);
+        let buried = self.remove_files(&alone, still)?;
+        if buried {
+            self.0.disk.layout.sync_shelf(&self.0.id)?;
+        }
+        Ok(buried)
+    }
+
+    /// The same, not yet on the disk when it returns, and without waiting for who writes: then false as well.
+    pub(crate) fn try_bury(&self, still: impl FnOnce(&Self) -> bool) -> io::Result<bool> {
+        self.0.life.try_write().map_or(Ok(false), |alone| self.remove_files(&alone, still))
+    }
+
+    fn remove_files(&self, _alone: &RwLockWriteGuard<'_, ()>, still: impl FnOnce(&Self) -> bool) -> io::Result<bool> {
         if !self.is_alive() || !still(self) {
             return Ok(false);
         }
@@ -200,10 +244,20 @@ impl Entry {
         remove_file(&layout.meta(&self.0.id))?;
         self.0.alive.store(false, Release);
         self.0.disk.files.close(self.0.handle);
-        self.0.disk.space.release(self.bytes(), u64::from(self.0.table.present_count()));
-        remove_file(&self.data_path())?;
-        layout.sync_shelf(&self.0.id)?;
-        Ok(true)
+        let removed = remove_file(&self.data_path());
+        self.give_back();
+        removed.map(|()| true)
+    }
+
+    /// All that it took is free.
+    fn give_back(&self) {
+        let (disk, chunks) = (&self.0.disk, self.0.table.present_count());
+        let (all, durable) = self.weights();
+        disk.space.release(all - durable, Class::Cached, chunks);
+        disk.space.release(durable, Class::Durable, 0);
+        let meta = self.meta_weight();
+        disk.space.release(meta.bytes, meta.class, 0);
+        disk.evictor.forget(self);
     }
 }
 

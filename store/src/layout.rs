@@ -13,6 +13,9 @@ use uuid::Uuid;
 /// of format 2 when it is opened.
 pub const FORMAT: u32 = 2;
 
+/// Directories of entries: 256 below `blobs`, then 256 below `objects`.
+pub(crate) const SHELVES: usize = 512;
+
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -64,6 +67,21 @@ impl Layout {
     fn shelf(&self, id: &ContentId) -> PathBuf {
         let (top, name) = self.place(id);
         top.join(&name[..2])
+    }
+
+    /// Where `id`'s shelf is among all.
+    pub fn shelf_index(id: &ContentId) -> usize {
+        let (first, name) = match id {
+            ContentId::Blob(id) => (0, id.to_string()),
+            ContentId::Object(id) => (SHELVES / 2, id.to_string()),
+        };
+        // An id is hexadecimal digits.
+        first + usize::from_str_radix(&name[..2], 16).unwrap_or_default()
+    }
+
+    pub fn shelf_at(&self, index: usize) -> PathBuf {
+        let top = if index < SHELVES / 2 { self.blobs() } else { self.objects() };
+        top.join(format!("{:02x}", index % (SHELVES / 2)))
     }
 
     pub fn data(&self, id: &ContentId) -> PathBuf {

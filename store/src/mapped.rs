@@ -1,11 +1,14 @@
 //! Bytes that are handed out where they lie, in the page cache.
 
+use std::collections::{HashMap, hash_map};
 use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use herring_blob::ByteRange;
-use memmap2::{Advice, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 
+use crate::Entry;
 use crate::files::fill_now;
 
 /// Fewer bytes are copied sooner than mapped: a mapping costs two system calls, and its end an interrupt at each core.
@@ -13,12 +16,76 @@ const LEAST: u64 = 1 << 20;
 /// In each so many bytes one is looked for in the page cache, which reads, and drops, large parts of a file together.
 const STRIDE: usize = 256 << 10;
 
+/// For each chunk that somebody has mapped, how many have.
+#[derive(Default)]
+pub(crate) struct Uses(Mutex<HashMap<u32, usize>>);
+
+/// One of them, until dropped.
+struct Use {
+    entry: Entry,
+    n: u32,
+}
+
+impl Uses {
+    /// Whether anybody uses the chunk where it lies.
+    pub fn any(&self, n: u32) -> bool {
+        self.counts().contains_key(&n)
+    }
+
+    fn enter(entry: &Entry, n: u32) -> Use {
+        *entry.0.uses.counts().entry(n).or_default() += 1;
+        Use { entry: entry.clone(), n }
+    }
+
+    /// Whoever panics leaves the map whole.
+    fn counts(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut counts = self.entry.0.uses.counts();
+        if let hash_map::Entry::Occupied(mut count) = counts.entry(self.n) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// In this order: unmapped first.
+struct Mapped {
+    map: Mmap,
+    _use: Use,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Entry {
+    /// The bytes of chunk `n`, not copied, where [`map`] can. The caller looks afterwards whether the chunk is still there; from then on it
+    /// is not punched until the last of these bytes is dropped.
+    pub(crate) fn map_now(&self, n: u32, data: &File) -> Option<Bytes> {
+        let range = self.0.geometry.chunk_range(n);
+        if range.len() < LEAST {
+            return None;
+        }
+        let _use = Uses::enter(self, n);
+        Some(Bytes::from_owner(Mapped { map: map(data, range)?, _use }))
+    }
+}
+
 /// The bytes of `range`, not copied, if they are many and in the page cache: serving a chunk so takes 0.57 CPU-s/GB of client and server,
 /// and 0.74 with a copy (docs/adr/0019-transport.md). `None` otherwise, and where the kernel cannot do it.
 ///
-/// Nobody may change them while the mapping lives: for chunks that were verified, which are neither written nor punched until the file is
-/// removed, and then stay as they were for who has mapped them.
-pub(crate) fn map_now(data: &File, range: ByteRange) -> Option<Bytes> {
+/// Nobody may change them while the mapping lives: for chunks that were verified, which nobody writes to, and that are counted as used, so
+/// that nobody punches them. They stay as they were for who has mapped them when the file is removed.
+fn map(data: &File, range: ByteRange) -> Option<Mmap> {
     if range.len() < LEAST || !is_cached(data, range) {
         return None;
     }
@@ -30,7 +97,7 @@ pub(crate) fn map_now(data: &File, range: ByteRange) -> Option<Bytes> {
     let map = unsafe { MmapOptions::new().offset(range.start).len(len).map(data) }.ok()?;
     // A disk that fails is told here, and not by a signal when somebody looks; and 1,024 page faults are one call.
     map.advise(Advice::PopulateRead).ok()?;
-    Some(Bytes::from_owner(map))
+    Some(map)
 }
 
 /// As well as a few looks can tell: what is not costs a wait for the disk. False where the file ends before the range does.
@@ -54,11 +121,11 @@ mod tests {
             let range = ByteRange::at(start, len);
             let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).unwrap());
             // Not on every file system can it be told what is in the page cache.
-            if let Some(mapped) = map_now(&file, range) {
-                assert!(mapped == bytes[from..to], "{range}");
+            if let Some(mapped) = map(&file, range) {
+                assert!(mapped[..] == bytes[from..to], "{range}");
             }
         }
-        assert!(map_now(&file, ByteRange::at(0, LEAST - 1)).is_none(), "too little");
-        assert!(map_now(&file, ByteRange::at(2_500_000, LEAST)).is_none(), "past the end");
+        assert!(map(&file, ByteRange::at(0, LEAST - 1)).is_none(), "too little");
+        assert!(map(&file, ByteRange::at(2_500_000, LEAST)).is_none(), "past the end");
     }
 }

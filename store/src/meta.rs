@@ -32,6 +32,7 @@ use crate::Description;
 use crate::custody::Kept;
 use crate::files::append_range;
 use crate::table::State;
+use crate::weight::{given, on_disk};
 
 const MAGIC: &[u8; 8] = b"herring\n";
 const VERSION: u32 = 1;
@@ -116,6 +117,8 @@ pub(crate) struct Meta {
     pub digests: Vec<ChunkDigest>,
     pub states: Vec<State>,
     pub kept: Kept,
+    /// What the file takes on the disk, bytes.
+    pub on_disk: u64,
 }
 
 /// The meta of an entry, as it is to be written: of an object no chunk is present.
@@ -137,7 +140,8 @@ pub(crate) fn new(
     bytes.extend(states.iter().map(|state| state.byte()));
     bytes.push(kept.byte());
     let digests = unknown_digests(description, geometry);
-    (Meta { description: description.clone(), geometry, since, tables, digests, states, kept }, bytes)
+    let on_disk = on_disk(ByteRange::new(0, bytes.len() as u64));
+    (Meta { description: description.clone(), geometry, since, tables, digests, states, kept, on_disk }, bytes)
 }
 
 fn unknown_digests(description: &Description, geometry: Geometry) -> Vec<ChunkDigest> {
@@ -195,7 +199,8 @@ pub(crate) fn write_pieces<'a>(
 
 /// Reads a meta file but for its piece digests. Only what the checksum covers, or what is verified later, is believed.
 pub(crate) fn read(file: &File) -> Result<Meta, MetaError> {
-    let size = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    let size = metadata.len();
     let mut bytes = Vec::new();
     extend(file, &mut bytes, FIRST_READ.min(size))?;
     let start = head_end(&bytes)?;
@@ -210,7 +215,8 @@ pub(crate) fn read(file: &File) -> Result<Meta, MetaError> {
         return Err(MetaError::Short);
     }
     extend(file, &mut bytes, tables.kept() + 1)?;
-    parse(head, geometry, tables, &bytes)
+    let meta = parse(head, geometry, tables, &bytes)?;
+    Ok(Meta { on_disk: meta.on_disk.max(given(&metadata)), ..meta })
 }
 
 /// Reads on to `end`, or to where the file ends.
@@ -242,6 +248,7 @@ fn parse(head: Head, geometry: Geometry, tables: Tables, bytes: &[u8]) -> Result
         digests,
         states: bytes[states..offset(tables.kept())].iter().map(|&byte| State::from_byte(byte)).collect(),
         kept: Kept::from_byte(kept),
+        on_disk: on_disk(ByteRange::new(0, tables.kept() + 1)),
     })
 }
 

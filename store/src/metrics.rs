@@ -2,8 +2,16 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// Gauge, bytes: chunk bytes on disk or reserved for a write that is running, those of uploads included.
+/// Gauge, bytes: on disk as `du` shows them, or reserved for a write that is running.
 pub const USED_BYTES: &str = "herring_store_used_bytes";
+/// Gauge, bytes: those that stay, uploads included.
+pub const DURABLE_BYTES: &str = "herring_store_durable_bytes";
+/// Gauge, bytes: those that go when room is needed.
+pub const CACHED_BYTES: &str = "herring_store_cached_bytes";
+/// Counter, chunks: that went to make room.
+pub const EVICTED_CHUNKS: &str = "herring_store_evicted_chunks_total";
+/// Counter, bytes: that this freed.
+pub const EVICTED_BYTES: &str = "herring_store_evicted_bytes_total";
 /// Gauge, bytes: the configured cap.
 pub const CAPACITY_BYTES: &str = "herring_store_capacity_bytes";
 /// Gauge, chunks on disk, those of uploads included.
@@ -19,14 +27,18 @@ pub const ROTTEN_CHUNKS: &str = "herring_store_rotten_chunks_total";
 pub const SCRUBBED_BYTES: &str = "herring_store_scrubbed_bytes_total";
 /// Counter: how often somebody else was found to have written to a file of the store, so that all of it was verified anew.
 pub const FOREIGN_WRITES: &str = "herring_store_foreign_writes_total";
-/// Counter, writes: refused because the cap was reached.
+/// Counter, writes: refused because the cap was reached and nothing could be evicted.
 pub const REFUSED_WRITES: &str = "herring_store_refused_writes_total";
 /// Histogram, seconds: one commit of an upload, with its fsyncs.
 pub const COMMIT_SECONDS: &str = "herring_store_commit_seconds";
 
 /// Tells the recorder what each metric means. Call once, after the recorder is installed.
 pub fn describe() {
-    describe_gauge!(USED_BYTES, Unit::Bytes, "Chunk bytes on disk or reserved, uploads included");
+    describe_gauge!(USED_BYTES, Unit::Bytes, "Bytes on disk or reserved");
+    describe_gauge!(DURABLE_BYTES, Unit::Bytes, "Bytes that stay, uploads included");
+    describe_gauge!(CACHED_BYTES, Unit::Bytes, "Bytes that go when room is needed");
+    describe_counter!(EVICTED_CHUNKS, Unit::Count, "Chunks that went to make room");
+    describe_counter!(EVICTED_BYTES, Unit::Bytes, "Bytes freed by eviction");
     describe_gauge!(CAPACITY_BYTES, Unit::Bytes, "The configured cap");
     describe_gauge!(CHUNKS, Unit::Count, "Chunks on disk, uploads included");
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes given to readers");

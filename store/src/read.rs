@@ -8,7 +8,6 @@ use herring_blob::{ByteRange, Chunk};
 
 use crate::buffers::SIZE as BUFFER;
 use crate::files::{Pair, append_range, fill_now, read_range, release};
-use crate::mapped::map_now;
 use crate::table::{Mask, Seen};
 use crate::verify::Cache;
 use crate::{Entry, blocking::blocking, metrics as names};
@@ -53,8 +52,10 @@ impl Entry {
         let read = self.each_part(offset, buffer, |n, part, out| {
             let seen = self.0.table.look(n);
             let at = self.place_of(n, &part);
-            let read = seen.is_verified(self.mask(n, part)) && fill(&files.data, out, at);
-            (read && self.is_right(&files.data, n, seen)).then_some(()).ok_or(())
+            let right =
+                seen.is_verified(self.mask(n, part.clone())) && fill(&files.data, out, at) && self.is_right(&files.data, n, seen);
+            right.then(|| self.hit(n, &part));
+            right.then_some(()).ok_or(())
         });
         read.inspect(|()| count(len)).is_ok()
     }
@@ -68,8 +69,9 @@ impl Entry {
         let files = self.files_if_open()?;
         let digests = self.digests_with(n, |bytes, at| fill_now(&files.meta, bytes, at))?;
         let range = self.0.geometry.chunk_range(n);
-        let mapped = map_now(&files.data, range).map(|bytes| vec![handed_out(bytes)]);
+        let mapped = self.map_now(n, &files.data).map(|bytes| vec![handed_out(bytes)]);
         let segments = mapped.or_else(|| self.segments_now(&files.data, range))?;
+        self.hit(n, &(0..1));
         self.is_right(&files.data, n, seen).then(|| Chunk::known(digests, segments))
     }
 
@@ -103,6 +105,7 @@ impl Entry {
     }
 
     fn append_part(&self, files: &Pair, n: u32, part: Range<u32>, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.hit(n, &part);
         let (start, end) = (bytes.len(), bytes.len() + part.len());
         let seen = self.seen(n)?;
         if seen.is_verified(self.mask(n, part.clone())) {
@@ -152,6 +155,7 @@ impl Entry {
         let files = self.files_of(range)?;
         self.settle(&files.data)?;
         let seen = self.seen(n)?;
+        self.hit(n, &(0..1));
         let bytes = read_range(&files.data, range)?;
         let known = seen.is_verified(Mask::ALL).then(|| self.digests(&files, n)).flatten();
         let known = known.filter(|_| bytes.len() as u64 == range.len() && self.is_right(&files.data, n, seen));

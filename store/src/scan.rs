@@ -13,7 +13,7 @@ use herring_blob::{BlobId, ContentId, ObjectId};
 use crate::disk::Disk;
 use crate::layout::remove_file;
 use crate::meta::{self, MetaError};
-use crate::{Entry, OpenError};
+use crate::{Entry, OpenError, weight};
 
 pub(crate) fn scan(disk: &Arc<Disk>) -> Result<HashMap<ContentId, Entry>, OpenError> {
     let mut entries = HashMap::new();
@@ -25,13 +25,7 @@ pub(crate) fn scan(disk: &Arc<Disk>) -> Result<HashMap<ContentId, Entry>, OpenEr
     for name in shelved(&disk.layout.objects())? {
         find::<ObjectId>(disk, &name, &mut entries)?;
     }
-    let (bytes, chunks) = entries.values().map(|entry| (entry.bytes(), u64::from(entry.present_count()))).fold((0, 0), add);
-    disk.space.found(bytes, chunks);
     Ok(entries)
-}
-
-fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
-    (a.0 + b.0, a.1 + b.1)
 }
 
 fn empty(dir: &Path) -> Result<(), OpenError> {
@@ -78,16 +72,22 @@ enum Broken {
 /// The entry, or why it is none. Only what is known to be broken is: what cannot be opened now may be opened later.
 fn read(disk: &Arc<Disk>, id: &ContentId) -> Result<Result<Entry, Broken>, OpenError> {
     let (data, path) = (disk.layout.data(id), disk.layout.meta(id));
-    if !data.try_exists().map_err(OpenError::at(&data))? {
-        return Ok(Err(Broken::Half("its data is missing")));
-    }
+    let given = match fs::metadata(&data) {
+        Ok(metadata) => weight::given(&metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Broken::Half("its data is missing"))),
+        Err(source) => return Err(OpenError::Io { path: data, source }),
+    };
     let file = match fs::File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(Broken::Half("its meta is missing"))),
         Err(source) => return Err(OpenError::Io { path, source }),
     };
     Ok(match meta::read(&file) {
-        Ok(meta) if meta.description.id() == *id => Ok(Entry::new(disk.clone(), *id, meta, false)),
+        Ok(meta) if meta.description.id() == *id => {
+            let entry = Entry::new(disk.clone(), *id, meta, false);
+            entry.found(given);
+            Ok(entry)
+        }
         Ok(_) => Err(Broken::Rotten(MetaError::Another)),
         // A rotten sector does not make a file shorter than its fixed part; it may make it seem too short for what it says of itself.
         Err(MetaError::Stub) => Err(Broken::Half("its meta was never written")),

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::claims::Claims;
-use crate::custody::Kept;
+use crate::custody::{DESCRIPTION, Kept};
 use crate::disk::Disk;
-use crate::layout::{create_file, write_file};
+use crate::layout::{Layout, create_file, write_file};
+use crate::space::Class;
 use crate::table::State;
 use crate::upload::{Draft, Upload};
 use crate::{Description, Entry, OpenError, Records, Usage, WriteError, blocking::blocking, meta, scan};
@@ -22,7 +23,7 @@ pub(crate) const MAX_CHUNKS: u32 = 1 << 22;
 pub struct StoreConfig {
     /// Made if it is not there. No other process may use it at the same time.
     pub dir: PathBuf,
-    /// The most bytes of chunks that are kept.
+    /// The most bytes that `du` may show of `dir`.
     pub capacity: u64,
 }
 
@@ -35,8 +36,7 @@ pub struct StoreConfig {
 /// objects/ab/<64 hex>[.meta]    the same, for versions of origins' objects
 /// uploads/<uuid>                not committed; removed at open
 /// native/<64 hex>               second names of blobs that are whole and verified; removed at open
-/// records.redb                  small records, see [`Records`]; not there before the first, not counted
-/// quarantine/<uuid>/            what a rotten meta described; for people to look at and delete, not counted
+/// records.redb                  small records, see [`Records`]; not there before the first
 /// quarantine/<uuid>/<64 hex>…   files whose meta turned out rotten at open: for somebody to look at, not used
 /// ```
 #[derive(Clone)]
@@ -57,6 +57,7 @@ impl Store {
         let disk = Arc::new(Disk::open(config)?);
         let entries = RwLock::new(scan::scan(&disk)?);
         let records = Records::open(disk.clone())?;
+        disk.weigh_rest();
         let inner = Inner { disk, entries, naming: Claims::new(), uploads: Mutex::new(HashMap::new()), records };
         let store = Self(Arc::new(inner));
         // The first and only time.
@@ -102,17 +103,24 @@ impl Store {
         self.0.disk.layout.native_dir()
     }
 
-    /// Bytes that are free under the cap. Another writer may take them at any moment.
+    /// Bytes that can be written under the cap, if all goes for them that may be evicted. Another writer may take them at any moment.
     pub fn room(&self) -> u64 {
-        self.0.disk.space.room()
+        self.0.disk.room()
     }
 
-    /// Bytes that can still be written: what is free under the cap, or on the disk below it where that is less. Asks the disk's file
-    /// system, which takes some microseconds.
+    /// Bytes that can be written if all goes for them that may be evicted: under the cap, or on the disk below it where that is less.
+    /// Asks the disk's file system, which takes some microseconds.
     pub fn free(&self) -> u64 {
         let disk =
             rustix::fs::statvfs(self.0.disk.layout.dir()).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        self.room().min(disk)
+        let (room, space) = (self.room(), &self.0.disk.space);
+        let unused = space.capacity().saturating_sub(space.used());
+        room.min(disk.saturating_add(room.saturating_sub(unused)))
+    }
+
+    /// What eviction must leave alone from now on, as far as the [`Floors`](crate::Floors) let it.
+    pub fn set_pinned(&self, pinned: Arc<HashSet<ContentId>>) {
+        self.0.disk.evictor.set_pinned(pinned);
     }
 
     pub fn usage(&self) -> Usage {
@@ -121,7 +129,9 @@ impl Store {
             let blobs = entries.keys().filter(|id| matches!(id, ContentId::Blob(_))).count();
             (blobs, entries.len())
         });
-        Usage { bytes: space.bytes(), capacity: space.capacity(), blobs, objects: all - blobs, chunks: space.chunks() }
+        let (bytes, durable) = (space.used(), space.durable());
+        let (capacity, cached, chunks) = (space.capacity(), bytes.saturating_sub(durable), space.chunks());
+        Usage { bytes, capacity, durable, cached, blobs, objects: all - blobs, chunks }
     }
 
     /// An entry without chunks. Where one of this id is here already, that one is given, whatever its chunk size is; calls at
@@ -144,13 +154,17 @@ impl Store {
         }
         let states = vec![State::Absent; geometry.chunk_count() as usize];
         let (meta, bytes) = meta::new(&description, geometry, SystemTime::now(), states, Kept::No);
-        let layout = &self.0.disk.layout;
+        let (disk, layout) = (&self.0.disk, &self.0.disk.layout);
+        let room = disk.reserve(meta.on_disk, Class::Cached)?;
         layout.make_shelf(&id)?;
         create_file(&layout.data(&id))?.set_len(geometry.size())?;
         write_file(&layout.draft(&id), &bytes)?;
         std::fs::rename(layout.draft(&id), layout.meta(&id))?;
-        let entry = Entry::new(self.0.disk.clone(), id, meta, true);
+        room.keep(0);
+        disk.weigh_shelf(Layout::shelf_index(&id));
+        let entry = Entry::new(disk.clone(), id, meta, true);
         self.adopt(entry.clone());
+        disk.evictor.enter(&entry, DESCRIPTION);
         Ok(entry)
     }
 
@@ -177,11 +191,24 @@ impl Store {
         Ok(buried.map(drop)?)
     }
 
+    /// Removes an entry that is only cached, without waiting for anybody: false where that would have to.
+    pub(crate) fn evict(&self, entry: &Entry) -> bool {
+        let Some(_claim) = self.0.naming.try_take(entry.id()) else { return false };
+        let gone = entry.evict_whole().unwrap_or_else(|error| {
+            tracing::warn!(id = %entry.id(), %error, "what should make room could not be removed");
+            false
+        });
+        self.drop_dead(entry);
+        gone
+    }
+
     /// With the claim on the entry's name.
     fn drop_dead(&self, entry: &Entry) {
         if !entry.is_alive() {
             let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
-            entries.remove(&entry.id());
+            if entries.get(&entry.id()).is_some_and(|known| Arc::ptr_eq(&known.0, &entry.0)) {
+                entries.remove(&entry.id());
+            }
         }
     }
 
@@ -235,6 +262,11 @@ impl Store {
 
     pub(crate) fn naming(&self) -> &Claims<ContentId> {
         &self.0.naming
+    }
+
+    #[cfg(test)]
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.0.disk
     }
 
     pub(crate) fn adopt(&self, entry: Entry) {

@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, fence};
 
 use herring_blob::Pieces;
 
+use crate::space::Class;
+
 /// What is recorded of one chunk. The values are the bytes on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -23,6 +25,11 @@ impl State {
 
     pub fn byte(self) -> u8 {
         self as u8
+    }
+
+    /// What the bytes of a chunk count as that is here.
+    pub fn class(self) -> Class {
+        if self == Self::Durable { Class::Durable } else { Class::Cached }
     }
 }
 
@@ -86,8 +93,8 @@ impl Seen {
 ///
 /// A piece goes absent → verified by a write, recorded → verified by its first read, and the whole chunk to absent where that finds
 /// it wrong. Readers need no lock: who has read checked pieces asks afterwards whether the chunk is [`still`](Self::still) the same,
-/// since another piece of it may have been found wrong meanwhile. A chunk of which all pieces are verified never changes again, unless
-/// somebody else writes to its file: then all are [doubted](Self::doubt).
+/// since another piece of it may have been found wrong, or all of it evicted, meanwhile. A chunk of which all pieces are verified never
+/// changes, unless somebody else writes to its file: then all are [doubted](Self::doubt).
 pub(crate) struct Table {
     chunks: Box<[AtomicU32]>,
     present: AtomicU32,
@@ -177,27 +184,44 @@ impl Table {
     /// Forgets the chunk that was `seen`, of which these pieces are wrong. What it was; `None` where it was dropped or doubted, or they
     /// were found right, meanwhile.
     pub fn drop_unverified(&self, n: u32, seen: Seen, wrong: Mask) -> Option<State> {
-        self.drop_if(n, |now| now.is_here() && now.life == seen.life && !now.is_verified(wrong))
+        self.drop_if(n, |now| now.is_here() && now.life == seen.life && !now.is_verified(wrong)).map(|before| before.state)
     }
 
     /// Forgets the chunk that was `seen`, whatever was found right of it. What it was; `None` where it was dropped or doubted meanwhile.
     pub fn drop_verified(&self, n: u32, seen: Seen) -> Option<State> {
-        self.drop_if(n, |now| now.is_here() && now.life == seen.life)
+        self.drop_if(n, |now| now.is_here() && now.life == seen.life).map(|before| before.state)
     }
 
-    fn drop_if(&self, n: u32, same: impl Fn(Seen) -> bool) -> Option<State> {
+    fn drop_if(&self, n: u32, same: impl Fn(Seen) -> bool) -> Option<Seen> {
         let gone = |now: Seen| Seen { state: State::Absent, life: now.life.wrapping_add(1), verified: Mask::NONE };
         let before = self.change(n, |now| same(now).then(|| gone(now)))?;
         self.present.fetch_sub(1, AcqRel);
         if before.is_verified(Mask::ALL) {
             self.verified.fetch_sub(1, AcqRel);
         }
-        Some(before.state)
+        Some(before)
+    }
+
+    /// Forgets a cached chunk: what it was. `None` where it is durable or absent.
+    pub fn drop_cached(&self, n: u32) -> Option<Seen> {
+        self.drop_if(n, |now| now.state == State::Cached)
+    }
+
+    /// Undoes that. The caller has the claim on the chunk; who reads from it will read again. What was verified counts, unless all was
+    /// doubted meanwhile.
+    pub fn restore(&self, n: u32, before: Seen) {
+        let undoubted = |now: Seen| now.life == before.life.wrapping_add(1);
+        let again =
+            |now: Seen| Seen { life: now.life, verified: if undoubted(now) { before.verified } else { Mask::NONE }, ..before };
+        let dropped = self.change(n, |now| Some(again(now)));
+        self.present.fetch_add(1, AcqRel);
+        let whole = dropped.is_some_and(|now| again(now).is_verified(Mask::ALL));
+        self.verified.fetch_add(whole.into(), AcqRel);
     }
 
     /// What the chunk was before it was changed; `None` where `to` refused.
     fn change(&self, n: u32, to: impl Fn(Seen) -> Option<Seen>) -> Option<Seen> {
         let word = |word| Some(to(Seen::from_word(word))?.word());
-        self.chunks[n as usize].fetch_update(AcqRel, Acquire, word).ok().map(Seen::from_word)
+        self.chunks.get(n as usize)?.fetch_update(AcqRel, Acquire, word).ok().map(Seen::from_word)
     }
 }

@@ -2,6 +2,7 @@ mod cap;
 mod chunks;
 mod crash;
 mod custody;
+mod evict;
 mod into;
 mod model;
 mod pieces;
@@ -9,6 +10,7 @@ mod scrub;
 mod uploads;
 mod witness;
 
+use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +71,19 @@ impl Room {
         shelved + std::fs::read_dir(self.dir.path().join("uploads")).unwrap().count()
     }
 
+    /// What the file system gave to all that is below the store's directory, bytes.
+    fn du(&self) -> u64 {
+        let mut seen = HashSet::new();
+        du(self.dir.path(), &mut seen)
+    }
+
+    /// The store counts what the disk holds: never less, and more only where chunks share a block.
+    fn assert_weighed(&self, store: &Store, shared: u64) {
+        let (usage, du) = (store.usage(), self.du());
+        assert!((du..=du + shared * crate::weight::BLOCK).contains(&usage.bytes), "{usage:?}, but {du} on the disk");
+        assert_eq!(usage.bytes, usage.durable + usage.cached);
+    }
+
     fn flip(&self, id: &ContentId, offset: u64) {
         flip(&self.data(id), offset);
     }
@@ -85,6 +100,17 @@ fn flip_open(path: &std::path::Path, offset: u64) {
     if file.read_at(&mut byte, offset).unwrap() == 1 {
         file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
     }
+}
+
+/// Each file once, by whatever names it is found; what goes meanwhile is nothing.
+fn du(path: &std::path::Path, seen: &mut HashSet<u64>) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return 0 };
+    if !seen.insert(metadata.ino()) {
+        return 0;
+    }
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    metadata.blocks() * 512 + inside.map(|file| du(&file.path(), seen)).sum::<u64>()
 }
 
 fn flip(path: &std::path::Path, offset: u64) {

@@ -14,6 +14,8 @@ use crate::claims::Claims;
 use crate::disk::Disk;
 use crate::files::{punch, write_segments};
 use crate::layout::{create_file, remove_file};
+use crate::space::Class;
+use crate::weight::on_disk;
 use crate::witness::Witness;
 use crate::write::has_shape;
 use crate::{Entry, Store, WriteError};
@@ -195,13 +197,13 @@ impl Draft {
 
     fn place(self: &Arc<Self>, n: u32, chunk: &Chunk) -> Result<(), WriteError> {
         let len = u64::from(chunk.len());
-        let room = self.disk.space.reserve(len)?;
         let range = self.range(n, len);
+        let room = self.disk.reserve(on_disk(range), Class::Durable)?;
         if let Err(error) = self.own_write(|| write_segments(&self.file, chunk.segments(), range.start)) {
             self.own_write(|| punch(&self.file, range));
             return Err(WriteError::from_io(error, len));
         }
-        room.keep();
+        room.keep(1);
         self.received().insert(n, chunk.digests().clone());
         self.flush_soon(len);
         self.touch();
@@ -261,10 +263,12 @@ impl Draft {
             return Ok(());
         }
         let received = std::mem::take(&mut *self.received());
-        self.disk
-            .space
-            .release(received.values().map(|chunk| u64::from(chunk.pieces().chunk_len())).sum(), received.len() as u64);
-        remove_file(&self.path())
+        let removed = remove_file(&self.path());
+        for (&n, chunk) in &received {
+            let range = self.range(n, chunk.pieces().chunk_len().into());
+            self.disk.space.release(on_disk(range), Class::Durable, 1);
+        }
+        removed
     }
 }
 

@@ -4,10 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use herring_blob::{ByteRange, PieceDigests};
+use herring_blob::PieceDigests;
 
 use crate::entry::Life;
-use crate::files::{Pair, fill_cached, punch};
+use crate::files::{Pair, fill_cached};
 use crate::meta::PIECES_STRIDE;
 use crate::table::{Mask, Seen, State, Table};
 use crate::{Entry, ReadError, blocking::blocking, metrics as names};
@@ -143,31 +143,29 @@ impl Entry {
     pub(crate) fn drop_chunk(&self, n: u32, drop: impl FnOnce(&Table) -> Option<State>) -> bool {
         let Some(life) = self.live() else { return false };
         let _claim = self.0.writing.wait(n);
-        let dropped = drop(&self.0.table);
-        if dropped.is_some() {
-            self.forget(&life, n);
-        }
-        if dropped == Some(State::Durable) {
+        let Some(was) = drop(&self.0.table) else { return false };
+        self.forget(&life, n, was);
+        if was == State::Durable {
             self.0.disk.changed();
         }
-        dropped.is_some()
+        true
     }
 
-    fn forget(&self, life: &Life<'_>, n: u32) {
-        let range = self.0.geometry.chunk_range(n);
+    fn forget(&self, life: &Life<'_>, n: u32, was: State) {
         metrics::counter!(names::ROTTEN_CHUNKS).increment(1);
         tracing::warn!(id = %self.0.id, chunk = n, "a chunk on disk is not what it should be; dropped, to be fetched again");
-        if let Err(error) = self.erase(life, n, range) {
+        if let Err(error) = self.erase(life, n) {
             // It will be found rotten again after the next start.
             tracing::warn!(id = %self.0.id, chunk = n, %error, "could not record that a chunk is gone");
         }
-        self.0.disk.space.release(range.len(), 1);
+        self.0.disk.space.release(self.weight(n), was.class(), 1);
+        self.enter_if_empty();
     }
 
-    fn erase(&self, life: &Life<'_>, n: u32, range: ByteRange) -> io::Result<()> {
+    fn erase(&self, life: &Life<'_>, n: u32) -> io::Result<()> {
         let files = self.open_files(life)?;
         files.meta.write_all_at(&[State::Absent.byte()], self.0.tables.state(n))?;
-        self.own_write(&files.data, || punch(&files.data, range));
+        self.free_blocks(&files.data, n);
         Ok(())
     }
 }

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use herring_blob::{Chunk, ChunkDigest, ContentId, Pieces};
 
 use crate::entry::Life;
-use crate::files::{Pair, punch, write_segments};
+use crate::files::{Pair, write_segments};
+use crate::space::Class;
 use crate::table::{Seen, State};
 use crate::upload::MAX_UPLOADS;
 use crate::{Description, Entry, blocking::blocking};
@@ -16,8 +17,10 @@ pub enum WriteError {
     /// Its length, its pieces or its digest are not what the description says, or a chunk with another digest is here already.
     #[error("chunk {chunk} is not what it should be, by its length or its digest; nothing of it was kept")]
     Mismatch { chunk: u32 },
-    /// The store's cap, or the disk below it. Then `free` is 0.
-    #[error("no room for {needed} bytes, {free} are free; remove something that is only cached, or raise the capacity")]
+    /// The store's cap, with nothing left that may be evicted; or the disk below it, then `free` is 0.
+    #[error(
+        "no room for {needed} bytes, {free} are free and nothing may be evicted; remove or unpin something, or raise the capacity"
+    )]
     Full { needed: u64, free: u64 },
     #[error("it was removed, committed or aborted meanwhile; begin again")]
     Gone,
@@ -68,11 +71,12 @@ impl Entry {
         if self.0.table.has(n) {
             return self.agree(n, chunk.digest());
         }
-        let len = u64::from(chunk.len());
-        let room = self.0.disk.space.reserve(len)?;
-        let seen = self.place(&life, n, chunk).map_err(|error| WriteError::from_io(error, len))?;
+        let room = self.0.disk.reserve(self.weight(n), Class::Cached)?;
+        let seen = self.place(&life, n, chunk).map_err(|error| WriteError::from_io(error, chunk.len().into()))?;
+        self.0.heat.reset(n);
         self.0.table.set_written(n, seen);
-        room.keep();
+        room.keep(1);
+        self.0.disk.evictor.enter(self, n);
         Ok(())
     }
 
@@ -92,9 +96,10 @@ impl Entry {
     /// The absent chunk as it was seen at its last byte's writing.
     fn place(&self, life: &Life<'_>, n: u32, chunk: &Chunk) -> io::Result<Seen> {
         let files = self.open_files(life)?;
-        let range = self.0.geometry.chunk_range(n);
         // What was not recorded must not take the room that the next chunk needs.
-        self.record(&files, n, chunk).inspect_err(|_| self.own_write(&files.data, || punch(&files.data, range)))
+        let seen = self.record(&files, n, chunk).inspect_err(|_| self.free_blocks(&files.data, n))?;
+        self.weigh_meta(&files.meta);
+        Ok(seen)
     }
 
     /// The order is what makes a killed process leave no half chunk: bytes, digests, state.

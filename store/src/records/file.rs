@@ -69,7 +69,13 @@ impl File {
         let file = Self { path, database, bound, disk };
         let state = file.find().map_err(OpenError::at(&file.path))?;
         *file.change() = state;
+        file.weigh();
         Ok(file)
+    }
+
+    /// It may have grown.
+    pub fn weigh(&self) {
+        self.disk.weigh_records();
     }
 
     pub fn path(&self) -> &Path {

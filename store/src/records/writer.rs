@@ -57,6 +57,7 @@ impl Writer {
             (self.ages, self.unflushed) = (None, None);
             self.file.close(error);
         }
+        self.file.weigh();
         for job in batch {
             job.task.done(result.clone());
         }

@@ -17,7 +17,7 @@ async fn with_blob() -> (Room, Thing) {
 async fn assert_gone(room: &Room, thing: &Thing) {
     let store = room.open();
     assert!(store.get(&thing.id()).is_none());
-    assert_eq!((room.files(), store.usage().bytes), (0, 0));
+    assert_eq!((room.files(), store.usage().chunks), (0, 0));
     assert_eq!(thing.fill(&store).await.read(thing.whole()).await.unwrap(), thing.bytes);
 }
 
@@ -83,7 +83,7 @@ async fn uploads_do_not_outlive_the_process() {
         fs::write(uploads.join(name), b"half").unwrap();
     }
     let store = room.open();
-    assert_eq!((room.files(), store.usage().bytes), (2, 200));
+    assert_eq!((room.files(), store.usage().chunks), (2, 4));
     assert_eq!(store.get(&thing.id()).unwrap().read(thing.whole()).await.unwrap(), thing.bytes);
 }
 
@@ -97,7 +97,7 @@ async fn a_chunk_that_was_not_recorded_is_absent() {
     fs::write(room.data(&thing.id()), &thing.bytes).unwrap();
     let store = room.open();
     let entry = store.get(&thing.id()).unwrap();
-    assert_eq!((entry.present(), store.usage().bytes), (vec![true, false, false, false], 64));
+    assert_eq!((entry.present(), store.usage().chunks), (vec![true, false, false, false], 1));
     assert_eq!(thing.fill(&store).await.read(thing.whole()).await.unwrap(), thing.bytes);
 }
 
@@ -112,7 +112,7 @@ async fn recorded_chunks_without_their_bytes_are_missing() {
     for n in [3, 2, 1] {
         assert!(matches!(entry.read(thing.range(n)).await, Err(ReadError::Missing { chunk }) if chunk == n));
     }
-    assert_eq!((entry.present_count(), store.usage().bytes), (1, 64));
+    assert_eq!((entry.present_count(), store.usage().chunks), (1, 1));
     assert_eq!(thing.fill(&store).await.read(thing.whole()).await.unwrap(), thing.bytes);
 }
 

@@ -93,7 +93,8 @@ proptest! {
                     None => assert!(spoils || gone, "{range} of {whole}, {at} flipped"),
                 }
                 gone |= spoils;
-                assert_eq!((entry.has(0), store.usage().bytes), (!gone, if gone { 0 } else { u64::from(len_of(&thing)) }));
+                assert_eq!((entry.has(0), store.usage().chunks), (!gone, u64::from(!gone)));
+                room.assert_weighed(&store, 0);
             }
             assert_eq!(entry.verify_all().await.is_ok(), gone, "what nobody has read yet is found at the latest here");
             thing.write(&entry, 0).await.unwrap();
@@ -121,10 +122,6 @@ proptest! {
             }
         });
     }
-}
-
-fn len_of(thing: &Thing) -> u32 {
-    u32::try_from(thing.bytes.len()).unwrap()
 }
 
 #[tokio::test]

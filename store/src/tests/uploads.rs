@@ -47,7 +47,7 @@ async fn a_commit_merges_into_a_partly_cached_blob() {
     let state = |entry: &Entry| (0..thing.count()).map(|n| (entry.has(n), entry.is_durable(n))).collect::<Vec<_>>();
     let expected = [(true, false), (true, true), (true, true), (true, true), (false, false), (false, false), (false, false)];
     assert_eq!(state(&entry), expected);
-    assert_eq!((store.usage().bytes, store.usage().chunks, room.files()), (4 * 64, 4, 2));
+    assert_eq!((store.usage().chunks, room.files()), (4, 2));
     drop((store, before, entry));
     let store = room.open();
     let entry = store.get(&thing.id()).unwrap();
@@ -96,13 +96,15 @@ async fn what_is_not_committed_gives_its_room_back() {
     let begin = async || {
         let upload = store.begin_upload(CHUNK).await.unwrap();
         upload.write_chunk(0, thing.chunk(0)).await.unwrap();
-        assert_eq!((store.usage().bytes, room.files()), (64, 1));
+        assert_eq!((store.usage().chunks, room.files()), (1, 1));
         upload
     };
     begin().await.abort().await;
-    assert_eq!((store.usage().bytes, store.usage().chunks, room.files()), (0, 0, 0));
+    assert_eq!((store.usage().chunks, room.files()), (0, 0));
+    room.assert_weighed(&store, 0);
     drop(begin().await);
-    assert_eq!((store.usage().bytes, store.usage().chunks, room.files()), (0, 0, 0));
+    assert_eq!((store.usage().chunks, room.files()), (0, 0));
+    room.assert_weighed(&store, 0);
 }
 
 #[tokio::test]
@@ -156,7 +158,7 @@ async fn a_merge_leaves_what_was_verified_alone() {
     for _ in 0..2 {
         let entry = thing.upload(&store, &[0, 1, 2]).await.unwrap();
         assert!((0..3).all(|n| entry.is_durable(n)) && !entry.is_durable(3));
-        assert_eq!((changed(), store.usage().bytes), (before, 200));
+        assert_eq!((changed(), store.usage().chunks), (before, 4));
     }
 }
 
@@ -172,7 +174,7 @@ async fn an_upload_that_the_disk_failed_takes_nothing_more() {
     assert!(matches!(upload.write_chunk(0, thing.chunk(0)).await, Err(WriteError::Gone)));
     assert!(matches!(upload.commit(thing.manifest(), None).await, Err(WriteError::Gone)));
     drop(upload);
-    assert_eq!((store.usage().bytes, room.files()), (0, 0));
+    assert_eq!((store.usage().chunks, room.files()), (0, 0));
 }
 
 /// The flush runs beside the writes, and a commit or an abort waits for it.

@@ -172,7 +172,7 @@ async fn an_upload_that_somebody_else_changed_is_not_committed() {
         } else {
             fs::File::options().write(true).open(path).unwrap().write_all_at(&thing.bytes[100..110], 100).unwrap();
         }
-        match upload.commit(thing.manifest()).await {
+        match upload.commit(thing.manifest(), None).await {
             Ok(entry) => assert!(!flipped && entry.read(thing.whole()).await.unwrap() == thing.bytes),
             Err(error) => assert!(flipped && store.get(&thing.id()).is_none(), "{error}"),
         }

@@ -204,7 +204,7 @@ impl Net {
     /// callers' backs, so this waits.
     pub async fn until_empty(&self) {
         for node in &self.nodes {
-            let left = || node.store.usage().bytes > 0 || !node.store.blobs().is_empty() || node.uploads() > 0;
+            let left = || node.store.usage().chunks > 0 || !node.store.blobs().is_empty() || node.uploads() > 0;
             eventually("an abandoned put leaves nothing", || !left()).await;
         }
     }
