@@ -193,10 +193,8 @@ impl Draft {
         let len = u64::from(chunk.len());
         let range = self.range(n, len);
         let room = self.disk.reserve(on_disk(range), Class::Durable)?;
-        if let Err(error) = write_segments(&self.file, chunk.segments(), range.start) {
-            punch(&self.file, range);
-            return Err(WriteError::from_io(error, len));
-        }
+        let write = || write_segments(&self.file, chunk.segments(), range.start).inspect_err(|_| punch(&self.file, range));
+        self.disk.write(on_disk(range), write)?;
         room.keep(1);
         self.received().insert(n, chunk.digests().clone());
         self.flush_soon(len);
