@@ -7,6 +7,7 @@ mod queue;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -58,6 +59,26 @@ impl Disk {
                 return Err(WriteError::Full { needed: bytes, free: free.min(bytes.saturating_sub(1)) });
             }
         }
+    }
+
+    /// Writes what takes `bytes`, for which room is reserved. Where the disk has less than the cap allows, that room is made too.
+    pub fn write<T>(&self, bytes: u64, write: impl Fn() -> io::Result<T>) -> Result<T, WriteError> {
+        loop {
+            match write().map_err(|error| WriteError::from_io(error, bytes)) {
+                Err(WriteError::Full { .. }) if self.evict_bytes(bytes) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn evict_bytes(&self, bytes: u64) -> bool {
+        let enough = self.space.used().saturating_sub(bytes);
+        while self.space.used() > enough {
+            if !self.evict() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Bytes that can be written if all goes that may go.

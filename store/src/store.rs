@@ -16,7 +16,7 @@ use crate::table::State;
 use crate::upload::{Draft, Upload};
 use crate::{Description, Entry, OpenError, Records, Usage, WriteError, blocking::blocking, meta, scan};
 
-/// The most chunks that one entry may have: 16 TiB at 4 MiB a chunk. Its tables then take 151 MB in memory, and 2.3 GB on disk.
+/// The most chunks that one entry may have: 16 TiB at 4 MiB a chunk. Its tables then take 155 MB in memory, and up to 100 more while they are cached, and 2.3 GB on disk.
 pub(crate) const MAX_CHUNKS: u32 = 1 << 22;
 
 #[derive(Debug, Clone)]

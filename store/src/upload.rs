@@ -199,10 +199,11 @@ impl Draft {
         let len = u64::from(chunk.len());
         let range = self.range(n, len);
         let room = self.disk.reserve(on_disk(range), Class::Durable)?;
-        if let Err(error) = self.own_write(|| write_segments(&self.file, chunk.segments(), range.start)) {
-            self.own_write(|| punch(&self.file, range));
-            return Err(WriteError::from_io(error, len));
-        }
+        let write = || {
+            let written = self.own_write(|| write_segments(&self.file, chunk.segments(), range.start));
+            written.inspect_err(|_| self.own_write(|| punch(&self.file, range)))
+        };
+        self.disk.write(on_disk(range), write)?;
         room.keep(1);
         self.received().insert(n, chunk.digests().clone());
         self.flush_soon(len);

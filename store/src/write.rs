@@ -72,7 +72,7 @@ impl Entry {
             return self.agree(n, chunk.digest());
         }
         let room = self.0.disk.reserve(self.weight(n), Class::Cached)?;
-        let seen = self.place(&life, n, chunk).map_err(|error| WriteError::from_io(error, chunk.len().into()))?;
+        let seen = self.0.disk.write(self.weight(n), || self.place(&life, n, chunk))?;
         self.0.heat.reset(n);
         self.0.table.set_written(n, seen);
         room.keep(1);

@@ -110,8 +110,21 @@ fn every_acknowledged_blob_survives_a_kill() {
     for (round, count) in [1, 2, 3, 5, 8, 13].into_iter().enumerate() {
         acknowledged.extend(acknowledged_by_a_killed_child(dir.path(), 1000 * round as u64 + 7, count));
         let store = open(dir.path());
+        assert_weighed(&store, dir.path());
         runtime.block_on(check_all(&store, &acknowledged));
     }
+}
+
+/// What the store counts is what the disk has, but for chunks of 16 KiB that the killed process wrote and did not record.
+fn assert_weighed(store: &Store, dir: &Path) {
+    let (counted, du) = (store.usage().bytes, du(dir));
+    assert!(counted <= du + du / 50 && du <= counted + counted / 50 + 4 * CHUNK as u64, "{counted} counted, {du} on the disk");
+}
+
+fn du(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let inside = std::fs::read_dir(path).into_iter().flatten().map(|file| du(&file.unwrap().path()));
+    std::fs::symlink_metadata(path).unwrap().blocks() * 512 + inside.sum::<u64>()
 }
 
 async fn check_all(store: &Store, acknowledged: &[(u64, BlobId)]) {
@@ -190,7 +203,7 @@ async fn a_full_disk_is_full_and_loses_nothing() {
     fill_and_free(&store, &kept).await;
 }
 
-/// A cached entry meets the full disk too: the chunks that fitted stay, and what is removed makes room for the rest.
+/// A cached entry meets the full disk too: what is removed makes room for it, and without that only what is cached may go.
 async fn fill_and_free(store: &Store, kept: &[u64]) {
     let bytes = content(6 + 7 * 1000);
     let entry = loop {
@@ -208,7 +221,15 @@ async fn fill_and_free(store: &Store, kept: &[u64]) {
             entry.write_chunk(n, chunk).await.unwrap();
         }
     }
-    assert_eq!(entry.read(ByteRange::new(0, bytes.len() as u64)).await.unwrap(), bytes);
+    for (n, chunk) in chunks(&bytes).filter(|(n, _)| entry.has(*n)) {
+        assert!(entry.read_chunk(n).await.unwrap().digest() == chunk.digest());
+    }
+    assert!(entry.present_count() > 0 && kept[2..].iter().all(|&seed| is_durable(store, seed)));
+}
+
+fn is_durable(store: &Store, seed: u64) -> bool {
+    let id = BlobId::of(&content(seed)).into();
+    store.get(&id).is_some_and(|entry| (0..entry.geometry().chunk_count()).all(|n| entry.is_durable(n)))
 }
 
 async fn remove(store: &Store, seed: u64) {
