@@ -3,6 +3,7 @@ mod chunks;
 mod crash;
 mod into;
 mod model;
+mod open;
 mod pieces;
 mod scrub;
 mod uploads;
