@@ -5,6 +5,7 @@ mod custody;
 mod evict;
 mod into;
 mod model;
+mod open;
 mod pieces;
 mod scrub;
 mod uploads;
