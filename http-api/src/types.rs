@@ -2,7 +2,7 @@
 
 use herring_blob::BlobId;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 /// What a put answers.
@@ -17,11 +17,14 @@ pub struct Stored {
 }
 
 /// How a put wants its blob kept: the query of `PUT /v1/blobs/{id}` and `POST /v1/blobs`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct PutWish {
-    /// How many nodes keep it, from 1 to [`MAX_REPLICAS`](Self::MAX_REPLICAS); `None`: as many as the swarm's nodes are told.
+    /// How many nodes keep it; where it is not said, as many as the swarm's nodes are told
+    #[param(minimum = 1, maximum = 200)]
     pub replicas: Option<u8>,
-    /// How many of them must have all of it on disk before the put is answered; `None`: two, or all where there are fewer.
+    /// How many of them must have all of it on disk before the put is answered; where it is not said two, or all where there are fewer
+    #[param(minimum = 1, maximum = 200)]
     pub ack: Option<u8>,
 }
 
