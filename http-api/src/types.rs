@@ -1,9 +1,15 @@
 //! The JSON bodies of the outward contract.
 
+mod cluster;
+mod wish;
+
 use herring_blob::BlobId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+pub use cluster::{Cluster, Custody, Drain, DrainState, MemberInfo, NodeUsage};
+pub use wish::{PutWish, PutWishError};
 
 /// What a put answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -14,42 +20,6 @@ pub struct Stored {
     pub size: u64,
     /// How many owners have all that they should of it on disk.
     pub replicas: usize,
-}
-
-/// How a put wants its blob kept: the query of `PUT /v1/blobs/{id}` and `POST /v1/blobs`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutWish {
-    /// How many nodes keep it, from 1 to [`MAX_REPLICAS`](Self::MAX_REPLICAS); `None`: as many as the swarm's nodes are told.
-    pub replicas: Option<u8>,
-    /// How many of them must have all of it on disk before the put is answered; `None`: two, or all where there are fewer.
-    pub ack: Option<u8>,
-}
-
-/// Why a put cannot be as it is wished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PutWishError {
-    #[error("{what} must be from 1 to {}, not {said}", PutWish::MAX_REPLICAS)]
-    Figure { what: &'static str, said: u8 },
-    #[error("ack={ack} would wait for more nodes than keep it, {replicas}: wait for fewer, or ask for more replicas")]
-    TooFew { ack: u8, replicas: usize },
-}
-
-impl PutWish {
-    /// No swarm is as large that more would help; a byte of the store's layout holds it.
-    pub const MAX_REPLICAS: u8 = 200;
-
-    /// Fails where it is wished that more nodes confirm than keep it. `replicas`: as many as there are where none are wished, if that is known.
-    pub fn check(self, replicas: Option<usize>) -> Result<Self, PutWishError> {
-        for (what, said) in [("replicas", self.replicas), ("ack", self.ack)] {
-            if let Some(said) = said.filter(|said| !(1..=Self::MAX_REPLICAS).contains(said)) {
-                return Err(PutWishError::Figure { what, said });
-            }
-        }
-        match (self.ack, self.replicas.map(usize::from).or(replicas)) {
-            (Some(ack), Some(replicas)) if usize::from(ack) > replicas => Err(PutWishError::TooFew { ack, replicas }),
-            _ => Ok(self),
-        }
-    }
 }
 
 /// What is known of a blob without reading it.
@@ -97,123 +67,6 @@ pub enum OriginEntry {
         /// Milliseconds since 1970.
         modified_ms: u64,
     },
-}
-
-/// One node as the cluster sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct MemberInfo {
-    pub id: String,
-    /// Where its API answers: `host:port`.
-    pub http: String,
-    pub zone: String,
-    /// 100 is an ordinary node; a node of 200 owns twice as much.
-    pub weight: u32,
-    /// `joining`, `ready`, `draining`, or `suspect` while it is silent within the grace period.
-    pub state: String,
-    pub version: String,
-    /// Bytes its store holds; absent while the node cannot be asked.
-    pub bytes_used: Option<u64>,
-    /// Bytes its store may hold; absent while the node cannot be asked.
-    pub bytes_capacity: Option<u64>,
-    /// Absent while the node cannot be asked, or is too old to know.
-    #[serde(flatten)]
-    #[schema(value_type = Custody)]
-    pub custody: Option<Custody>,
-}
-
-/// `GET /v1/cluster`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Cluster {
-    /// The node that answers.
-    pub node: String,
-    /// A hash of the ring's members: equal on any two nodes that see the same members.
-    pub epoch: String,
-    pub replicas: usize,
-    pub members: Vec<MemberInfo>,
-    /// Replicas of chunks that their owners have not got yet, all members' together.
-    #[serde(default)]
-    pub under_replicated_chunks: u64,
-    /// Bytes that are not yet where they should be: what owners lack, or what others still hold for them, whichever is more.
-    #[serde(default)]
-    pub moving_bytes: u64,
-    /// How long that will take, at the pace of the last seconds; absent where nothing is to be moved, or nothing moves.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub eta_ms: Option<u64>,
-    /// Ids of nodes that were here within the last hour, and left without saying so.
-    #[serde(default)]
-    pub missing: Vec<String>,
-    /// Whether some replica is not where it should be, or may be lost: chunks are under-replicated, or nodes missing.
-    #[serde(default)]
-    pub degraded: bool,
-}
-
-/// A node's own figures, asked by its peers for `GET /v1/cluster`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodeUsage {
-    pub bytes_used: u64,
-    pub bytes_capacity: u64,
-    /// Absent where the node is too old to know.
-    #[serde(flatten)]
-    #[schema(value_type = Custody)]
-    pub custody: Option<Custody>,
-}
-
-/// What a node keeps, and how far that is from what it should keep. Chunks and bytes of blobs; descriptions count as chunks without bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Custody {
-    /// Bytes that it keeps until they are deleted, or others have them in its place. Always said, so that it shows who knows of all this.
-    pub durable_bytes: u64,
-    /// Bytes that may be evicted.
-    #[serde(default)]
-    pub cached_bytes: u64,
-    /// What it owns and has not got yet.
-    #[serde(default)]
-    pub lacking_chunks: u64,
-    #[serde(default)]
-    pub lacking_bytes: u64,
-    /// What it keeps for others, who own it now and may not have it yet.
-    #[serde(default)]
-    pub foreign_chunks: u64,
-    #[serde(default)]
-    pub foreign_bytes: u64,
-    /// Bytes that it got so from others since it started.
-    #[serde(default)]
-    pub pulled_bytes: u64,
-    /// The same in bytes a second, over the last seconds.
-    #[serde(default)]
-    pub pull_rate: u64,
-    /// How long it will take to get what it lacks, at that pace; absent where it lacks nothing, or nothing comes.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub eta_ms: Option<u64>,
-    /// Bytes that were read back from the disk and verified since it started.
-    #[serde(default)]
-    pub scrubbed_bytes: u64,
-    /// Chunks that were found rotten since it started, and dropped.
-    #[serde(default)]
-    pub rotten_chunks: u64,
-    /// It has found everything in its place since the members changed last: nothing is to come here, to go from here, or missing at others with whom it owns it.
-    #[serde(default)]
-    pub settled: bool,
-}
-
-/// `GET /v1/drain`: how far the node is with giving away what it keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Drain {
-    pub state: DrainState,
-    /// Chunks that it still keeps and that are to go to others.
-    pub left_chunks: u64,
-    pub left_bytes: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DrainState {
-    /// It takes part as any other.
-    No,
-    /// It owns nothing any more, and gives what it keeps to those who do.
-    Draining,
-    /// The others have all of it: it may be stopped.
-    Drained,
 }
 
 /// `GET /v1/ring/owners/{id}`.
@@ -499,30 +352,6 @@ mod tests {
         }
         assert!(!Presence::of([]).has(0));
         assert_eq!(Presence::of([1, 2, 3, 7]).chunks, [(1, 4), (7, 8)]);
-    }
-
-    #[test]
-    fn what_an_older_node_does_not_say_is_unknown_and_not_nothing() {
-        let read = |usage: &str| serde_json::from_str::<NodeUsage>(usage).unwrap();
-        let old = read(r#"{"bytes_used":1,"bytes_capacity":2}"#);
-        assert_eq!(old, NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
-        let said = r#"{"bytes_used":1,"bytes_capacity":2,"durable_bytes":3,"of_a_later_version":4}"#;
-        assert_eq!(read(said).custody, Some(Custody { durable_bytes: 3, ..Custody::default() }));
-        for custody in
-            [None, Some(Custody::default()), Some(Custody { eta_ms: Some(5), lacking_chunks: 6, ..Custody::default() })]
-        {
-            let usage = NodeUsage { custody, ..old.clone() };
-            assert_eq!(read(&serde_json::to_string(&usage).unwrap()), usage);
-        }
-    }
-
-    #[test]
-    fn no_more_confirm_than_keep() {
-        let check = |replicas, ack, usual| PutWish { replicas, ack }.check(usual).is_ok();
-        assert!(check(None, None, Some(1)) && check(Some(2), Some(2), Some(1)) && check(None, Some(3), Some(3)));
-        assert!(check(None, Some(3), None), "nobody said how many there are");
-        assert!(!check(Some(2), Some(3), Some(5)) && !check(None, Some(4), Some(3)));
-        assert!(!check(Some(0), None, None) && !check(Some(201), None, None) && !check(None, Some(0), None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use herring_http_api::types::{Cluster, Departure, Explain, ExplainChunk, MemberI
 use herring_ring::{NodeId, Point, Ring};
 
 use crate::config::STATUS_DEADLINE;
-use crate::{Content, Custody, OpenError, Source, Swarm};
+use crate::{Content, OpenError, Source, Swarm};
 
 /// What the members said of a blob.
 #[derive(Default)]
@@ -141,20 +141,7 @@ impl Swarm {
     pub async fn cluster(&self) -> Cluster {
         let view = self.view();
         let members = join_all(view.members().iter().map(|node| self.member_info(&view, node))).await;
-        let sum =
-            |figure: fn(&Custody) -> u64| members.iter().filter_map(|member| member.custody.as_ref()).map(figure).sum::<u64>();
-        let (under_replicated_chunks, missing) = (sum(|custody| custody.lacking_chunks), self.missing());
-        Cluster {
-            node: view.me().to_string(),
-            epoch: view.epoch().to_string(),
-            replicas: self.replicas(),
-            under_replicated_chunks,
-            moving_bytes: sum(|custody| custody.lacking_bytes).max(sum(|custody| custody.foreign_bytes)),
-            eta_ms: members.iter().filter_map(|member| member.custody.as_ref()?.eta_ms).max(),
-            degraded: under_replicated_chunks > 0 || !missing.is_empty(),
-            missing,
-            members,
-        }
+        Cluster::of(view.me().to_string(), view.epoch().to_string(), self.replicas(), members, self.missing())
     }
 
     async fn member_info(&self, view: &View, node: &herring_gossip::NodeInfo) -> MemberInfo {

@@ -77,8 +77,7 @@ async fn get_blob(
     put, path = "/v1/blobs/{id}", tag = "blobs",
     params(
         ("id" = String, Path, description = "SHA-256 of the body, 64 hexadecimal digits"),
-        ("replicas" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many nodes keep it, whatever is usual in the swarm"),
-        ("ack" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many of them must have it on disk before this is answered; two where it is not said"),
+        PutWish,
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The blob, of any size"),
     responses(
@@ -107,10 +106,7 @@ async fn put_blob(
 /// Its id is computed while it streams in, and answered once enough replicas are on disk. Safe to repeat.
 #[utoipa::path(
     post, path = "/v1/blobs", tag = "blobs",
-    params(
-        ("replicas" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many nodes keep it, whatever is usual in the swarm"),
-        ("ack" = Option<u8>, Query, minimum = 1, maximum = 200, description = "How many of them must have it on disk before this is answered; two where it is not said"),
-    ),
+    params(PutWish),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The blob, of any size"),
     responses(
         (status = 201, description = "It is stored", body = Stored, headers(("Location" = String, description = "`/v1/blobs/<id>`"))),
@@ -130,7 +126,7 @@ async fn post_blob(
     Ok((StatusCode::CREATED, location, Json(stored)).into_response())
 }
 
-/// Behind the first look at the body, so that who sends one in vain hears why.
+/// What cannot be as it is wished is refused where the rest of a body is read away: who sends first and listens then hears why.
 async fn take(backend: &dyn Backend, expected: Option<BlobId>, wish: PutWish, upload: Upload) -> Result<PutOutcome, ApiError> {
     let put = |body| async {
         let wish = wish.check(None).map_err(|error| ApiError::new(ErrorKind::BadRequest, error.to_string()))?;

@@ -72,8 +72,8 @@ async fn a_put_that_cannot_be_kept_so_keeps_nothing() {
         ("ack=0", "ack must be from 1"),
         ("ack=201", "not 201"),
         ("replicas=2&ack=3", "than keep it, 2"),
-        ("replicas=256", "256"),
-        ("ack=-1", "-1"),
+        ("replicas=256", "replicas"),
+        ("ack=-1", "ack"),
         ("replicas=", "replicas"),
         ("ack=two", "ack"),
     ] {

@@ -180,7 +180,7 @@ fn gossip_needs_a_port() {
 fn impossible_figures_are_refused() {
     assert!(refusal("replicas = 0").starts_with("--replicas 0"));
     assert!(refusal("weight = 10001").contains("10000"));
-    assert!(refusal("rebalance-rate = '1MB'").starts_with("--rebalance-rate 1.0 MB is less than a chunk"));
+    assert!(refusal("rebalance-rate = '1MiB'").starts_with("--rebalance-rate 1.0 MiB is less than a chunk"));
     assert!(refusal("capacity = 0").starts_with("--capacity 0 B"));
     assert!(refusal("cluster = ''").starts_with("--cluster"));
     for seed in ["localhost", ":7071", "a:0", "a:70000"] {

@@ -22,7 +22,7 @@ fn lay_out(dir: PathBuf, blobs: u32, chunks: u32) {
         let geometry = manifest.geometry();
         let description = Description::Blob(Arc::new(manifest));
         let states = vec![State::Durable; chunks as usize];
-        let (_, bytes) = crate::meta::new(&description, geometry, SystemTime::now(), states, crate::custody::Kept::No.with(None));
+        let (_, bytes) = crate::meta::new(&description, geometry, SystemTime::now(), states, crate::custody::Kept::Yes);
         layout.make_shelf(&id.into()).unwrap();
         crate::layout::create_file(&layout.data(&id.into())).unwrap();
         write_file(&layout.meta(&id.into()), &bytes).unwrap();

@@ -7,13 +7,13 @@ use crate::Swarm;
 impl Swarm {
     /// How this node stands with what it should keep. Bytes of what lacks are at most so many: chunks are taken for full.
     pub fn custody(&self) -> Custody {
-        let (custody, chunk_size) = (&self.0.custody, u64::from(self.0.config.chunk_size));
+        let (custody, chunk_size, usage) = (&self.0.custody, u64::from(self.0.config.chunk_size), self.usage());
         let (lacking_chunks, foreign_chunks) = (custody.wants.chunks() as u64, custody.foreign_chunks.load(Relaxed));
         let (pulled_bytes, pull_rate) = custody.pace.figures();
         let lacking_bytes = lacking_chunks * chunk_size;
         Custody {
-            durable_bytes: 0,
-            cached_bytes: 0,
+            durable_bytes: usage.durable,
+            cached_bytes: usage.cached,
             lacking_chunks,
             lacking_bytes,
             foreign_chunks,

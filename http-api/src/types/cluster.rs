@@ -1,0 +1,184 @@
+//! The nodes, what each keeps, and how far that is from what it should keep.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One node as the cluster sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemberInfo {
+    pub id: String,
+    /// Where its API answers: `host:port`.
+    pub http: String,
+    pub zone: String,
+    /// 100 is an ordinary node; a node of 200 owns twice as much.
+    pub weight: u32,
+    /// `joining`, `ready`, `draining`, or `suspect` while it is silent within the grace period.
+    pub state: String,
+    pub version: String,
+    /// Bytes its store holds; absent while the node cannot be asked.
+    pub bytes_used: Option<u64>,
+    /// Bytes its store may hold; absent while the node cannot be asked.
+    pub bytes_capacity: Option<u64>,
+    /// Absent while the node cannot be asked, or is too old to know.
+    #[serde(flatten)]
+    #[schema(value_type = Custody)]
+    pub custody: Option<Custody>,
+}
+
+/// `GET /v1/cluster`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Cluster {
+    /// The node that answers.
+    pub node: String,
+    /// A hash of the ring's members: equal on any two nodes that see the same members.
+    pub epoch: String,
+    pub replicas: usize,
+    pub members: Vec<MemberInfo>,
+    /// Replicas of chunks that their owners have not got yet, all members' together.
+    #[serde(default)]
+    pub under_replicated_chunks: u64,
+    /// Bytes that are not yet where they should be: what owners lack, or what others still hold for them, whichever is more.
+    #[serde(default)]
+    pub moving_bytes: u64,
+    /// How long that will take, at the pace of the last seconds; absent where nothing is to be moved, or nothing moves.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub eta_ms: Option<u64>,
+    /// Ids of nodes that were here within the last hour, and left without saying so.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Whether some replica is not where it should be, or may be lost: chunks are under-replicated, or nodes missing.
+    #[serde(default)]
+    pub degraded: bool,
+    /// Every member has found everything in its place since the members changed last. False for some seconds after a put, too.
+    #[serde(default)]
+    pub settled: bool,
+}
+
+impl Cluster {
+    /// With what the members say added up.
+    pub fn of(node: String, epoch: String, replicas: usize, members: Vec<MemberInfo>, missing: Vec<String>) -> Self {
+        let custody = || members.iter().filter_map(|member| member.custody.as_ref());
+        let sum = |figure: fn(&Custody) -> u64| custody().map(figure).fold(0, u64::saturating_add);
+        let under_replicated_chunks = sum(|of| of.lacking_chunks);
+        let moving_bytes = sum(|of| of.lacking_bytes).max(sum(|of| of.foreign_bytes));
+        let eta_ms = custody().filter_map(|of| of.eta_ms).max();
+        let degraded = under_replicated_chunks > 0 || !missing.is_empty();
+        let settled = members.iter().all(|member| member.custody.is_some_and(|of| of.settled));
+        Self { node, epoch, replicas, under_replicated_chunks, moving_bytes, eta_ms, missing, degraded, settled, members }
+    }
+}
+
+/// A node's own figures, asked by its peers for `GET /v1/cluster`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeUsage {
+    pub bytes_used: u64,
+    pub bytes_capacity: u64,
+    /// Absent where the node is too old to know.
+    #[serde(flatten)]
+    #[schema(value_type = Custody)]
+    pub custody: Option<Custody>,
+}
+
+/// What a node keeps, and how far that is from what it should keep. Chunks and bytes of blobs; descriptions count as chunks without bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Custody {
+    /// Bytes that it keeps until they are deleted, or others have them in its place. Always said, so that it shows who knows of all this.
+    pub durable_bytes: u64,
+    /// Bytes that may be evicted.
+    #[serde(default)]
+    pub cached_bytes: u64,
+    /// What it owns and has not got yet.
+    #[serde(default)]
+    pub lacking_chunks: u64,
+    #[serde(default)]
+    pub lacking_bytes: u64,
+    /// What it keeps for others, who own it now and may not have it yet.
+    #[serde(default)]
+    pub foreign_chunks: u64,
+    #[serde(default)]
+    pub foreign_bytes: u64,
+    /// Bytes that it got so from others since it started.
+    #[serde(default)]
+    pub pulled_bytes: u64,
+    /// The same in bytes a second, over the last seconds.
+    #[serde(default)]
+    pub pull_rate: u64,
+    /// How long it will take to get what it lacks, at that pace; absent where it lacks nothing, or nothing comes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub eta_ms: Option<u64>,
+    /// Bytes that were read back from the disk and verified since it started.
+    #[serde(default)]
+    pub scrubbed_bytes: u64,
+    /// Chunks that were found rotten since it started, and dropped.
+    #[serde(default)]
+    pub rotten_chunks: u64,
+    /// It has found everything in its place since the members changed last: nothing is to come, to go, or missing at those who own it as well.
+    #[serde(default)]
+    pub settled: bool,
+}
+
+/// `GET /v1/drain`: how far the node is with giving away what it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Drain {
+    pub state: DrainState,
+    /// Chunks that it still keeps and that are to go to others.
+    pub left_chunks: u64,
+    pub left_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainState {
+    /// It takes part as any other.
+    No,
+    /// It owns nothing any more, and gives what it keeps to those who do.
+    Draining,
+    /// The others have all of it: it may be stopped.
+    Drained,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_node_does_not_say_is_unknown_and_not_nothing() {
+        let read = |usage: &str| serde_json::from_str::<NodeUsage>(usage).unwrap();
+        let old = read(r#"{"bytes_used":1,"bytes_capacity":2}"#);
+        assert_eq!(old, NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
+        let said = r#"{"bytes_used":1,"bytes_capacity":2,"durable_bytes":3,"of_a_later_version":4}"#;
+        assert_eq!(read(said).custody, Some(Custody { durable_bytes: 3, ..Custody::default() }));
+        for custody in
+            [None, Some(Custody::default()), Some(Custody { eta_ms: Some(5), lacking_chunks: 6, ..Custody::default() })]
+        {
+            let usage = NodeUsage { custody, ..old.clone() };
+            assert_eq!(read(&serde_json::to_string(&usage).unwrap()), usage);
+        }
+    }
+
+    fn member(custody: Option<Custody>) -> MemberInfo {
+        let (id, http, state) = ("n1".into(), "127.0.0.1:1".into(), "ready".into());
+        let (bytes_used, bytes_capacity) = (custody.map(|_| 0), custody.map(|_| 1));
+        MemberInfo { id, http, zone: String::new(), weight: 100, state, version: "1".into(), bytes_used, bytes_capacity, custody }
+    }
+
+    #[test]
+    fn a_cluster_adds_up_what_its_members_say() {
+        let of = |members: Vec<Option<Custody>>, missing: &[&str]| {
+            let missing = missing.iter().map(ToString::to_string).collect();
+            Cluster::of("n1".into(), "e".into(), 3, members.into_iter().map(member).collect(), missing)
+        };
+        let still = Custody::default();
+        let joins = Custody { lacking_chunks: 3, lacking_bytes: 30, eta_ms: Some(400), ..still };
+        let mends = Custody { lacking_chunks: 1, lacking_bytes: 5, eta_ms: Some(900), ..still };
+        let loses = Custody { foreign_chunks: 4, foreign_bytes: 40, ..still };
+        let cluster = of(vec![Some(joins), Some(mends), Some(loses), None], &[]);
+        assert_eq!((cluster.under_replicated_chunks, cluster.moving_bytes, cluster.eta_ms), (4, 40, Some(900)));
+        assert!(cluster.degraded);
+        let said: Cluster = serde_json::from_str(&serde_json::to_string(&cluster).unwrap()).unwrap();
+        assert_eq!(said, cluster, "who cannot be asked stays unknown over the wire");
+        let leaving = of(vec![Some(loses), Some(still)], &[]);
+        assert_eq!((leaving.moving_bytes, leaving.degraded), (40, false), "what is held twice is not lacking");
+        assert!(of(vec![Some(still)], &["n2"]).degraded && !of(vec![Some(still), None], &[]).degraded);
+    }
+}
