@@ -12,6 +12,7 @@ const REPLICAS: usize = 3;
 const MILLION: u64 = 1_000_000;
 /// Of a node, three times, so that chance adds 1 % to what is seen of its share.
 const POINTS_PER_NODE: u64 = 2_000;
+const TICK: Duration = Duration::from_millis(4);
 /// For trying again.
 const ENOUGH: Duration = Duration::from_secs(3);
 const LOOKUPS: u64 = 200_000;
@@ -108,15 +109,28 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// The least time that it takes, of some tries: others may use the machine too.
 fn best<T>(work: impl Fn() -> T) -> (T, Duration) {
     let start = Instant::now();
-    let mut best = timed(&work);
+    let mut best = worked(&work);
     for _ in 1..20 {
         if start.elapsed() > ENOUGH {
             break;
         }
-        let again = timed(&work);
+        let again = worked(&work);
         best = if again.1 < best.1 { again } else { best };
     }
     best
+}
+
+/// With the time that this thread was on a core; the kernel counts that by ticks, so what is short is simply timed.
+fn worked<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = on_core();
+    let (done, took) = timed(work);
+    let worked = on_core().saturating_sub(before);
+    (done, if worked > 10 * TICK { worked } else { took })
+}
+
+fn on_core() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    Duration::from_nanos(text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds"))
 }
 
 /// Memory of this process, in MB.
