@@ -18,6 +18,12 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 /// No key of ours is ever deleted, so an hour, instead of chitchat's day, is ample for tombstones.
 const TOMBSTONES: Duration = Duration::from_secs(3600);
 
+/// So long a node that died is remembered and now and then asked, in case it was but cut off; for half of it, it is told of to others.
+/// Each restart leaves one dead under the old generation, of 22 bytes in every message and 8 KB of memory. In chitchat's day, one node
+/// that restarts every five seconds fills the datagrams of the whole swarm, and gossip ends. Two halves that were apart for longer
+/// meet again by their seeds.
+const DEAD: Duration = Duration::from_secs(3600);
+
 /// How to set up chitchat, again and again if need be.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
@@ -75,6 +81,7 @@ impl Setup {
                 initial_interval: self.interval,
                 // Longer is an outage, not a sample of how often a healthy node is heard.
                 max_interval: 10 * self.interval,
+                dead_node_grace_period: DEAD,
                 ..FailureDetectorConfig::default()
             },
             marked_for_deletion_grace_period: TOMBSTONES,

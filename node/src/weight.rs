@@ -196,26 +196,26 @@ mod tests {
         }
     }
 
-    fn config(dir: &Path, more: &str) -> NodeConfig {
-        let toml = format!("data-dir = '{}'\n{more}", dir.display());
-        NodeConfig::new(NodeSettings::parse(&toml).unwrap()).unwrap()
+    fn config(dir: &Path, gib: u64, weight: Option<u32>) -> NodeConfig {
+        let (data_dir, capacity) = (Some(dir.to_owned()), Some(bytesize::ByteSize::gib(gib)));
+        NodeConfig::new(NodeSettings { data_dir, capacity, weight, ..NodeSettings::default() }).unwrap()
     }
 
     #[test]
     fn what_was_chosen_stays_and_follows_the_capacity() {
         let dir = tempfile::tempdir().unwrap();
-        let at = |more: &str| standing(&config(dir.path(), more), false).unwrap();
-        assert_eq!(at(""), None);
+        let at = |gib, weight| standing(&config(dir.path(), gib, weight), false).unwrap();
+        assert_eq!(at(100, None), None);
         save(dir.path(), Measure { weight: 30, bytes: 100 * GIB }).unwrap();
-        assert_eq!([at(""), at("capacity = '200GiB'"), at("capacity = '1GiB'")], [Some(30), Some(60), Some(1)]);
-        assert_eq!([at("weight = 0"), at("weight = 7")], [Some(0), Some(7)]);
+        assert_eq!([at(100, None), at(200, None), at(1, None)], [Some(30), Some(60), Some(1)]);
+        assert_eq!([at(200, Some(0)), at(200, Some(7))], [Some(0), Some(7)]);
     }
 
     #[test]
     fn who_comes_back_with_data_and_no_weight_has_the_one_that_all_had() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(standing(&config(dir.path(), ""), true).unwrap(), Some(100));
-        assert_eq!(standing(&config(dir.path(), "capacity = '200GiB'"), false).unwrap(), Some(200));
+        assert_eq!(standing(&config(dir.path(), 100, None), true).unwrap(), Some(100));
+        assert_eq!(standing(&config(dir.path(), 200, None), false).unwrap(), Some(200));
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "100", "a b", "10001 5", "100 0", "-1 5"] {
             std::fs::write(dir.path().join(FILE), text).unwrap();
-            let told = standing(&config(dir.path(), ""), true).unwrap_err().to_string();
+            let told = standing(&config(dir.path(), 1, None), true).unwrap_err().to_string();
             assert!(told.contains("remove it, or give --weight"), "{told}");
         }
     }

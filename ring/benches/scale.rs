@@ -10,8 +10,11 @@ use herring_ring::{Member, Point, Ring};
 const NODES: [usize; 5] = [10, 100, 1_000, 3_000, 10_000];
 const REPLICAS: usize = 3;
 const MILLION: u64 = 1_000_000;
-/// Of a node, so that chance adds 1 % to what is seen of its share.
-const POINTS_PER_NODE: u64 = 9_000;
+/// Of a node, three times, so that chance adds 1 % to what is seen of its share.
+const POINTS_PER_NODE: u64 = 2_000;
+const TICK: Duration = Duration::from_millis(4);
+/// For trying again.
+const ENOUGH: Duration = Duration::from_secs(3);
 const LOOKUPS: u64 = 200_000;
 
 fn main() {
@@ -41,12 +44,13 @@ fn members(count: usize, zones: usize, weight: u32) -> Vec<Member> {
 
 fn row(count: usize, zones: usize, weight: u32) -> String {
     let start = resident();
-    let (ring, build) = worked(|| Ring::new(members(count, zones, weight)));
+    let ring = Ring::new(members(count, zones, weight));
     let one = resident() - start;
     let larger = Ring::new(members(count + 1, zones, weight));
     let two = resident() - start;
-    let (joined, join) = worked(|| ring.diff(&larger, REPLICAS));
-    let (left, leave) = worked(|| larger.diff(&ring, REPLICAS));
+    let build = best(|| Ring::new(members(count, zones, weight))).1;
+    let (joined, join) = best(|| ring.diff(&larger, REPLICAS));
+    let (left, leave) = best(|| larger.diff(&ring, REPLICAS));
     let (seen, fullest) = (fullest(&ring, MILLION), fullest(&ring, MILLION.max(POINTS_PER_NODE * count as u64)));
     let (lookup, both) = (lookups(&[&ring]), lookups(&[&ring, &larger]));
     // What is ideal: each of the N + 1 has its part.
@@ -102,11 +106,26 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (done, start.elapsed())
 }
 
-/// With the time that this thread was on a core, on a machine that others use too.
+/// The least time that it takes, of some tries: others may use the machine too.
+fn best<T>(work: impl Fn() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let mut best = worked(&work);
+    for _ in 1..20 {
+        if start.elapsed() > ENOUGH {
+            break;
+        }
+        let again = worked(&work);
+        best = if again.1 < best.1 { again } else { best };
+    }
+    best
+}
+
+/// With the time that this thread was on a core; the kernel counts that by ticks, so what is short is simply timed.
 fn worked<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = on_core();
-    let done = work();
-    (done, on_core() - start)
+    let before = on_core();
+    let (done, took) = timed(work);
+    let worked = on_core().saturating_sub(before);
+    (done, if worked > 10 * TICK { worked } else { took })
 }
 
 fn on_core() -> Duration {

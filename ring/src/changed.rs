@@ -12,7 +12,7 @@ const FEW: u64 = 8;
 /// All ranges whose owners may differ, sorted by their end. Neither ring has a place inside of any.
 ///
 /// One of 1,000 nodes that leaves changes 1,024 places of a million, and the owners of some three ranges before each. Looking at
-/// these alone takes 5 ms, and at all ranges 3 s.
+/// eight before each is a hundredth of the work of looking at all.
 pub(crate) fn ranges(old: &Ring, new: &Ring, replicas: usize) -> Vec<Range> {
     nearby(old, new, replicas).unwrap_or_else(|| all(old, new))
 }
