@@ -7,6 +7,7 @@ mod bad_input;
 mod buckets;
 mod client;
 mod doors;
+mod drills;
 mod hosts;
 mod jobs;
 mod loaders;
