@@ -82,7 +82,7 @@ impl Running {
 fn is_that(pid: u32, argv: &[String]) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).skip(1).collect();
-    words.iter().copied().eq(argv.iter().skip(1).map(String::as_bytes))
+    !words.is_empty() && words.iter().copied().eq(argv.iter().skip(1).map(String::as_bytes))
 }
 
 #[async_trait]
