@@ -50,6 +50,10 @@ impl Blob {
         let from = range.start / 8 * 8;
         let skip = usize::try_from(range.start - from).unwrap_or_default();
         let right = self.content.bytes(from, skip + bytes.len());
+        // All at once first: byte by byte takes a hundred times as long.
+        if right[skip..] == *bytes {
+            return None;
+        }
         let at = right[skip..].iter().zip(bytes).position(|(right, read)| right != read)?;
         Some(format!("byte {} of {} is not what was put", range.start + at as u64, self.id))
     }
@@ -81,10 +85,10 @@ mod tests {
 
     #[test]
     fn a_blob_is_the_same_for_the_same_seed_and_knows_its_bytes() {
-        let (blob, bytes) = Blob::make(1, 2, 3, u64::MAX);
-        let (again, _) = Blob::make(1, 2, 3, u64::MAX);
+        let (blob, bytes) = Blob::make(1, 2, 3, 300 << 10);
+        let (again, _) = Blob::make(1, 2, 3, 300 << 10);
         assert_eq!((blob.id, blob.size), (again.id, bytes.len() as u64));
-        assert_ne!(blob.id, Blob::make(2, 2, 3, u64::MAX).0.id);
+        assert_ne!(blob.id, Blob::make(2, 2, 3, 300 << 10).0.id);
         assert_eq!(blob.fault(blob.whole(), &bytes), None);
         let mut numbers = Random::derived(5, &[]);
         for _ in 0..20 {

@@ -43,7 +43,12 @@ use crate::config::{PORT, REPLICAS, absolute};
 use crate::error::{Failure, OrFail, tell};
 use crate::output::Output;
 use crate::signals::Stop;
-use crate::up::{Layout, check_ports, free_base};
+use crate::up::{Layout, STRIDE, check_ports, free_base};
+
+/// For swarms of our own: below those that the kernel hands out, away from the usual ones.
+const PORTS: u16 = 8_000;
+/// A node that is paused for less is hardly missed: the others take it for gone after 2.6 s.
+const PAUSE: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Args)]
 #[command(after_long_help = AFTER)]
@@ -139,7 +144,7 @@ impl DrillArgs {
         let rates = Rates { seed, readers, writers, bytes: self.bytes.as_u64(), over };
         let hold = match self.scenario {
             Scenario::Partition => Duration::from_secs_f64(self.minutes * 60.0),
-            _ => over / 4,
+            _ => (over / 4).max(PAUSE),
         };
         Plan { scenario: self.scenario, rates, hold, settle: Duration::from_secs(self.settle) }
     }
@@ -152,8 +157,8 @@ impl DrillArgs {
         let dir = tempfile::Builder::new().prefix("herring-drill-").tempdir();
         let dir = dir.or_fail(|| "cannot create a temporary directory".to_owned())?;
         let mut layout = self.layout(dir.path().to_owned());
-        if wires.is_none() && check_ports(&layout).is_err() {
-            layout.port = free_base(&layout)?;
+        if wires.is_none() {
+            layout.port = ports(&layout)?;
         }
         let temporary = if self.keep {
             let _ = dir.keep();
@@ -169,6 +174,13 @@ impl DrillArgs {
         let replicas = self.replicas().into();
         Layout { dir, port: PORT, nodes: self.nodes, replicas, mounts: false, origins: Vec::new(), flags }
     }
+}
+
+/// A first port from which on there is room for these nodes and one that joins. Drills that run side by side begin elsewhere.
+fn ports(layout: &Layout) -> Result<u16, Failure> {
+    let begin = PORTS + u16::try_from(std::process::id() % 100).unwrap_or_default() * 4 * STRIDE;
+    let wider = Layout { port: begin, nodes: layout.nodes + 1, ..layout.clone() };
+    if check_ports(&wider).is_ok() { Ok(begin) } else { free_base(&wider) }
 }
 
 /// The drill, unless somebody interrupts it; in any case what it found is given back as it was.

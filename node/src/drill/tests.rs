@@ -43,6 +43,8 @@ impl Door for Fake {
     }
 
     async fn read(&self, id: BlobId, range: ByteRange) -> Result<Vec<u8>, String> {
+        // A node is never as quick as not to let others run.
+        tokio::task::yield_now().await;
         if matches!(self.vice, Vice::FailsReads) {
             return Err("it fell asleep".to_owned());
         }
@@ -160,7 +162,8 @@ async fn a_read_that_met_a_node_as_it_was_taken_away_goes_on_at_another() {
     let rates = Rates { seed: 1, readers: 1, writers: 1, bytes: 64 << 10, over: Duration::from_millis(50) };
     let load = Load::new(rates, sites.clone());
     load.put(&sites.all()[0], 0, 0).await;
-    assert_eq!((load.tally().interrupted, load.tally().refused.count), (1, 0));
+    assert_eq!(found(&checked(&load).await), [0; 4]);
+    assert_eq!(load.tally().interrupted, 1);
     let disk = Disk::default();
     sites.add(Site::new("n2".to_owned(), String::new(), Arc::new(Fake { disk, vice: Vice::None })));
     load.put(&sites.all()[1], 0, 1).await;
@@ -170,7 +173,8 @@ async fn a_read_that_met_a_node_as_it_was_taken_away_goes_on_at_another() {
     while load.tally().retried == 0 {
         load.read_somewhere(&blob, blob.whole(), &mut numbers).await;
     }
-    assert_eq!((load.tally().failed.count, load.tally().retried), (0, 1));
+    let tally = load.tally();
+    assert_eq!((tally.failed.count, tally.retried), (0, 1));
     assert_eq!(sites.serving().len(), 1);
 }
 

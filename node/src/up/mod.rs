@@ -19,7 +19,7 @@ pub use child::Child;
 pub use files::{Bounds, regular_files, to_put as files_to_put};
 pub use hold::Hold;
 pub use homes::check as check_homes;
-pub use layout::{Layout, Place};
+pub use layout::{Layout, Place, STRIDE};
 pub use local::Local;
 pub use mounts::obstacle as mount_obstacle;
 pub use ports::{check as check_ports, free_base};
