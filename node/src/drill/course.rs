@@ -111,8 +111,7 @@ impl Course<'_> {
     /// With what was put last, too.
     async fn settle_all(&mut self, deadline: Instant) {
         let all = self.load.acknowledged();
-        // Time for one look where the time is over.
-        let settled = settle::wait(&self.sites, &all, deadline.max(Instant::now() + self.plan.settle / PART)).await;
+        let settled = settle::wait(&self.sites, &all, deadline).await;
         self.report.replicated = settled.is_ok();
         if let Err(why) = settled {
             self.report.look_at.push(format!("not fully replicated: {why}"));

@@ -188,14 +188,14 @@ async fn watch(plan: Plan, hands: &mut dyn Hands) -> Result<Report, Failure> {
     hands.check(plan.scenario)?;
     let mut stop = Stop::listen()?;
     let done = tokio::select! {
-        done = course::run(plan, hands) => done,
-        () = stop.asked() => Err(Failure::failed("the drill was interrupted")),
+        done = course::run(plan, hands) => Some(done),
+        () = stop.asked() => None,
     };
-    let failed = !done.as_ref().is_ok_and(|report| report.ok);
+    let failed = done.as_ref().is_some_and(|done| !done.as_ref().is_ok_and(|report| report.ok));
     if let Some(dir) = hands.end(failed).await {
         tell(format_args!("data and logs are left in {}", dir.display()));
     }
-    done
+    done.unwrap_or_else(|| Err(Failure::failed("the drill was interrupted")))
 }
 
 /// A drill whose nodes are on hosts of their own, and which is itself in their network: in a thread that has entered it.

@@ -66,19 +66,19 @@ impl Scenario {
 }
 
 impl Deed {
-    /// In words, of that node.
+    /// In words, of that node or those.
     pub fn told(self, node: &str) -> String {
         match self {
-            Self::Join => format!("{node} joins"),
-            Self::Drain => format!("{node} is asked to drain"),
-            Self::Stop => format!("{node} is stopped"),
-            Self::Kill => format!("{node} is killed"),
-            Self::Wipe => format!("{node} loses its disk"),
-            Self::Start => format!("{node} is started"),
-            Self::Pause => format!("{node} is paused"),
-            Self::Resume => format!("{node} goes on"),
-            Self::Cut => format!("{node} is cut off"),
-            Self::Heal => format!("{node} is connected again"),
+            Self::Join => format!("{node} added"),
+            Self::Drain => format!("{node} asked to drain"),
+            Self::Stop => format!("{node} stopped"),
+            Self::Kill => format!("{node} killed"),
+            Self::Wipe => format!("{node} robbed of its disk"),
+            Self::Start => format!("{node} started again"),
+            Self::Pause => format!("{node} paused"),
+            Self::Resume => format!("{node} let go on"),
+            Self::Cut => format!("{node} cut off"),
+            Self::Heal => format!("{node} connected again"),
             Self::Wait(time) => format!("{} s go by", time.as_secs_f64()),
         }
     }

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ask::ask;
 use super::blob::Blob;
@@ -9,13 +10,20 @@ use super::places::{explained_by, lacks};
 use super::site::Sites;
 
 const POLL: Duration = Duration::from_millis(500);
+/// For one look at all blobs, also where the time is over.
+const LOOK: Duration = Duration::from_secs(10);
+/// Blobs that are looked at at the same time.
+const AT_ONCE: usize = 8;
 
 /// Waits until the nodes say that all is where it should be, and each of `blobs` is, chunk by chunk. Else says what is not, at the
 /// deadline.
 pub async fn wait(sites: &Sites, blobs: &[Blob], deadline: Instant) -> Result<(), String> {
     loop {
         let lacking = match said(sites).await {
-            Ok(()) => seen(sites, blobs, deadline).await,
+            Ok(()) => {
+                let looked = timeout_at(deadline.max(Instant::now() + LOOK), seen(sites, blobs)).await;
+                looked.unwrap_or_else(|_| Err("there was no time to look at all blobs".to_owned()))
+            }
             lacking => lacking,
         };
         match lacking {
@@ -44,19 +52,14 @@ fn under_way(cluster: &Value) -> Option<String> {
 }
 
 /// What is there, whatever they say.
-async fn seen(sites: &Sites, blobs: &[Blob], deadline: Instant) -> Result<(), String> {
+async fn seen(sites: &Sites, blobs: &[Blob]) -> Result<(), String> {
     let serving = sites.serving();
-    for (blob, site) in blobs.iter().zip(serving.iter().cycle()) {
-        let explain =
-            explained_by(site, blob.id).await.map_err(|why| format!("{} cannot explain {}: {why}", site.id, blob.id))?;
-        if let Some(why) = lacks(&explain) {
-            return Err(why);
-        }
-        if Instant::now() > deadline {
-            return Err("there was no time to look at all blobs".to_owned());
-        }
-    }
-    Ok(())
+    let looks = blobs.iter().zip(serving.iter().cycle()).map(|(blob, site)| async move {
+        let explained = explained_by(site, blob.id).await;
+        let explain = explained.map_err(|why| format!("{} cannot explain {}: {why}", site.id, blob.id))?;
+        lacks(&explain).map_or(Ok(()), Err)
+    });
+    stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Bytes that each node pulled since it started, of those that say so.

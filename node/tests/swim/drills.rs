@@ -40,12 +40,15 @@ fn small(scenario: &str, seed: &str) -> Value {
     sound(&drill(scenario, seed, &[&SMALL[..], &ONCE].concat()))
 }
 
-/// Every owner has what it owns in the end, and no more moved than twice what the change of owners asks for.
+/// What is written while the owners change moves too.
+const IN_FLUX: u64 = 8 << 20;
+
+/// Every owner has what it owns in the end, and not much more moved than the change of owners asks for.
 fn repaired(scenario: &str, seed: &str) {
     let report = sound(&drill(scenario, seed, &[&SMALL[..], &["--settle", "60"]].concat()));
     assert_eq!(report["replicated"], true, "{report:#}");
     let moved = report["moved_bytes"].as_u64().expect("nodes say what they pulled");
-    assert!(moved <= 2 * report["ideal_bytes"].as_u64().unwrap(), "{report:#}");
+    assert!(moved <= 2 * report["ideal_bytes"].as_u64().unwrap() + IN_FLUX, "{report:#}");
 }
 
 #[test]
