@@ -20,6 +20,9 @@ use crate::error::Failure;
 const VICTIM: u64 = 1 << 33;
 /// Before and after what happens, each this part of the loaded time.
 const PART: u32 = 4;
+/// For a node that starts, and for a first read, on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
 
 /// What is to happen, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +63,6 @@ pub async fn run(plan: Plan, hands: &mut dyn Hands) -> Result<Report, Failure> {
 
 /// The node at that address, once it says who it is.
 async fn meet(url: &str) -> Result<Site, Failure> {
-    const DEADLINE: Duration = Duration::from_secs(60);
-    const POLL: Duration = Duration::from_millis(100);
     let client = client(url)?;
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -79,6 +80,7 @@ impl Course<'_> {
         let part = self.plan.rates.over / PART;
         let work = self.load.begin();
         sleep(part).await;
+        self.warm().await;
         let known = self.load.acknowledged();
         self.before = Places::look(&self.sites, &known).await;
         let pulled = settle::pulled(&self.sites).await;
@@ -100,6 +102,14 @@ impl Course<'_> {
         self.settle_all(deadline).await;
         self.compare(&pulled).await;
         check::all(&self.load).await;
+    }
+
+    /// There is nothing to compare with before a first read; where none succeeds, the rest will tell why.
+    async fn warm(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.load.tally().figures(Phase::Before).reads == 0 && Instant::now() < deadline {
+            sleep(POLL).await;
+        }
     }
 
     /// At least a part of the time follows the last step.
