@@ -8,6 +8,7 @@ use herring_http_api::tls::ClientTls;
 
 use crate::commands::ClientCommand;
 use crate::config::NodeSettings;
+use crate::drill::DrillArgs;
 use crate::error::Failure;
 use crate::logging::LogFormat;
 use crate::output::{Output, print};
@@ -58,6 +59,8 @@ pub enum Command {
     Up(UpArgs),
     /// Runs one node until SIGTERM or Ctrl-C
     Node(Box<NodeArgs>),
+    /// Tries what the swarm promises, under load, while something happens to it
+    Drill(DrillArgs),
     #[command(flatten)]
     Client(ClientCommand),
     /// Prints completions for a shell, to be sourced or installed

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod digest;
+mod drill;
 mod error;
 mod limits;
 mod logging;
@@ -47,6 +48,7 @@ fn start() -> Result<(), Failure> {
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Node(args) => node::run(configure(*args)?).await,
+        Command::Drill(args) => drill::run(args, cli.global.output()).await,
         Command::Up(args) => up::run(args, cli.global.output()).await,
         Command::Client(command) => commands::run(command, &cli.global).await,
         Command::Completions { shell } => output::print(&cli::completions(shell)),

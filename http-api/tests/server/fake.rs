@@ -263,7 +263,18 @@ impl Backend for Fake {
     async fn cluster(&self) -> Result<Cluster, ApiError> {
         let (node, epoch, members, missing) = ("n1".into(), "e".into(), Vec::new(), vec!["n2".to_owned()]);
         let (under_replicated_chunks, moving_bytes, eta_ms) = (7, 9, Some(11));
-        Ok(Cluster { node, epoch, replicas: 3, members, under_replicated_chunks, moving_bytes, eta_ms, missing, degraded: true })
+        Ok(Cluster {
+            node,
+            epoch,
+            replicas: 3,
+            members,
+            under_replicated_chunks,
+            moving_bytes,
+            eta_ms,
+            missing,
+            degraded: true,
+            settled: false,
+        })
     }
 
     async fn owners(&self, id: BlobId, chunk: Option<u32>) -> Result<Owners, ApiError> {

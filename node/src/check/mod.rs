@@ -80,8 +80,8 @@ fn nodes(local: &Local) -> Result<Vec<Node>, Failure> {
 fn layout(args: &UpArgs, dir: &Path, origin: &OriginFile, mounts: bool) -> Result<Layout, Failure> {
     let replicas = args.replicas.unwrap_or(MOST_REPLICAS.min(args.nodes.into()));
     let origins = args.origin.iter().cloned().chain([origin.spec()]).collect();
-    let mut layout =
-        Layout { dir: dir.to_owned(), port: args.port.unwrap_or(PORT), nodes: args.nodes, replicas, mounts, origins };
+    let (dir, port, nodes) = (dir.to_owned(), args.port.unwrap_or(PORT), args.nodes);
+    let mut layout = Layout { dir, port, nodes, replicas, mounts, origins, flags: Vec::new() };
     let Err(taken) = check_ports(&layout) else { return Ok(layout) };
     if args.port.is_some() {
         return Err(taken);

@@ -81,7 +81,8 @@ fn summary(cluster: &Cluster) -> String {
 fn replication(cluster: &Cluster) -> String {
     let (lacking, moving) = (cluster.under_replicated_chunks, cluster.moving_bytes);
     if lacking == 0 && moving == 0 {
-        return "fully replicated".to_owned();
+        let said = if cluster.settled { "fully replicated" } else { "looking whether everything is in its place" };
+        return said.to_owned();
     }
     let pace: u64 = cluster.members.iter().filter_map(|member| Some(member.custody?.pull_rate)).sum();
     let pace = if pace > 0 { format!(" at {}/s", size(pace)) } else { String::new() };
@@ -147,6 +148,7 @@ mod tests {
             eta_ms: None,
             missing: Vec::new(),
             degraded: false,
+            settled: true,
         }
     }
 
@@ -155,6 +157,8 @@ mod tests {
         let custody = Custody { pull_rate: 3 << 20, ..Custody::default() };
         let well = cluster(vec![member("n1", Some(custody)), member("n2", Some(custody))]);
         assert_eq!(summary(&well), "fully replicated");
+        let unsure = Cluster { settled: false, ..well.clone() };
+        assert_eq!(summary(&unsure), "looking whether everything is in its place");
         let moving = Cluster { under_replicated_chunks: 12, moving_bytes: 48 << 20, eta_ms: Some(7_001), ..well.clone() };
         assert_eq!(summary(&moving), "12 replicas of chunks lacking, 48.0 MiB to move at 6.0 MiB/s, 8 s yet");
         let one = cluster(vec![member("n1", Some(Custody::default())), member("n2", None)]);

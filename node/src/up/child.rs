@@ -41,7 +41,9 @@ impl Child {
         // What earlier runs wrote may still be needed.
         let log = File::options().create(true).append(true).open(place.log()).or_fail(cannot)?;
         let log_start = log.metadata().or_fail(cannot)?.len();
-        let mut process = Command::new(std::env::current_exe().or_fail(start)?)
+        let program = place.program().or_fail(start)?;
+        let mut process = Command::new(&program[0])
+            .args(&program[1..])
             .args(layout.arguments(place, all))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -64,9 +66,13 @@ impl Child {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
         // It may be gone already; its id is not given to another before we have waited for it.
         let id = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let _ = id.map(|id| kill_process(id, Signal::TERM));
+        let _ = id.map(|id| kill_process(id, signal));
     }
 
     pub fn is_running(&self) -> bool {

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 
@@ -10,7 +10,7 @@ use crate::error::Failure;
 pub const STRIDE: u16 = 10;
 
 /// Which nodes there are to be on this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Layout {
     pub dir: PathBuf,
     /// Of the first node's API.
@@ -20,16 +20,21 @@ pub struct Layout {
     pub mounts: bool,
     /// Each `NAME=URL`.
     pub origins: Vec<String>,
+    /// More words of every node's command line.
+    pub flags: Vec<String>,
 }
 
 /// One node's place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub id: String,
     pub dir: PathBuf,
     pub http: SocketAddr,
     pub gossip: SocketAddr,
     pub mount: Option<PathBuf>,
+    /// The network namespace that it runs in, if not ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub namespace: Option<String>,
 }
 
 impl Layout {
@@ -50,11 +55,17 @@ impl Layout {
         let (id, dir) = (name(index), home(&self.dir, index));
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, gossip) = (address(port), address(port.checked_add(1)?));
-        Some(Place { mount: self.mounts.then(|| dir.join("mnt")), id, dir, http, gossip })
+        Some(Place { mount: self.mounts.then(|| dir.join("mnt")), id, dir, http, gossip, namespace: None })
     }
 
     fn no_ports(&self) -> Failure {
         Failure::usage(format_args!("{} nodes from port {} on go past the last port: give a lower --port", self.nodes, self.port))
+    }
+
+    /// The whole command line of our child at `place`, as text.
+    pub fn line(&self, place: &Place, all: &[Place]) -> Vec<String> {
+        let words = place.program().unwrap_or_default().into_iter().chain(self.arguments(place, all));
+        words.map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     /// The command line of our child at `place`.
@@ -74,6 +85,7 @@ impl Layout {
         all.iter().filter(|other| *other != place).for_each(|other| flag("--seed", other.gossip.to_string().into()));
         self.origins.iter().for_each(|origin| flag("--origin", origin.into()));
         place.mount.iter().for_each(|mount| flag("--mount", mount.into()));
+        line.extend(self.flags.iter().map(OsString::from));
         line
     }
 }
@@ -94,6 +106,12 @@ fn quote(word: &str) -> String {
 }
 
 impl Place {
+    /// What runs the program where this node is.
+    pub fn program(&self) -> std::io::Result<Vec<OsString>> {
+        let enter = self.namespace.iter().flat_map(|name| ["nsenter".into(), format!("--net=/run/netns/{name}").into()]);
+        Ok(enter.chain([std::env::current_exe()?.into_os_string()]).collect())
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.http)
     }
@@ -111,7 +129,15 @@ mod tests {
     use clap::Parser;
 
     fn layout(port: u16, nodes: u16) -> Layout {
-        Layout { dir: "/nowhere/up".into(), port, nodes, replicas: 2, mounts: true, origins: vec!["root=file:///".into()] }
+        Layout {
+            dir: "/nowhere/up".into(),
+            port,
+            nodes,
+            replicas: 2,
+            mounts: true,
+            origins: vec!["root=file:///".into()],
+            flags: vec!["--insecure".into()],
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@ use herring_http_api::types::Cluster;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::child::Child;
+use super::hold::is_held;
 use super::layout::{Layout, Place};
 use super::mounts;
-use crate::error::Failure;
+use super::record::{Record, Recorded};
+use crate::error::{Failure, tell};
 use crate::signals::Stop;
 
 /// Nodes of one machine find each other within a second or two; a loaded machine may take longer.
@@ -17,6 +19,8 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(27);
 /// Between two looks at a starting node.
 const POLL: Duration = Duration::from_millis(50);
+/// Between two looks at whether a drill wants its node back.
+const HOLD_POLL: Duration = Duration::from_millis(100);
 
 /// A node that ended by itself.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Local {
     children: Vec<Child>,
     /// All that were started, in the order of `places`.
     pids: Vec<u32>,
+    /// Those that a drill holds: they are started again when it lets go.
+    away: Vec<Place>,
 }
 
 impl Local {
@@ -45,7 +51,9 @@ impl Local {
         clear_dead(&places);
         let children: Vec<Child> = places.iter().map(|place| Child::spawn(&layout, place, &places)).collect::<Result<_, _>>()?;
         let pids = children.iter().map(|child| child.pid).collect();
-        Ok(Self { layout, places, children, pids })
+        let local = Self { layout, places, children, pids, away: Vec::new() };
+        local.record();
+        Ok(local)
     }
 
     pub fn places(&self) -> impl Iterator<Item = (&Place, u32)> {
@@ -57,7 +65,7 @@ impl Local {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.children.is_empty()
+        self.children.is_empty() && self.away.is_empty()
     }
 
     /// Returns once every node is ready and all see the same members; else says what is missing, with the node's log.
@@ -85,15 +93,62 @@ impl Local {
         Failure::failed(format_args!("after {seconds} s {id} is still not ready: {missing}; its log ends with:\n{tail}"))
     }
 
-    /// Waits until a node ends by itself, forgets it, and says so. Pends forever where none is left.
+    /// Waits until a node ends by itself, forgets it, and says so. Pends forever where none is left. Nodes that a drill ends are brought
+    /// back meanwhile, when it lets go of them.
     pub async fn ended(&mut self) -> Ended {
-        if self.children.is_empty() {
-            return std::future::pending().await;
+        loop {
+            let (report, index) = tokio::select! {
+                end = first_end(&mut self.children) => end,
+                () = sleep(HOLD_POLL), if !self.away.is_empty() => {
+                    self.bring_back();
+                    continue;
+                }
+            };
+            let place = self.children.remove(index).place;
+            let held = is_held(&self.layout.dir, &place.id);
+            if held {
+                self.away.push(place.clone());
+            }
+            self.record();
+            if !held {
+                return Ended { report, way_back: self.layout.command(&place, &self.places) };
+            }
         }
-        let ends = self.children.iter_mut().map(|child| Box::pin(child.ended()));
-        let (report, index, _) = select_all(ends).await;
-        let child = self.children.remove(index);
-        Ended { report, way_back: self.layout.command(&child.place, &self.places) }
+    }
+
+    /// Starts those again that no drill holds any more.
+    fn bring_back(&mut self) {
+        let (held, free): (Vec<Place>, Vec<Place>) = self.away.drain(..).partition(|place| is_held(&self.layout.dir, &place.id));
+        self.away = held;
+        clear_dead(&free);
+        for place in &free {
+            match Child::spawn(&self.layout, place, &self.places) {
+                Ok(child) => self.adopt(child),
+                Err(failure) => tell(failure),
+            }
+        }
+        if !free.is_empty() {
+            self.record();
+        }
+    }
+
+    fn adopt(&mut self, child: Child) {
+        let known = self.places.iter().zip(&mut self.pids).find(|(place, _)| **place == child.place);
+        known.into_iter().for_each(|(_, pid)| *pid = child.pid);
+        self.children.push(child);
+    }
+
+    /// Leaves word of who runs: nothing depends on it but drills.
+    fn record(&self) {
+        let pid = |place: &Place| self.children.iter().find(|child| child.place == *place).map(|child| child.pid);
+        let node = |place: &Place| {
+            let argv = self.layout.line(place, &self.places);
+            Recorded { place: place.clone(), pid: pid(place), argv }
+        };
+        let record = Record { layout: self.layout.clone(), nodes: self.places.iter().map(node).collect() };
+        if let Err(error) = record.save() {
+            tell(format_args!("cannot write up.json in {}: {error}", self.layout.dir.display()));
+        }
     }
 
     /// Asks all to stop and waits for them, at most 27 s or until it is asked for again; then kills who is left.
@@ -108,7 +163,17 @@ impl Local {
             join_all(self.children.iter_mut().filter(|child| child.is_running()).map(Child::kill)).await;
         }
         clear_dead(&self.places);
+        Record::remove(&self.layout.dir);
     }
+}
+
+/// What the first child that ends by itself says, and its index; never where there is none.
+async fn first_end(children: &mut [Child]) -> (String, usize) {
+    if children.is_empty() {
+        return std::future::pending().await;
+    }
+    let (report, index, _) = select_all(children.iter_mut().map(|child| Box::pin(child.ended()))).await;
+    (report, index)
 }
 
 fn clear_dead(places: &[Place]) {

@@ -2,23 +2,28 @@
 
 mod child;
 mod files;
+mod hold;
 mod homes;
 mod layout;
 mod local;
 mod mounts;
 mod ports;
+mod record;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
+pub use child::Child;
 pub use files::{Bounds, regular_files, to_put as files_to_put};
+pub use hold::Hold;
 pub use homes::check as check_homes;
-pub use layout::{Layout, Place};
+pub use layout::{Layout, Place, STRIDE};
 pub use local::Local;
 pub use mounts::obstacle as mount_obstacle;
 pub use ports::{check as check_ports, free_base};
+pub use record::{Record, Recorded};
 
 use crate::commands::put::{self, Put, Ready};
 use crate::config::{REPLICAS, absolute, default_data_dir, parse_origins};
@@ -107,6 +112,7 @@ fn layout(args: &UpArgs) -> Result<Layout, Failure> {
         replicas: args.replicas.unwrap_or(REPLICAS),
         mounts: !args.no_mount && mounts::usable(),
         origins: args.origin.clone(),
+        flags: Vec::new(),
     })
 }
 

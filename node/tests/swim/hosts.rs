@@ -26,7 +26,7 @@ fn must(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn have_namespaces() -> bool {
+pub fn have_namespaces() -> bool {
     let name = format!("hp{}", std::process::id());
     let there = Command::new("ip").args(["netns", "add", &name]).output().is_ok_and(|output| output.status.success());
     if there {

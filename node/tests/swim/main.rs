@@ -8,6 +8,7 @@ mod buckets;
 mod client;
 mod doors;
 mod drains;
+mod drills;
 mod hosts;
 mod jobs;
 mod loaders;

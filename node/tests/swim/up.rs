@@ -11,14 +11,18 @@ use crate::swarm::{DEADLINE, HERRING, detach, free_base, have_fuse, is_mounted, 
 const NODES: u32 = 3;
 
 /// `herring up`, and its nodes with it.
-struct Up {
+pub struct Up {
     dir: PathBuf,
     child: Child,
 }
 
 impl Up {
     fn start(dir: &Path, port: u16) -> Self {
-        Self { dir: dir.to_owned(), child: command(dir, port).stdout(Stdio::null()).spawn().unwrap() }
+        Self::of(dir, &mut command(dir, port))
+    }
+
+    pub fn of(dir: &Path, command: &mut Command) -> Self {
+        Self { dir: dir.to_owned(), child: command.stdout(Stdio::null()).spawn().unwrap() }
     }
 
     fn home(&self, n: u32) -> PathBuf {
@@ -34,7 +38,7 @@ impl Up {
     }
 
     /// Its exit code, after SIGTERM.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut status = None;
         wait_until("`herring up` to end", || {
@@ -54,13 +58,13 @@ impl Drop for Up {
     }
 }
 
-fn command(dir: &Path, port: u16) -> Command {
+pub fn command(dir: &Path, port: u16) -> Command {
     let mut command = Command::new(HERRING);
     command.args(["up", "--port", &port.to_string(), "--nodes", &NODES.to_string(), "--dir"]).arg(dir).stdin(Stdio::null());
     command
 }
 
-async fn ready_members(api: &ApiClient) -> usize {
+pub async fn ready_members(api: &ApiClient) -> usize {
     let (Ok(_), Ok(cluster)) = (api.ready().await, api.cluster().await) else { return 0 };
     cluster.members.iter().filter(|member| member.state == "ready").count()
 }
