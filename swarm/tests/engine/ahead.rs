@@ -79,7 +79,8 @@ async fn more_is_sent_for_ahead_of_each_of_several_readers() {
 #[tokio::test]
 async fn small_reads_of_a_chunk_that_finds_no_room_fetch_it_once() {
     let mut setup = Setup::new(2, 1);
-    setup.capacity = |index| if index == 1 { 1000 } else { 1 << 30 };
+    // Room for directories and a manifest, not for a chunk.
+    setup.capacity = |index| if index == 1 { 60_000 } else { 1 << 30 };
     let net = setup.start().await;
     let bytes = noise(600, 3 * CHUNK_LEN);
     let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
