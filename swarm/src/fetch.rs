@@ -180,16 +180,21 @@ impl Flight {
     /// Keeps the chunk on the disk. What finds no room there stays in memory for a while, since a mount asks for a chunk in
     /// pieces of at most 1 MiB.
     async fn keep(&self, held: &Held, unreadable: bool) {
-        let written = match self.entry_to_fill().await {
-            Ok(entry) => entry.write_chunk(self.chunk, held.chunk()).await,
-            Err(error) => Err(error),
-        };
+        let mut written = self.write(held).await;
+        if matches!(written, Err(WriteError::Gone)) {
+            // Evicted between the two, unless it was deleted: then it is gone again.
+            written = self.write(held).await;
+        }
         let kept = written.inspect_err(|error| {
             tracing::debug!(content = %self.content, chunk = self.chunk, %error, "a chunk was passed on but not kept");
         });
         if unreadable || kept.is_err_and(|error| !matches!(error, WriteError::Gone)) {
             self.swarm.0.unkept.insert((self.content.id(), self.chunk), held.clone());
         }
+    }
+
+    async fn write(&self, held: &Held) -> Result<(), WriteError> {
+        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await
     }
 
     /// A blob's is made when it is opened. Where it is gone since then it was evicted, and is made anew; unless the blob was deleted: a reader under

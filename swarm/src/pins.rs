@@ -1,7 +1,7 @@
 //! Leases: what this node keeps on its disk until they end.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use herring_blob::{BlobId, ContentId};
@@ -125,7 +125,18 @@ impl Swarm {
         let target = lease.pin.target.clone();
         self.0.store.records().update(Table::Pins, target.clone(), |_| Change::Put(value, ())).await?;
         self.0.pins.write().insert(target, lease);
+        self.spare_pinned();
         Ok(())
+    }
+
+    /// Tells the store what must stay while other things go for want of room.
+    pub(crate) fn spare_pinned(&self) {
+        let now = now_ms();
+        let pins = self.0.pins.read();
+        let lasting = pins.values().filter(|lease| lasts(&lease.pin, now));
+        let pinned = lasting.flat_map(|lease| &lease.blobs).map(|id| ContentId::from(*id)).collect();
+        drop(pins);
+        self.0.store.set_pinned(Arc::new(pinned));
     }
 
     /// Ends a lease early. What it kept stays until the room is needed.
@@ -148,6 +159,7 @@ impl Swarm {
         let written = is_one.clone();
         self.0.store.records().update(Table::Pins, target.clone(), move |kept| end(kept, written)).await?;
         self.0.pins.remove(&target, is_one);
+        self.spare_pinned();
         Ok(())
     }
 

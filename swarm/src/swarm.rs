@@ -113,7 +113,7 @@ impl Swarm {
     pub fn new(config: SwarmConfig, store: Store, peers: PeerClient, view: watch::Receiver<Arc<View>>, origins: Origins) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let epoch = view.borrow().epoch();
-        Self(Arc::new(Inner {
+        let swarm = Self(Arc::new(Inner {
             memory: Memory::new(config.memory),
             put_memory: Memory::new(config.put_memory),
             uploads: Semaphore::new(UPLOADS),
@@ -145,7 +145,9 @@ impl Swarm {
             tasks,
             stop,
             runtime: Handle::current(),
-        }))
+        }));
+        swarm.spare_pinned();
+        swarm
     }
 
     /// The membership as it is now.
