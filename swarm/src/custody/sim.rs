@@ -382,7 +382,9 @@ impl World {
         let ring = self.hosts[me].ring.clone();
         let items = (0..count).map(Part::Chunk).chain([Part::Manifest]).map(|part| (id, part));
         let written: Vec<usize> = items.map(|item| self.write(me, &ring, item)).collect();
-        let acknowledged = written.into_iter().min().unwrap_or(0) >= ACKNOWLEDGE;
+        // Of a deletion on the other side of a partition a put cannot know: that deletion counts when they meet.
+        let unheard = self.hosts.iter().any(|host| host.disk.fates.is_deleted(&id));
+        let acknowledged = !unheard && written.into_iter().min().unwrap_or(0) >= ACKNOWLEDGE;
         let word = if acknowledged { Word::Alive } else { before.filter(|word| *word == Word::Alive).unwrap_or(Word::Unsure) };
         self.words.insert(id, word);
     }
