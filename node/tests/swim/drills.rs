@@ -97,25 +97,21 @@ fn a_node_is_cut_off() {
 }
 
 #[test]
-#[ignore = "needs repair"]
 fn what_a_newcomer_owns_it_gets() {
     repaired("join", "1");
 }
 
 #[test]
-#[ignore = "needs repair"]
 fn what_a_leaver_had_others_get() {
     repaired("leave", "2");
 }
 
 #[test]
-#[ignore = "needs repair"]
 fn what_a_dead_node_had_others_get() {
     repaired("kill", "3");
 }
 
 #[test]
-#[ignore = "needs repair"]
 fn a_lost_disk_is_filled_again() {
     repaired("disk-loss", "5");
 }
