@@ -202,7 +202,8 @@ fn kept(store: &Store, fresh: Duration) -> impl Iterator<Item = KeptBlob> {
         Some(KeptBlob {
             id: manifest.id(),
             replicas: entry.replicas(),
-            chunks: chunks.map(|chunk| (chunk, Point::of_chunk(manifest, chunk))).collect(),
+            points: (0..entry.geometry().chunk_count()).map(|chunk| Point::of_chunk(manifest, chunk)).collect(),
+            chunks: chunks.collect(),
             fresh: now.duration_since(entry.modified()).is_ok_and(|age| age < fresh),
         })
     })

@@ -21,8 +21,10 @@ pub(crate) struct KeptBlob {
     pub id: BlobId,
     /// What its put asked for, where it did.
     pub replicas: Option<u8>,
-    /// Its durable chunks, and where they lie.
-    pub chunks: Vec<(u32, Point)>,
+    /// Where its chunks lie, all of them.
+    pub points: Vec<Point>,
+    /// Those that are durable here.
+    pub chunks: Vec<u32>,
     /// Put so lately that others may still be writing theirs.
     pub fresh: bool,
 }
@@ -89,34 +91,52 @@ impl Census {
         census
     }
 
-    /// The owners' manifest is with all who keep a chunk of it: it is for others to have only where this node has no chunk any more.
     fn add(&mut self, kept: KeptBlob) {
         let Ok(blob) = u32::try_from(self.blobs.len()) else { return };
         self.blobs.push((kept.id, kept.replicas));
         self.fresh += usize::from(kept.fresh);
-        for &(chunk, point) in &kept.chunks {
-            self.place(Slot::new(point, blob, Part::Chunk(chunk)), kept.fresh, true);
+        let mut owns_chunks = false;
+        for &chunk in &kept.chunks {
+            let Some(point) = kept.points.get(chunk as usize) else { continue };
+            let (slot, owners) = (Slot::new(*point, blob, Part::Chunk(chunk)), self.owners(*point, kept.replicas));
+            let owned = owners.contains(&self.me);
+            owns_chunks |= owned;
+            if owned { self.share(slot, owners, kept.fresh) } else { self.foreign.push(slot) }
         }
-        self.place(Slot::new(Point::of_blob(&kept.id), blob, Part::Manifest), kept.fresh, kept.chunks.is_empty());
+        self.add_manifest(blob, &kept, owns_chunks);
     }
 
-    fn place(&mut self, slot: Slot, fresh: bool, offered: bool) {
-        let (id, replicas) = self.blobs[slot.blob as usize];
-        let owners = owners(&self.ring, slot.point, replicas, self.replicas);
-        if !owners.contains(&&self.me) {
-            if offered {
-                self.foreign.push(slot);
-            }
+    /// A manifest is with its owners, and with all who keep a chunk of the blob. Each of the former compares with each of the latter: so it comes back
+    /// to its owners whoever lost it. Where this node owns nothing of the blob, it is for others to have once it has no chunk any more.
+    fn add_manifest(&mut self, blob: u32, kept: &KeptBlob, owns_chunks: bool) {
+        let point = Point::of_blob(&kept.id);
+        let (slot, mut keepers) = (Slot::new(point, blob, Part::Manifest), self.owners(point, kept.replicas));
+        if keepers.contains(&self.me) {
+            keepers.extend(kept.points.iter().flat_map(|point| self.owners(*point, kept.replicas)));
+            self.share(slot, keepers, kept.fresh);
+        } else if owns_chunks {
+            self.share(slot, keepers, kept.fresh);
+        } else if kept.chunks.is_empty() {
+            self.foreign.push(slot);
+        }
+    }
+
+    fn owners(&self, point: Point, replicas: Option<u8>) -> BTreeSet<NodeId> {
+        owners(&self.ring, point.as_u64(), replicas, self.replicas).into_iter().cloned().collect()
+    }
+
+    /// This is to be with those others, too.
+    fn share(&mut self, slot: Slot, with: BTreeSet<NodeId>, fresh: bool) {
+        if fresh {
             return;
         }
-        if !fresh {
-            let (digest, leaf) = (digest(&id, slot.part(), replicas), Bucket::smallest(slot.point).leaves().start);
-            for owner in owners.into_iter().filter(|owner| **owner != self.me) {
-                let sum = self.shared.entry(owner.clone()).or_default().entry(leaf).or_default();
-                *sum = sum.wrapping_add(digest);
-            }
-            self.slots.push(slot);
+        let (id, replicas) = self.blobs[slot.blob as usize];
+        let (digest, leaf) = (digest(&id, slot.part(), replicas), Bucket::smallest(slot.point).leaves().start);
+        for other in with.into_iter().filter(|other| *other != self.me) {
+            let sum = self.shared.entry(other).or_default().entry(leaf).or_default();
+            *sum = sum.wrapping_add(digest);
         }
+        self.slots.push(slot);
     }
 
     #[cfg(test)]

@@ -209,14 +209,20 @@ impl World {
     }
 
     fn count(&self, me: usize) -> Census {
-        let mut kept: BTreeMap<BlobId, Vec<(u32, Point)>> = BTreeMap::new();
+        let mut kept: BTreeMap<BlobId, Vec<u32>> = BTreeMap::new();
         for (id, part) in &self.hosts[me].disk.durable {
             let chunks = kept.entry(*id).or_default();
             if let Part::Chunk(chunk) = part {
-                chunks.push((*chunk, self.chunks[id][*chunk as usize]));
+                chunks.push(*chunk);
             }
         }
-        let kept = kept.into_iter().map(|(id, chunks)| KeptBlob { id, replicas: None, chunks, fresh: false });
+        let kept = kept.into_iter().map(|(id, chunks)| KeptBlob {
+            id,
+            replicas: None,
+            points: self.chunks[&id].clone(),
+            chunks,
+            fresh: false,
+        });
         Census::new(kept, &self.hosts[me].ring, &self.hosts[me].id, REPLICAS)
     }
 
@@ -333,6 +339,13 @@ impl World {
             }
             let confirmed = batch.confirmed(&lacks);
             left += batch.parts.len() - confirmed.len();
+            for item in &confirmed {
+                let owners = self.owners(&self.hosts[me].ring, *item);
+                let have = owners.iter().all(|&owner| {
+                    self.hosts[owner].disk.durable.contains(item) || self.hosts[owner].disk.fates.is_deleted(&item.0)
+                });
+                assert!(have, "{item:?} is let go, and its owners {owners:?} do not all have it");
+            }
             confirmed.iter().for_each(|item| _ = self.hosts[me].disk.durable.remove(item));
             self.hosts[me].disk.changes += 1;
         }
@@ -357,6 +370,8 @@ impl World {
             let mine = self.owners(&self.hosts[me].ring, item).contains(&me) && !self.hosts[me].disk.fates.is_deleted(&item.0);
             let there = self.hosts[holder].disk.durable.contains(&item);
             if mine && there && self.reaches(me, holder) && self.hosts[me].disk.durable.insert(item) {
+                // Who keeps a chunk keeps the manifest.
+                self.hosts[me].disk.durable.insert((item.0, Part::Manifest));
                 self.hosts[me].disk.changes += 1;
                 self.moved += u64::from(item.1 != Part::Manifest);
             }
@@ -501,6 +516,16 @@ impl World {
                 break;
             }
         }
+        let placed: Vec<_> = self.hosts.iter().map(|host| host.placed).collect();
+        assert!(placed.iter().all(|one| one.is_some() && *one == placed[0]), "nobody finds everything in its place: {placed:?}");
+        for (id, _) in self.words.iter().filter(|(_, word)| **word == Word::Alive) {
+            let ring = &self.hosts.iter().find(|host| !host.draining).unwrap().ring;
+            let holders = self.holders((*id, Part::Manifest));
+            assert!(
+                self.owners(ring, (*id, Part::Manifest)).iter().all(|owner| holders.contains(owner)),
+                "{id}'s manifest is on its owners"
+            );
+        }
         for item in self.alive() {
             let owners: BTreeSet<usize> =
                 self.owners(&self.hosts.iter().find(|host| !host.draining).unwrap().ring, item).into_iter().collect();
@@ -549,7 +574,7 @@ fn nothing_is_lost_whatever_befalls() {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let (first, runs) = match number("HERRING_SIM_SEED") {
         Some(seed) => (seed, 1),
-        None => (0, number("HERRING_SIM_RUNS").unwrap_or(20)),
+        None => (0, number("HERRING_SIM_RUNS").unwrap_or(40)),
     };
     for seed in first..first + runs {
         std::panic::catch_unwind(|| play(seed)).unwrap_or_else(|_| panic!("play it again with HERRING_SIM_SEED={seed}"));
