@@ -132,6 +132,7 @@ impl Node {
     async fn follow_drain(&mut self) {
         while self.drain.changed().await.is_ok() {
             let away = *self.drain.borrow_and_update();
+            self.swarm.drain(away);
             self.gossip.set_state(if away { NodeState::Draining } else { NodeState::Ready }).await;
         }
         // The server ended, and nobody can tell this node anything.

@@ -118,6 +118,11 @@ impl Store {
         room.min(disk.saturating_add(room.saturating_sub(unused)))
     }
 
+    /// Whether so many bytes more could be durable here, whatever of the rest goes for them.
+    pub fn could_keep(&self, bytes: u64) -> bool {
+        self.0.disk.space.free_for(Class::Durable) >= bytes
+    }
+
     /// What eviction must leave alone from now on, as far as the [`Floors`](crate::Floors) let it.
     pub fn set_pinned(&self, pinned: Arc<HashSet<ContentId>>) {
         self.0.disk.evictor.set_pinned(pinned);

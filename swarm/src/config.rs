@@ -94,6 +94,8 @@ pub(crate) const LATELY_OWNERS: usize = 3;
 pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 /// A question without a body worth mentioning: a manifest, a presence.
 pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);
+/// Comparing what two nodes keep: the one who is asked may have to count a million chunks first. One that hangs is noticed much sooner.
+pub(crate) const REPAIR_DEADLINE: Duration = Duration::from_secs(30);
 /// What a member has to say of itself for a table: late is as good as never.
 pub(crate) const STATUS_DEADLINE: Duration = Duration::from_millis(500);
 /// Bytes of chunks that are on their way to owners at once: 12 chunks of 4 MiB, which at 25 Mbit/s take 16 s, less than each of them may. All 64 of a put

@@ -13,7 +13,7 @@ mod scrub;
 mod sim;
 mod wants;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use self::census::{Census, KeptBlob};
-use self::pace::Pace;
+use self::pace::{Pace, Turns};
+use self::pull::PULLERS;
 use self::wants::Wants;
 use crate::Swarm;
 
@@ -45,10 +46,13 @@ pub(crate) struct Custodian {
     census: tokio::sync::Mutex<Option<Known>>,
     pub wants: Wants,
     pub pace: Pace,
+    pub turns: Turns,
     /// Something may be out of its place.
     kick: Notify,
     /// The ring under which all was found in its place.
     placed: Mutex<Option<Epoch>>,
+    /// This node was asked to hand over everything. One that only says goodbye before a restart keeps what it has.
+    draining: AtomicBool,
     foreign_chunks: AtomicU64,
     /// Bytes that were read again, and chunks of them that were rotten.
     scrubbed: AtomicU64,
@@ -77,8 +81,19 @@ enum Look {
 impl Custodian {
     pub fn new(rate: u64) -> Self {
         let (census, wants, kick, placed) = Default::default();
-        let (foreign_chunks, scrubbed, rotten) = Default::default();
-        Self { census, wants, pace: Pace::new(rate), kick, placed, foreign_chunks, scrubbed, rotten }
+        let (draining, foreign_chunks, scrubbed, rotten) = Default::default();
+        Self {
+            census,
+            wants,
+            pace: Pace::new(rate),
+            turns: Turns::default(),
+            kick,
+            placed,
+            draining,
+            foreign_chunks,
+            scrubbed,
+            rotten,
+        }
     }
 
     pub fn kick(&self) {
@@ -101,7 +116,9 @@ impl Swarm {
             self.0.tasks.spawn(self.0.stop.clone().run_until_cancelled_owned(work));
         };
         until_stopped(Box::pin(self.clone().look_after()));
-        until_stopped(Box::pin(self.clone().pull_all()));
+        for _ in 0..PULLERS {
+            until_stopped(Box::pin(self.clone().pull_all()));
+        }
         until_stopped(Box::pin(self.clone().scrub_all()));
     }
 
@@ -160,9 +177,16 @@ impl Swarm {
         if all { Look::Placed } else { Look::Open }
     }
 
+    /// This node is to hand over everything, or not any more. That it leaves the ring is for others to say.
+    pub fn drain(&self, away: bool) {
+        self.0.custody.draining.store(away, Relaxed);
+        self.0.custody.kick();
+    }
+
     /// How long the ring must still stay as it is before anything moves: a node that restarts is back by then. Who drains does not wait.
     fn unsettled(&self, view: &View) -> Option<Duration> {
-        let draining = view.get(view.me()).is_some_and(|me| me.state == NodeState::Draining);
+        let leaves = view.get(view.me()).is_some_and(|me| me.state == NodeState::Draining);
+        let draining = leaves && self.0.custody.draining.load(Relaxed);
         let left = self.0.config.rebalance_after.saturating_sub(self.ring_age());
         (!draining && !left.is_zero()).then_some(left)
     }

@@ -16,7 +16,7 @@ use herring_ring::Point;
 use herring_store::{Change, RecordError, Records, Table};
 
 use crate::candidates::Candidate;
-use crate::config::SMALL_DEADLINE;
+use crate::config::{REPAIR_DEADLINE, SMALL_DEADLINE};
 use crate::custody::census::{hex, short, sum};
 use crate::jobs::now_ms;
 use crate::{ServeError, Swarm};
@@ -280,7 +280,7 @@ impl Swarm {
         let mut asked = self.0.fates.digests([Bucket::ALL]);
         loop {
             let call = RepairCall::Compare { what: Compared::Fates, epoch: String::new(), digests: asked };
-            let reply = self.0.peers.repair(node.http, &call, &self.ask(view, SMALL_DEADLINE)).await?;
+            let reply = self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await?;
             let RepairReply::Differ { buckets } = reply else { return Err(PeerError::Garbage("another answer".to_owned())) };
             if buckets.is_empty() {
                 return Ok(true);
@@ -297,10 +297,10 @@ impl Swarm {
         let ours = self.0.fates.within(&buckets);
         let mut messages: Vec<_> = ours.chunks(BATCH).map(<[Fate]>::to_vec).collect();
         let last = messages.pop().unwrap_or_default();
-        let told = stream::iter(messages).then(|fates| self.exchange_fates(view, node, fates, Vec::new(), SMALL_DEADLINE));
+        let told = stream::iter(messages).then(|fates| self.exchange_fates(view, node, fates, Vec::new(), REPAIR_DEADLINE));
         let told: Vec<_> = told.collect().await;
         told.into_iter().collect::<Result<(), _>>()?;
-        self.exchange_fates(view, node, last, buckets, SMALL_DEADLINE).await
+        self.exchange_fates(view, node, last, buckets, REPAIR_DEADLINE).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 /// For how long what was pulled counts for the rate that is shown.
@@ -67,6 +68,47 @@ impl Pace {
     }
 }
 
+/// Chunks that are pulled at the same time at most.
+const MOST_TURNS: usize = 8;
+
+/// How many chunks are pulled at the same time: one at first, and one more with each that came.
+pub(crate) struct Turns {
+    free: Semaphore,
+    /// Those that there are.
+    all: Mutex<usize>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { free: Semaphore::new(1), all: Mutex::new(1) }
+    }
+}
+
+impl Turns {
+    pub async fn take(&self) -> SemaphorePermit<'_> {
+        self.free.acquire().await.expect("the semaphore is never closed")
+    }
+
+    pub fn came(&self) {
+        let mut all = self.all();
+        if *all < MOST_TURNS {
+            *all += 1;
+            self.free.add_permits(1);
+        }
+    }
+
+    /// There is nothing to pull any more, or it does not come: slowly again. Those that are taken now are given up at the next time.
+    pub fn pause(&self) {
+        let mut all = self.all();
+        *all -= self.free.forget_permits(*all - 1);
+    }
+
+    fn all(&self) -> MutexGuard<'_, usize> {
+        // A number is whole.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +137,20 @@ mod tests {
         assert_eq!(pace.figures(), (2000, 100));
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert_eq!(pace.figures(), (2000, 0));
+    }
+
+    #[tokio::test]
+    async fn there_is_one_more_turn_with_each_that_came() {
+        let turns = Turns::default();
+        let taken = turns.take().await;
+        assert!(turns.free.try_acquire().is_err());
+        (0..20).for_each(|_| turns.came());
+        assert_eq!(turns.free.available_permits(), MOST_TURNS - 1);
+        turns.pause();
+        assert_eq!((turns.free.available_permits(), *turns.all()), (0, 1), "the one that is taken stays");
+        drop(taken);
+        assert_eq!(turns.free.available_permits(), 1);
+        turns.pause();
+        assert_eq!(turns.free.available_permits(), 1);
     }
 }

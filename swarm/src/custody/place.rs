@@ -5,13 +5,14 @@ use herring_blob::ContentId;
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_http_api::repair::{BlobParts, Bucket, Compared, RepairCall, RepairReply};
+use herring_http_api::types::Presence;
 use herring_ring::NodeId;
 use herring_store::Entry;
 use uuid::Uuid;
 
 use super::census::{Census, Part, lacking};
 use crate::candidates::Candidate;
-use crate::config::SMALL_DEADLINE;
+use crate::config::REPAIR_DEADLINE;
 use crate::{ServeError, Swarm};
 
 /// Nodes that are compared with at the same time.
@@ -84,7 +85,7 @@ impl Swarm {
         loop {
             let digests = census.digests(&node.id, asked);
             let call = RepairCall::Compare { what: Compared::Kept, epoch: census.epoch().to_string(), digests };
-            let buckets = match self.0.peers.repair(node.http, &call, &self.ask(view, SMALL_DEADLINE)).await? {
+            let buckets = match self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await? {
                 RepairReply::Differ { buckets } => buckets,
                 RepairReply::OtherEpoch { .. } => return Err(Unplaced::OtherRing),
                 _ => return Err(PeerError::Garbage("another answer".to_owned()).into()),
@@ -101,7 +102,7 @@ impl Swarm {
         let mut lacking = Vec::new();
         for blobs in messages(parts) {
             let call = RepairCall::Offer { epoch: view.epoch().to_string(), blobs };
-            match self.0.peers.repair(node.http, &call, &self.ask(view, SMALL_DEADLINE)).await? {
+            match self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await? {
                 RepairReply::Lacking { blobs } => lacking.extend(blobs),
                 RepairReply::OtherEpoch { .. } => return Err(Unplaced::OtherRing),
                 _ => return Err(PeerError::Garbage("another answer".to_owned()).into()),
@@ -154,15 +155,47 @@ impl Swarm {
     }
 }
 
-/// Parts in messages of a bounded size.
+/// Parts in messages of a bounded size; of a large blob some in each.
 fn messages(parts: Vec<BlobParts>) -> impl Iterator<Item = Vec<BlobParts>> {
-    let mut parts = parts.into_iter().peekable();
+    let mut pieces = parts.into_iter().flat_map(pieces_of).peekable();
     std::iter::from_fn(move || {
         let (mut message, mut size) = (Vec::new(), 0);
-        while let Some(blob) = parts.next_if(|blob| size == 0 || size + blob.chunks.chunks.len() < MOST_RUNS) {
-            size += 1 + blob.chunks.chunks.len();
-            message.push(blob);
+        while let Some(piece) = pieces.next_if(|piece| size == 0 || size + piece.chunks.chunks.len() < MOST_RUNS) {
+            size += 1 + piece.chunks.chunks.len();
+            message.push(piece);
         }
         (!message.is_empty()).then_some(message)
     })
+}
+
+fn pieces_of(blob: BlobParts) -> Vec<BlobParts> {
+    if blob.chunks.chunks.len() <= MOST_RUNS {
+        return vec![blob];
+    }
+    let piece = |runs: &[(u32, u32)]| BlobParts { chunks: Presence { chunks: runs.to_vec(), replicas: None }, ..blob.clone() };
+    blob.chunks.chunks.chunks(MOST_RUNS).map(piece).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_blob::BlobId;
+
+    use super::super::census::parts_of;
+    use super::*;
+
+    #[test]
+    fn messages_are_bounded_and_nothing_is_left_out() {
+        let runs = u32::try_from(MOST_RUNS).unwrap();
+        let blob = |of: &[u8], chunks: u32| BlobParts {
+            id: BlobId::of(of),
+            manifest: true,
+            chunks: Presence::of((0..chunks).map(|chunk| chunk * 2)),
+            replicas: None,
+        };
+        let parts = vec![blob(b"1", 3), blob(b"2", 5 * runs / 2), blob(b"3", 0), blob(b"4", runs)];
+        let all: std::collections::BTreeSet<_> = parts.iter().flat_map(parts_of).collect();
+        let messages: Vec<_> = messages(parts).collect();
+        assert!(messages.iter().all(|message| message.iter().map(|blob| blob.chunks.chunks.len()).sum::<usize>() <= MOST_RUNS));
+        assert_eq!(messages.iter().flatten().flat_map(parts_of).collect::<std::collections::BTreeSet<_>>(), all);
+    }
 }

@@ -18,8 +18,10 @@ use crate::config::{MEMORY_DEADLINE, SMALL_DEADLINE};
 use crate::fetch::{Role, Want as Wanted};
 use crate::{Content, Source, Swarm, metrics as m};
 
-/// Chunks that are pulled at the same time: from 1 after a pause or a failure, one more with each blob that came.
-const MOST_PULLS: usize = 8;
+/// Blobs that are pulled at the same time: small ones wait for the disk more than for anything else.
+pub(super) const PULLERS: usize = 8;
+/// Chunks of one blob that are asked for at the same time, each in its turn.
+const TOGETHER: usize = 8;
 /// Chunks of one blob before the next blob's turn. They share two flushes.
 const TURN: usize = 64;
 /// After something that could not be pulled.
@@ -40,49 +42,48 @@ enum Missed {
 
 impl Swarm {
     pub(super) async fn pull_all(self) {
-        let mut pulls = 1;
+        let custody = &self.0.custody;
         loop {
-            let (id, want) = self.0.custody.wants.next().await;
+            let taken = custody.wants.next().await;
             let view = self.view();
             if let Some(wait) = self.unsettled(&view) {
+                drop(taken);
                 sleep(wait).await;
                 continue;
             }
-            let parts = want.parts.clone();
-            match self.pull(&view, id, want, pulls).await {
-                Ok(()) => pulls = (pulls + 1).min(MOST_PULLS),
-                Err(error) => {
-                    tracing::info!(%id, %error, "this node could not get all that it should keep of a blob; it is tried again");
-                    counter!(m::PULLS_MISSED).increment(1);
-                    // Whoever has it offers it again.
-                    self.0.custody.wants.done(id, parts);
-                    pulls = 1;
-                    sleep(PAUSE).await;
-                }
+            let (id, parts) = (taken.id, taken.want.parts.clone());
+            if let Err(error) = self.pull(&view, id, &taken.want).await {
+                tracing::info!(%id, %error, "this node could not get all that it should keep of a blob; it is tried again");
+                counter!(m::PULLS_MISSED).increment(1);
+                // Whoever has it offers it again.
+                custody.wants.done(id, parts);
+                custody.turns.pause();
+                sleep(PAUSE).await;
             }
-            if self.0.custody.wants.is_empty() {
+            drop(taken);
+            if custody.wants.is_empty() {
+                custody.turns.pause();
                 // Whether that was all, those who offered it know.
-                self.0.custody.kick();
+                custody.kick();
             }
         }
     }
 
     /// Some of what is wanted of a blob: it is durable here when this returns.
-    async fn pull(&self, view: &View, id: BlobId, want: Want, pulls: usize) -> Result<(), Missed> {
+    async fn pull(&self, view: &View, id: BlobId, want: &Want) -> Result<(), Missed> {
         let wants = &self.0.custody.wants;
         if self.0.fates.is_deleted(&id) {
-            wants.done(id, want.parts);
+            wants.done(id, want.parts.iter().copied());
             return Ok(());
         }
-        let (manifest, entry) = self.entry_to_keep(view, id, &want).await?;
+        let (manifest, entry) = self.entry_to_keep(view, id, want).await?;
         let (mine, others): (Vec<Part>, Vec<Part>) =
             want.parts.iter().partition(|part| self.owns(view, &manifest, **part, want.replicas));
         wants.done(id, others);
         let chunks = mine.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None });
         let chunks: Vec<u32> = chunks.take(TURN).collect();
-        let content = Content::blob(manifest, entry.modified());
-        let count = chunks.len();
-        let came = stream::iter(chunks).map(|chunk| self.pull_chunk(&content, chunk)).buffer_unordered(pulls);
+        let (content, count) = (Content::blob(manifest, entry.modified()), chunks.len());
+        let came = stream::iter(chunks).map(|chunk| self.pull_chunk(&content, chunk)).buffer_unordered(TOGETHER);
         let came: Vec<u32> = came.filter_map(async |chunk| chunk).collect().await;
         let missed = count - came.len();
         // Removed meanwhile, or evicted for want of room: then this says so.
@@ -130,6 +131,10 @@ impl Swarm {
             return Some(chunk);
         }
         let length = content.geometry().chunk_range(chunk).len();
+        let _turn = self.0.custody.turns.take().await;
+        if !self.0.store.could_keep(length) {
+            return None;
+        }
         let share = if self.0.readers.are_waiting() { BESIDE_READERS } else { 1 };
         self.0.custody.pace.spend(length, share).await;
         let _share = self.0.ahead_memory.take(length, MEMORY_DEADLINE).await.ok()?;
@@ -137,6 +142,7 @@ impl Swarm {
         let came = self.is_here(content, chunk);
         if came {
             self.0.custody.pace.pulled(length);
+            self.0.custody.turns.came();
             counter!(m::BYTES_PULLED).increment(length);
         }
         came.then_some(chunk)

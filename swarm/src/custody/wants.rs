@@ -1,6 +1,7 @@
 //! What this node owns and lacks, as others told it: what is to be pulled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use herring_blob::BlobId;
@@ -28,6 +29,22 @@ struct State {
     parts: usize,
     /// Where to go on.
     last: Option<BlobId>,
+    /// Those that somebody pulls.
+    taken: BTreeSet<BlobId>,
+}
+
+/// A blob of which something is wanted, and nobody else pulls it until this is dropped.
+pub(crate) struct Taken<'a> {
+    wants: &'a Wants,
+    pub id: BlobId,
+    pub want: Want,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.wants.state().taken.remove(&self.id);
+        self.wants.more.notify_one();
+    }
 }
 
 /// What is wanted of one blob.
@@ -60,23 +77,27 @@ impl Wants {
         self.more.notify_one();
     }
 
-    /// A blob of which something is wanted, the one after the last that was given; waits for one.
-    pub async fn next(&self) -> (BlobId, Want) {
+    /// A blob of which something is wanted and that nobody pulls, the one after the last that was given; waits for one.
+    pub async fn next(&self) -> Taken<'_> {
         loop {
             if let Some(next) = self.after_last() {
+                // There may be one for another who waits.
+                self.more.notify_one();
                 return next;
             }
             self.more.notified().await;
         }
     }
 
-    fn after_last(&self) -> Option<(BlobId, Want)> {
+    fn after_last(&self) -> Option<Taken<'_>> {
         let mut state = self.state();
-        let after =
-            state.last.and_then(|last| state.blobs.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded)).next());
-        let (id, want) = after.or_else(|| state.blobs.iter().next()).map(|(id, want)| (*id, want.clone()))?;
-        state.last = Some(id);
-        Some((id, want))
+        let State { blobs, last, taken, .. } = &mut *state;
+        let behind = last.map(|last| blobs.range((Excluded(last), Unbounded)));
+        let mut free = behind.into_iter().flatten().chain(blobs.iter()).filter(|(id, _)| !taken.contains(*id));
+        let (id, want) = free.next().map(|(id, want)| (*id, want.clone()))?;
+        *last = Some(id);
+        taken.insert(id);
+        Some(Taken { wants: self, id, want })
     }
 
     /// These are here, or are wanted no more.
@@ -136,7 +157,10 @@ mod tests {
         wants.add(&[parts(b"1", true, 0..3), parts(b"2", false, 7..8)], &node);
         wants.add(&[parts(b"2", false, 6..9)], &"b".parse().unwrap());
         assert_eq!(wants.chunks(), 6);
-        let given: BTreeSet<_> = (0..2).map(|_| wants.next().now_or_never().unwrap().0).collect();
+        let taken: Vec<_> = (0..2).map(|_| wants.next().now_or_never().unwrap()).collect();
+        assert!(wants.next().now_or_never().is_none(), "each is pulled by one");
+        let given: BTreeSet<_> = taken.iter().map(|taken| taken.id).collect();
+        drop(taken);
         assert_eq!(given, [BlobId::of(b"1"), BlobId::of(b"2")].into(), "each in its turn");
         assert_eq!(wants.holders(&BlobId::of(b"2"), 7).len(), 2);
         wants.done(BlobId::of(b"2"), (6..9).map(Part::Chunk));

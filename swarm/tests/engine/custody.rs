@@ -90,6 +90,7 @@ async fn a_node_that_drains_hands_over_everything() {
     let blobs = fill(&net, 12).await;
     let mut members = net.members();
     members[3].state = NodeState::Draining;
+    net.nodes[3].swarm.drain(true);
     publish(&net, &members);
     until_placed(&net, &[0, 1, 2], &blobs).await;
     let nothing = || blobs.iter().all(|(id, _)| !net.holders(*id, Entry::is_kept).contains(&3));
@@ -156,4 +157,22 @@ async fn a_blob_has_as_many_replicas_as_its_put_asked_for() {
         assert_eq!(net.holders(put.stored.id, |entry| entry.is_durable(chunk)).len(), 1, "chunk {chunk}");
     }
     net.assert_readable(0..5, put.stored.id, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_says_goodbye_keeps_what_it_has() {
+    let tuned = Setup::new(3, 3).tune(|config| {
+        config.rebalance_after = Duration::from_secs(3600);
+        config.scrub_period = Duration::ZERO;
+    });
+    let net = tuned.start().await;
+    let blobs = fill(&net, 4).await;
+    net.nodes.iter().for_each(|node| node.swarm.keep_custody());
+    let mut members = net.members();
+    members[2].state = NodeState::Draining;
+    publish(&net, &members);
+    let met = || net.nodes[0].peer.asked().repairs.len() >= 2;
+    eventually("it has heard of the change", met).await;
+    let keeps = |(id, _): &(BlobId, Vec<u8>)| net.holders(*id, |entry| entry.is_kept() && entry.is_durable(0)).contains(&2);
+    assert!(blobs.iter().all(keeps), "it will be back");
 }
