@@ -159,7 +159,7 @@ impl Entry {
         file.sync_all().inspect_err(|_| self.0.sync_failed.store(true, Release))
     }
 
-    /// Makes durable chunks cached: they stay, and may be evicted. After a power loss some may be durable again.
+    /// Makes durable chunks cached: they stay, and may be evicted.
     pub async fn release(&self, chunks: Vec<u32>) -> Result<(), WriteError> {
         let entry = self.clone();
         blocking(move || entry.release_blocking(&chunks)).await
@@ -167,22 +167,25 @@ impl Entry {
 
     fn release_blocking(&self, chunks: &[u32]) -> Result<(), WriteError> {
         let life = self.live().ok_or(WriteError::Gone)?;
-        let files = self.open_files(&life)?;
+        let (files, mut released) = (self.open_files(&life)?, Vec::new());
         for &n in chunks {
             let _claim = self.0.writing.wait(n);
             if self.0.table.look(n).state == State::Durable {
                 files.meta.write_all_at(&[State::Cached.byte()], self.0.tables.state(n))?;
                 self.0.table.set_cached(n);
                 self.0.disk.space.shift(self.weight(n), Class::Cached);
-                self.0.disk.evictor.enter(self, n);
+                released.push(n);
             }
         }
+        // Before any of them can go: after a power loss a hole must not be taken for something durable.
+        let flushed = self.sync(&files.meta);
+        released.into_iter().for_each(|n| self.0.disk.evictor.enter(self, n));
         self.0.disk.evictor.recall_of(self);
         self.0.disk.changed();
-        Ok(())
+        Ok(flushed?)
     }
 
-    /// Keeps the description no more. Its chunks stay until they are released and evicted; with none left, the entry goes now.
+    /// Keeps the description no more, unless a chunk is durable. Its chunks stay until they are evicted; with none left, the entry goes now.
     pub async fn release_description(&self) -> Result<(), WriteError> {
         let entry = self.clone();
         blocking(move || entry.release_description_blocking()).await
@@ -192,6 +195,9 @@ impl Entry {
         {
             let life = self.live().ok_or(WriteError::Gone)?;
             let _turn = self.0.writing.wait(DESCRIPTION);
+            if self.has_durable() {
+                return Ok(());
+            }
             self.open_files(&life)?.meta.write_all_at(&[Kept::No.byte()], self.0.tables.kept())?;
             self.0.kept.store(Kept::No.byte(), Release);
             self.set_meta_class(Class::Cached);

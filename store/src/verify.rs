@@ -154,7 +154,7 @@ impl Entry {
     fn forget(&self, life: &Life<'_>, n: u32, was: State) {
         metrics::counter!(names::ROTTEN_CHUNKS).increment(1);
         tracing::warn!(id = %self.0.id, chunk = n, "a chunk on disk is not what it should be; dropped, to be fetched again");
-        if let Err(error) = self.erase(life, n) {
+        if let Err(error) = self.erase(life, n, was) {
             // It will be found rotten again after the next start.
             tracing::warn!(id = %self.0.id, chunk = n, %error, "could not record that a chunk is gone");
         }
@@ -162,9 +162,13 @@ impl Entry {
         self.enter_if_empty();
     }
 
-    fn erase(&self, life: &Life<'_>, n: u32) -> io::Result<()> {
+    fn erase(&self, life: &Life<'_>, n: u32, was: State) -> io::Result<()> {
         let files = self.open_files(life)?;
         files.meta.write_all_at(&[State::Absent.byte()], self.0.tables.state(n))?;
+        if was == State::Durable {
+            // After a power loss the hole must not be taken for something durable.
+            files.meta.sync_data()?;
+        }
         self.free_blocks(&files.data, n);
         Ok(())
     }

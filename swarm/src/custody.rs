@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use herring_gossip::{NodeState, View};
 use herring_ring::{Epoch, Point};
-use herring_store::{Description, Entry, Store};
+use herring_store::{Description, Store};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -49,8 +49,12 @@ pub(crate) struct Custodian {
     pub turns: Turns,
     /// Something may be out of its place.
     kick: Notify,
-    /// The ring under which all was found in its place.
-    placed: Mutex<Option<Epoch>>,
+    /// Another node keeps something else; that may be how it stays, and is looked at when it is time anyway.
+    nudge: Notify,
+    /// The ring under which all was found in its place, and what was durable here then.
+    placed: Mutex<Option<(Epoch, u64)>>,
+    /// Held while this node says what it has, and while it lets something go: what it said under a ring holds as long as that is the ring.
+    word: tokio::sync::Mutex<()>,
     /// This node was asked to hand over everything. One that only says goodbye before a restart keeps what it has.
     draining: AtomicBool,
     foreign_chunks: AtomicU64,
@@ -62,8 +66,6 @@ pub(crate) struct Custodian {
 /// The last census.
 struct Known {
     census: Arc<Census>,
-    /// Of what is durable here.
-    generation: u64,
     built: Instant,
     took: Duration,
 }
@@ -80,7 +82,7 @@ enum Look {
 
 impl Custodian {
     pub fn new(rate: u64) -> Self {
-        let (census, wants, kick, placed) = Default::default();
+        let (census, wants, kick, nudge, placed, word) = Default::default();
         let (draining, foreign_chunks, scrubbed, rotten) = Default::default();
         Self {
             census,
@@ -88,7 +90,9 @@ impl Custodian {
             pace: Pace::new(rate),
             turns: Turns::default(),
             kick,
+            nudge,
             placed,
+            word,
             draining,
             foreign_chunks,
             scrubbed,
@@ -100,11 +104,15 @@ impl Custodian {
         self.kick.notify_one();
     }
 
-    fn set_placed(&self, epoch: Option<Epoch>) {
-        *self.placed.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    fn nudge(&self) {
+        self.nudge.notify_one();
     }
 
-    fn placed(&self) -> Option<Epoch> {
+    fn set_placed(&self, placed: Option<(Epoch, u64)>) {
+        *self.placed.lock().unwrap_or_else(PoisonError::into_inner) = placed;
+    }
+
+    fn placed(&self) -> Option<(Epoch, u64)> {
         *self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,13 +133,17 @@ impl Swarm {
     /// Looks whether all is in its place: when something happened, and from time to time.
     async fn look_after(self) {
         let mut changes = self.0.store.durable_changes();
-        let (mut due, mut not_before, mut pause) = (Instant::now() + SOON, Instant::now(), AGAIN);
+        let (mut due, mut not_before, mut pause, mut last) = (Instant::now() + SOON, Instant::now(), AGAIN, Instant::now());
         loop {
             tokio::select! {
                 () = sleep_until(due) => {}
                 // The store lives as long as this does.
                 _ = changes.changed() => {
-                    due = due.min(Instant::now() + SOON).max(not_before);
+                    due = due.min(Instant::now() + self.fresh() + SOON).max(not_before);
+                    continue;
+                }
+                () = self.0.custody.nudge.notified() => {
+                    due = due.min(last + pause).max(not_before);
                     continue;
                 }
                 () = self.0.custody.kick.notified() => {
@@ -149,8 +161,9 @@ impl Swarm {
                 Look::Open => pause,
             };
             pause = if look == Look::Open { (pause * 2).min(MOST_AGAIN) } else { AGAIN };
-            not_before = Instant::now() + SOON.max(took * SELDOM);
-            due = (Instant::now() + wait).max(not_before);
+            last = Instant::now();
+            not_before = last + SOON.max(took * SELDOM);
+            due = (last + wait).max(not_before);
         }
     }
 
@@ -173,7 +186,8 @@ impl Swarm {
         let placed = self.place_all(&view, &census).await;
         let handed = self.hand_over(&view, &census).await;
         let all = met && placed && handed && self.0.custody.wants.is_empty();
-        self.0.custody.set_placed(all.then(|| view.epoch()));
+        let known = (view.epoch(), census.generation);
+        self.0.custody.set_placed((all && census.fresh == 0).then_some(known));
         if all { Look::Placed } else { Look::Open }
     }
 
@@ -191,6 +205,11 @@ impl Swarm {
         (!draining && !left.is_zero()).then_some(left)
     }
 
+    /// Counts changes of what is durable here.
+    fn generation(&self) -> u64 {
+        *self.0.store.durable_changes().borrow()
+    }
+
     fn fresh(&self) -> Duration {
         FRESH.min(self.0.config.rebalance_after)
     }
@@ -198,21 +217,24 @@ impl Swarm {
     /// What this node keeps under this ring; counted anew where that changed, but not all the time.
     async fn census(&self, view: &View) -> Arc<Census> {
         let mut known = self.0.custody.census.lock().await;
-        let generation = *self.0.store.durable_changes().borrow();
+        let generation = self.generation();
         if let Some(known) = known.as_ref().filter(|known| known.census.epoch() == view.epoch()) {
             let lately = known.built.elapsed() < (known.took * SELDOM).max(SOON);
-            if lately || (known.generation == generation && known.census.fresh == 0) {
+            if lately || (known.census.generation == generation && known.census.fresh == 0) {
                 return Arc::clone(&known.census);
             }
         }
         let (store, ring, me, replicas) = (self.0.store.clone(), view.ring().clone(), view.me().clone(), self.replicas());
         let begun = Instant::now();
         let fresh = self.fresh();
-        let count = move || Census::new(kept(&store, fresh), &ring, &me, replicas);
-        let counted = tokio::task::spawn_blocking(count).await;
-        let census = Arc::new(counted.unwrap_or_else(|_| Census::new([], view.ring(), view.me(), self.replicas())));
+        let count = move || Census::new(kept(&store, fresh), &ring, &me, replicas).at(generation);
+        let Ok(counted) = tokio::task::spawn_blocking(count).await else {
+            // The runtime ends: nobody needs the right answer any more.
+            return Arc::new(Census::new([], view.ring(), view.me(), self.replicas()));
+        };
+        let census = Arc::new(counted);
         self.0.custody.foreign_chunks.store(census.foreign_chunks() as u64, Relaxed);
-        *known = Some(Known { census: Arc::clone(&census), generation, built: Instant::now(), took: begun.elapsed() });
+        *known = Some(Known { census: Arc::clone(&census), built: Instant::now(), took: begun.elapsed() });
         census
     }
 }
@@ -220,14 +242,16 @@ impl Swarm {
 /// What is durable on this node's disk.
 fn kept(store: &Store, fresh: Duration) -> impl Iterator<Item = KeptBlob> {
     let now = SystemTime::now();
-    store.blobs().into_iter().filter(Entry::is_kept).filter_map(move |entry| {
+    store.blobs().into_iter().filter_map(move |entry| {
         let Description::Blob(manifest) = entry.description() else { return None };
-        let chunks = (0..entry.geometry().chunk_count()).filter(|chunk| entry.is_durable(*chunk));
-        Some(KeptBlob {
+        let chunks: Vec<u32> = (0..entry.geometry().chunk_count()).filter(|chunk| entry.is_durable(*chunk)).collect();
+        let of = Arc::clone(manifest);
+        (entry.is_kept() || !chunks.is_empty()).then(|| KeptBlob {
             id: manifest.id(),
             replicas: entry.replicas(),
-            points: (0..entry.geometry().chunk_count()).map(|chunk| Point::of_chunk(manifest, chunk)).collect(),
-            chunks: chunks.collect(),
+            count: entry.geometry().chunk_count(),
+            point: Box::new(move |chunk| Point::of_chunk(&of, chunk)),
+            chunks,
             fresh: now.duration_since(entry.modified()).is_ok_and(|age| age < fresh),
         })
     })

@@ -1,14 +1,14 @@
 //! What became of blobs that were deleted. Every node remembers it for a month, so that no copy that was away brings a deleted blob back; what
 //! one node knows the others hear from it when they meet. The latest word on a blob counts: who puts it again says that it lives.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
-use herring_blob::BlobId;
+use herring_blob::{BlobId, ContentId};
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_http_api::repair::{Bucket, BucketDigest, Compared, Fate, RepairCall, RepairReply};
@@ -116,10 +116,8 @@ impl Fates {
     /// Those in these buckets that are still to be remembered.
     pub fn within(&self, buckets: &[Bucket]) -> Vec<Fate> {
         let (state, now) = (self.read(), now_ms());
-        let wanted = |fate: &&Fate| {
-            let leaf = bucket(&fate.id).leaves().start;
-            !outlived(fate, now) && buckets.iter().any(|bucket| bucket.leaves().contains(&leaf))
-        };
+        let leaves: HashSet<usize> = buckets.iter().flat_map(|bucket| bucket.leaves()).collect();
+        let wanted = |fate: &&Fate| !outlived(fate, now) && leaves.contains(&bucket(&fate.id).leaves().start);
         state.known.values().filter(wanted).copied().collect()
     }
 
@@ -135,6 +133,11 @@ impl Fates {
             state.put(fate);
         }
         news
+    }
+
+    /// Those that are deleted, and of which this holds.
+    fn deleted(&self, which: impl Fn(&BlobId) -> bool) -> Vec<BlobId> {
+        self.read().known.values().filter(|fate| fate.deleted).map(|fate| fate.id).filter(which).collect()
     }
 
     fn outlived(&self, now_ms: u64) -> Vec<Fate> {
@@ -179,7 +182,9 @@ impl Swarm {
             join_all(written).await.into_iter().collect::<Result<(), _>>()?;
             for fate in together {
                 if self.0.fates.learn(*fate) && fate.deleted {
-                    self.bury(fate.id).await;
+                    // In a task of its own: whoever told it may not wait for the end.
+                    let (swarm, id) = (self.clone(), fate.id);
+                    let _ = self.0.tasks.spawn(async move { swarm.bury(id).await }).await;
                 }
             }
         }
@@ -208,9 +213,7 @@ impl Swarm {
                 self.0.fates.forget(&fate);
             }
         }
-        let deleted = |id: &BlobId| self.0.fates.is_deleted(id);
-        let left: Vec<_> = self.local_blobs().into_iter().map(|blob| blob.id).filter(deleted).collect();
-        for id in left {
+        for id in self.0.fates.deleted(|id| self.0.store.get(&ContentId::from(*id)).is_some()) {
             self.bury(id).await;
         }
     }

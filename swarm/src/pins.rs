@@ -135,7 +135,7 @@ impl Swarm {
         let pins = self.0.pins.read();
         let lasting = pins.values().filter(|lease| lasts(&lease.pin, now));
         let pinned = lasting.flat_map(|lease| &lease.blobs).map(|id| ContentId::from(*id)).collect();
-        drop(pins);
+        // While nobody can change them: what is told last is what is so.
         self.0.store.set_pinned(Arc::new(pinned));
     }
 

@@ -16,13 +16,13 @@ pub(crate) enum Part {
 }
 
 /// One blob as it is kept here.
-#[derive(Debug, Clone)]
 pub(crate) struct KeptBlob {
     pub id: BlobId,
     /// What its put asked for, where it did.
     pub replicas: Option<u8>,
-    /// Where its chunks lie, all of them.
-    pub points: Vec<Point>,
+    /// How many chunks it has, and where each lies.
+    pub count: u32,
+    pub point: Box<dyn Fn(u32) -> Point>,
     /// Those that are durable here.
     pub chunks: Vec<u32>,
     /// Put so lately that others may still be writing theirs.
@@ -71,6 +71,8 @@ pub(crate) struct Census {
     foreign: Vec<Slot>,
     /// Blobs so fresh that they are not in the digests.
     pub fresh: usize,
+    /// When it was taken, in changes of what is durable.
+    pub generation: u64,
 }
 
 /// Things that others own.
@@ -85,10 +87,15 @@ pub(crate) struct Batch {
 impl Census {
     pub fn new(kept: impl IntoIterator<Item = KeptBlob>, ring: &Ring, me: &NodeId, replicas: usize) -> Self {
         let (blobs, slots, shared, foreign) = Default::default();
-        let mut census = Self { ring: ring.clone(), me: me.clone(), replicas, blobs, slots, shared, foreign, fresh: 0 };
+        let mut census =
+            Self { ring: ring.clone(), me: me.clone(), replicas, blobs, slots, shared, foreign, fresh: 0, generation: 0 };
         kept.into_iter().for_each(|blob| census.add(blob));
         census.slots.sort_unstable_by_key(|slot| slot.point);
         census
+    }
+
+    pub fn at(self, generation: u64) -> Self {
+        Self { generation, ..self }
     }
 
     fn add(&mut self, kept: KeptBlob) {
@@ -97,8 +104,8 @@ impl Census {
         self.fresh += usize::from(kept.fresh);
         let mut owns_chunks = false;
         for &chunk in &kept.chunks {
-            let Some(point) = kept.points.get(chunk as usize) else { continue };
-            let (slot, owners) = (Slot::new(*point, blob, Part::Chunk(chunk)), self.owners(*point, kept.replicas));
+            let point = (kept.point)(chunk);
+            let (slot, owners) = (Slot::new(point, blob, Part::Chunk(chunk)), self.owners(point, kept.replicas));
             let owned = owners.contains(&self.me);
             owns_chunks |= owned;
             if owned { self.share(slot, owners, kept.fresh) } else { self.foreign.push(slot) }
@@ -112,7 +119,7 @@ impl Census {
         let point = Point::of_blob(&kept.id);
         let (slot, mut keepers) = (Slot::new(point, blob, Part::Manifest), self.owners(point, kept.replicas));
         if keepers.contains(&self.me) {
-            keepers.extend(kept.points.iter().flat_map(|point| self.owners(*point, kept.replicas)));
+            keepers.extend((0..kept.count).flat_map(|chunk| self.owners((kept.point)(chunk), kept.replicas)));
             self.share(slot, keepers, kept.fresh);
         } else if owns_chunks {
             self.share(slot, keepers, kept.fresh);
@@ -261,12 +268,13 @@ pub(crate) fn owners(ring: &Ring, point: u64, replicas: Option<u8>, usual: usize
     ring.owners(Point::from_u64(point), replicas).into_iter().map(|member| &member.id).collect()
 }
 
+/// How many replicas there shall be is kept with the manifest.
 fn digest(id: &BlobId, part: Part, replicas: Option<u8>) -> u128 {
-    let part = match part {
-        Part::Chunk(chunk) => chunk,
-        Part::Manifest => MANIFEST,
+    let (part, replicas) = match part {
+        Part::Chunk(chunk) => (chunk, 0),
+        Part::Manifest => (MANIFEST, replicas.unwrap_or(0)),
     };
-    short(&[&id.as_bytes()[..], &part.to_le_bytes(), &[replicas.unwrap_or(0)]].concat())
+    short(&[&id.as_bytes()[..], &part.to_le_bytes(), &[replicas]].concat())
 }
 
 /// Half of a BLAKE3.

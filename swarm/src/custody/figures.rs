@@ -23,7 +23,7 @@ impl Swarm {
             eta_ms: lacking_bytes.saturating_mul(1000).checked_div(pull_rate).filter(|_| lacking_chunks > 0),
             scrubbed_bytes: custody.scrubbed.load(Relaxed),
             rotten_chunks: custody.rotten.load(Relaxed),
-            settled: custody.placed() == Some(self.view().epoch()) && custody.wants.is_empty(),
+            settled: custody.placed() == Some((self.view().epoch(), self.generation())) && custody.wants.is_empty(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What this node keeps for others: after a change of owners, or while it drains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::future::join_all;
@@ -20,29 +20,45 @@ const BATCH: usize = 512;
 impl Swarm {
     /// Offers to all owners what they own and this node keeps; what all of them have is only cached here from then on. True where nothing is left.
     pub(super) async fn hand_over(&self, view: &View, census: &Census) -> bool {
-        let mut left = 0;
+        let (mut left, mut silent) = (0, BTreeSet::new());
         for batch in census.foreign(BATCH) {
-            let lacking = self.offer_to_owners(view, &batch).await;
+            let lacking = self.offer_to_owners(view, &batch, &mut silent).await;
             let confirmed = batch.confirmed(&lacking);
             left += batch.parts.len() - confirmed.len();
-            let chunks = confirmed.iter().filter(|(_, part)| *part != Part::Manifest).count();
-            self.0.custody.foreign_chunks.fetch_sub(chunks as u64, Relaxed);
+            // What this node says that it has, it has as long as the ring is the same.
+            let word = self.0.custody.word.lock().await;
+            if self.view().epoch() != census.epoch() {
+                return false;
+            }
+            let chunks = confirmed.iter().filter(|(_, part)| *part != Part::Manifest).count() as u64;
             self.let_go(confirmed).await;
+            drop(word);
+            let less = |count: u64| Some(count.saturating_sub(chunks));
+            let _ = self.0.custody.foreign_chunks.fetch_update(Relaxed, Relaxed, less);
         }
         // The manifest of what was let go is foreign only from the next census on.
         left == 0 && !census.has_foreign()
     }
 
-    /// What each owner lacks; who did not answer is not among them.
-    async fn offer_to_owners(&self, view: &View, batch: &Batch) -> BTreeMap<NodeId, Vec<BlobParts>> {
-        let offers = batch.offers.iter().filter_map(|(id, parts)| Some((Candidate::from(view.get(id)?), parts.clone())));
+    /// What each owner lacks; who did not answer is not among them, and is not asked again.
+    async fn offer_to_owners(
+        &self,
+        view: &View,
+        batch: &Batch,
+        silent: &mut BTreeSet<NodeId>,
+    ) -> BTreeMap<NodeId, Vec<BlobParts>> {
+        let asked = batch.offers.iter().filter(|(id, _)| !silent.contains(*id));
+        let offers = asked.filter_map(|(id, parts)| Some((Candidate::from(view.get(id)?), parts.clone())));
         let answers = join_all(offers.map(|(node, parts)| async {
             let lacking = self.offer(view, &node, parts).await;
             let told = lacking
                 .inspect_err(|error| tracing::debug!(peer = %node.id, %error, "an owner could not be offered what it owns"));
-            Some((node.id, told.ok()?))
-        }));
-        answers.await.into_iter().flatten().collect()
+            (node.id, told.ok())
+        }))
+        .await;
+        let (answered, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, lacking)| lacking.is_some());
+        silent.extend(failed.into_iter().map(|(node, _)| node));
+        answered.into_iter().filter_map(|(node, lacking)| Some((node, lacking?))).collect()
     }
 
     async fn let_go(&self, parts: Vec<(BlobId, Part)>) {

@@ -1,5 +1,7 @@
 //! Comparing with the other owners, and offering what they lack.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream};
 use herring_blob::ContentId;
 use herring_gossip::View;
@@ -36,7 +38,8 @@ impl Swarm {
     pub(super) async fn meet(&self, view: &View) -> bool {
         let mut others: Vec<Candidate> =
             view.members().iter().filter(|node| node.id != *view.me()).map(Candidate::from).collect();
-        let most = if self.0.custody.placed() == Some(view.epoch()) { MET } else { MET * TOGETHER };
+        let calm = self.0.custody.placed().is_some_and(|(epoch, _)| epoch == view.epoch());
+        let most = if calm { MET } else { MET * TOGETHER };
         let random = usize::try_from(Uuid::new_v4().as_u64_pair().1 >> 32).unwrap_or(0);
         let first = random % others.len().max(1);
         others.rotate_left(first);
@@ -50,11 +53,11 @@ impl Swarm {
                 }
             }
         });
-        met.buffer_unordered(TOGETHER).all(|met| async move { met }).await
+        met.buffer_unordered(TOGETHER).fold(true, |all, met| async move { all && met }).await
     }
 
     /// Offers every other owner what it lacks. True where nobody lacks anything.
-    pub(super) async fn place_all(&self, view: &View, census: &Census) -> bool {
+    pub(super) async fn place_all(&self, view: &View, census: &Arc<Census>) -> bool {
         let others = view.ring().members().iter().filter(|member| member.id != *view.me());
         let nodes: Vec<Candidate> = others.filter_map(|member| view.get(&member.id)).map(Candidate::from).collect();
         let placed = stream::iter(nodes).map(|node| async move {
@@ -70,9 +73,12 @@ impl Swarm {
     }
 
     /// How many blobs the node lacks something of.
-    async fn place_at(&self, view: &View, census: &Census, node: &Candidate) -> Result<usize, Unplaced> {
+    async fn place_at(&self, view: &View, census: &Arc<Census>, node: &Candidate) -> Result<usize, Unplaced> {
         let buckets = self.compare(view, census, node).await?;
-        let lacking = self.offer(view, node, census.shared_parts(&node.id, &buckets)).await?;
+        // Of a joiner it is all that there is.
+        let (counted, peer) = (Arc::clone(census), node.id.clone());
+        let parts = tokio::task::spawn_blocking(move || counted.shared_parts(&peer, &buckets)).await;
+        let lacking = self.offer(view, node, parts.unwrap_or_default()).await?;
         if !lacking.is_empty() {
             tracing::info!(peer = %node.id, blobs = lacking.len(), "an owner lacks what this node keeps, and was offered it");
         }
@@ -127,14 +133,21 @@ impl Swarm {
                 let buckets = self.census(&view).await.differing(&peer, &digests);
                 if !buckets.is_empty() {
                     // The peer may be the one who lacks something.
-                    self.0.custody.kick();
+                    self.0.custody.nudge();
                 }
                 Ok(RepairReply::Differ { buckets })
             }
             RepairCall::Offer { blobs, .. } => {
                 let holder: NodeId = from.parse().map_err(|_| stranger())?;
-                let lacking: Vec<_> = blobs.iter().filter_map(|offered| self.lacking(offered)).collect();
+                let _word = self.0.custody.word.lock().await;
+                if self.view().epoch() != view.epoch() {
+                    return other();
+                }
+                // What is known to be deleted is not wanted; but who offers it must not take it for kept either.
+                let (dead, alive): (Vec<_>, Vec<_>) = blobs.into_iter().partition(|blob| self.0.fates.is_deleted(&blob.id));
+                let mut lacking: Vec<_> = alive.iter().filter_map(|offered| self.lacking(offered)).collect();
                 self.0.custody.wants.add(&lacking, &holder);
+                lacking.extend(dead);
                 Ok(RepairReply::Lacking { blobs: lacking })
             }
         }
@@ -142,14 +155,12 @@ impl Swarm {
 
     /// What this node should have of what is offered, and has not.
     fn lacking(&self, offered: &BlobParts) -> Option<BlobParts> {
-        if self.0.fates.is_deleted(&offered.id) {
-            return None;
-        }
         let entry = self.0.store.get(&ContentId::from(offered.id));
         let unlike = entry.as_ref().is_some_and(|entry| offered.replicas > entry.replicas());
-        lacking(offered, |part| match part {
+        // How many replicas there shall be is kept with the manifest.
+        let offered = BlobParts { manifest: offered.manifest || unlike, ..offered.clone() };
+        lacking(&offered, |part| match part {
             Part::Chunk(chunk) => entry.as_ref().is_some_and(|entry| entry.is_durable(chunk)),
-            // How many replicas there shall be is kept with it.
             Part::Manifest => entry.as_ref().is_some_and(Entry::is_kept) && !unlike,
         })
     }

@@ -64,7 +64,7 @@ impl Swarm {
             if custody.wants.is_empty() {
                 custody.turns.pause();
                 // Whether that was all, those who offered it know.
-                custody.kick();
+                custody.nudge();
             }
         }
     }
@@ -80,6 +80,9 @@ impl Swarm {
         let (mine, others): (Vec<Part>, Vec<Part>) =
             want.parts.iter().partition(|part| self.owns(view, &manifest, **part, want.replicas));
         wants.done(id, others);
+        if mine.is_empty() && !entry.is_kept() {
+            return Ok(());
+        }
         let chunks = mine.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None });
         let chunks: Vec<u32> = chunks.take(TURN).collect();
         let (content, count) = (Content::blob(manifest, entry.modified()), chunks.len());

@@ -26,7 +26,8 @@ impl Swarm {
             if total == 0 {
                 sleep(EMPTY.min(period)).await;
             }
-            let pause = (period / u32::try_from(total).unwrap_or(u32::MAX).max(1)).min(LONGEST);
+            // Twice in a period, since what comes after the beginning is read only the next time.
+            let pause = (period / 2 / u32::try_from(total).unwrap_or(u32::MAX).max(1)).min(LONGEST);
             for entry in in_turn(&entries) {
                 self.scrub(entry, pause).await;
             }

@@ -219,7 +219,11 @@ impl World {
         let kept = kept.into_iter().map(|(id, chunks)| KeptBlob {
             id,
             replicas: None,
-            points: self.chunks[&id].clone(),
+            count: u32::try_from(self.chunks[&id].len()).unwrap(),
+            point: Box::new({
+                let points = self.chunks[&id].clone();
+                move |chunk| points[chunk as usize]
+            }),
             chunks,
             fresh: false,
         });
@@ -320,7 +324,7 @@ impl World {
     ) -> Option<herring_http_api::repair::BlobParts> {
         let disk = &self.hosts[other].disk;
         if disk.fates.is_deleted(&blob.id) {
-            return None;
+            return Some(blob.clone());
         }
         let lacks = lacking(blob, |part| disk.durable.contains(&(blob.id, part)))?;
         self.hosts[other].wants.extend(parts_of(&lacks).map(|part| (part, me)));
@@ -341,9 +345,7 @@ impl World {
             left += batch.parts.len() - confirmed.len();
             for item in &confirmed {
                 let owners = self.owners(&self.hosts[me].ring, *item);
-                let have = owners.iter().all(|&owner| {
-                    self.hosts[owner].disk.durable.contains(item) || self.hosts[owner].disk.fates.is_deleted(&item.0)
-                });
+                let have = owners.iter().all(|&owner| self.hosts[owner].disk.durable.contains(item));
                 assert!(have, "{item:?} is let go, and its owners {owners:?} do not all have it");
             }
             confirmed.iter().for_each(|item| _ = self.hosts[me].disk.durable.remove(item));

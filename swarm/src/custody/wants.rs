@@ -13,6 +13,8 @@ use super::census::{Part, parts_of};
 
 /// Parts that are wanted at a time: some 30 MB. What comes on top is offered again.
 const MOST: usize = 1 << 18;
+/// Parts of one blob that are given at a time.
+const AT_ONCE: usize = 128;
 /// Nodes that are remembered to have what is wanted of one blob.
 const MOST_HOLDERS: usize = 4;
 
@@ -56,6 +58,13 @@ pub(crate) struct Want {
     pub replicas: Option<u8>,
 }
 
+impl Want {
+    fn some(&self) -> Self {
+        let parts = self.parts.iter().take(AT_ONCE).copied().collect();
+        Self { parts, holders: self.holders.clone(), replicas: self.replicas }
+    }
+}
+
 impl Wants {
     /// Takes in what `holder` has and this node lacks.
     pub fn add(&self, lacking: &[BlobParts], holder: &NodeId) {
@@ -94,7 +103,7 @@ impl Wants {
         let State { blobs, last, taken, .. } = &mut *state;
         let behind = last.map(|last| blobs.range((Excluded(last), Unbounded)));
         let mut free = behind.into_iter().flatten().chain(blobs.iter()).filter(|(id, _)| !taken.contains(*id));
-        let (id, want) = free.next().map(|(id, want)| (*id, want.clone()))?;
+        let (id, want) = free.next().map(|(id, want)| (*id, want.some()))?;
         *last = Some(id);
         taken.insert(id);
         Some(Taken { wants: self, id, want })
