@@ -253,7 +253,8 @@ impl World {
         let settled = self.hosts[me].placed == Some(self.hosts[me].ring.epoch());
         let first = self.numbers.below(others.len());
         let some = others.iter().cycle().skip(first).take(others.len().min(if settled { 3 } else { 24 }));
-        some.copied().collect::<Vec<_>>().into_iter().map(|other| self.reconcile(me, other)).fold(true, |all, one| all && one)
+        let met: Vec<bool> = some.copied().collect::<Vec<_>>().into_iter().map(|other| self.reconcile(me, other)).collect();
+        met.into_iter().all(|met| met)
     }
 
     fn reconcile(&mut self, me: usize, other: usize) -> bool {
