@@ -5,13 +5,13 @@
 //! of the entry are verified anew as they are read.
 //!
 //! Since Linux 6.13 a time that somebody has looked at is never given to a later change, on ext4, XFS, Btrfs and tmpfs. Before, times move
-//! in steps of 1 to 10 ms: a foreign write in the same step as our last own one is not noticed. Never noticed are: a foreign write
-//! while one of our own to the same file is under way, later stores through a mapping that is already writable, and what happens below
+//! in steps of 1 to 10 ms: a foreign write in the same step as our last own one is not noticed. Never noticed are: the first foreign write,
+//! if one of our own to the same file is under way then (after one that was noticed, all is verified anew after each own write), later stores through a mapping that is already writable, and what happens below
 //! the file system. A scrub finds those.
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::table::Seen;
@@ -24,17 +24,19 @@ const DOUBTED: u64 = 1;
 /// This process is writing to it: its time is anybody's guess, and what was verified before is believed.
 const WRITING: u64 = u64::MAX;
 
-/// What a file's time of change is as long as only this process writes to it. 16 bytes.
+/// What a file's time of change is as long as only this process writes to it. 24 bytes.
 pub(crate) struct Witness {
     /// In ns since 1970, or one of the above.
     time: AtomicU64,
+    /// Somebody else has written to the file before: he may do so again, while we do.
+    suspect: AtomicBool,
     /// Held by whoever changes the time, and over a whole write: the kernel lets only one at a time write to a file anyway.
     turn: Mutex<()>,
 }
 
 impl Witness {
     pub const fn new() -> Self {
-        Self { time: AtomicU64::new(UNSEEN), turn: Mutex::new(()) }
+        Self { time: AtomicU64::new(UNSEEN), suspect: AtomicBool::new(false), turn: Mutex::new(()) }
     }
 
     /// Goes on where `other` is, which was the same file's.
@@ -88,6 +90,7 @@ impl Witness {
             return time;
         }
         self.time.store(DOUBTED, Release);
+        self.suspect.store(true, Release);
         doubt();
         DOUBTED
     }
@@ -132,7 +135,12 @@ impl Entry {
 
     /// Everything that changes the data file, its names or its holes goes through here: what does not is taken for somebody else's.
     pub(crate) fn own_write<T>(&self, data: &File, write: impl FnOnce() -> T) -> T {
-        self.0.witness.own(data, || self.doubt(), write)
+        let written = self.0.witness.own(data, || self.doubt(), write);
+        if self.0.witness.suspect.load(Acquire) {
+            // What was changed under cover of this write is found when it is read.
+            self.0.table.doubt();
+        }
+        written
     }
 
     fn doubt(&self) {

@@ -49,7 +49,8 @@ pub struct Cluster {
     /// Whether some replica is not where it should be, or may be lost: chunks are under-replicated, or nodes missing.
     #[serde(default)]
     pub degraded: bool,
-    /// Every member has found everything in its place since the members changed last. False for some seconds after a put, too.
+    /// Every member has found everything in its place since the members changed last, and there are as many owners as replicas, unless there were never more.
+    /// False for some seconds after a put, too.
     #[serde(default)]
     pub settled: bool,
 }
@@ -63,7 +64,10 @@ impl Cluster {
         let moving_bytes = sum(|of| of.lacking_bytes).max(sum(|of| of.foreign_bytes));
         let eta_ms = custody().filter_map(|of| of.eta_ms).max();
         let degraded = under_replicated_chunks > 0 || !missing.is_empty();
-        let settled = members.iter().all(|member| member.custody.is_some_and(|of| of.settled));
+        // With fewer owners than replicas there is less than there should be, however well that is placed.
+        let owners = members.iter().filter(|member| matches!(member.state.as_str(), "ready" | "suspect")).count();
+        let whole = owners >= replicas || missing.is_empty();
+        let settled = whole && members.iter().all(|member| member.custody.is_some_and(|of| of.settled));
         Self { node, epoch, replicas, under_replicated_chunks, moving_bytes, eta_ms, missing, degraded, settled, members }
     }
 }
@@ -180,5 +184,9 @@ mod tests {
         let leaving = of(vec![Some(loses), Some(still)], &[]);
         assert_eq!((leaving.moving_bytes, leaving.degraded), (40, false), "what is held twice is not lacking");
         assert!(of(vec![Some(still)], &["n2"]).degraded && !of(vec![Some(still), None], &[]).degraded);
+        let calm = Some(Custody { settled: true, ..still });
+        assert!(of(vec![calm, calm], &[]).settled && of(vec![calm, calm, calm], &["n4"]).settled);
+        assert!(!of(vec![calm, calm], &["n3"]).settled, "there can be no three replicas");
+        assert!(!of(vec![calm, Some(still)], &[]).settled && !of(vec![calm, None], &[]).settled);
     }
 }

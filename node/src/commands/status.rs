@@ -81,8 +81,14 @@ fn summary(cluster: &Cluster) -> String {
 fn replication(cluster: &Cluster) -> String {
     let (lacking, moving) = (cluster.under_replicated_chunks, cluster.moving_bytes);
     if lacking == 0 && moving == 0 {
-        let said = if cluster.settled { "fully replicated" } else { "looking whether everything is in its place" };
-        return said.to_owned();
+        let owners = cluster.members.iter().filter(|one| matches!(one.state.as_str(), "ready" | "suspect")).count();
+        return match cluster.settled {
+            true => "fully replicated".to_owned(),
+            false if owners < cluster.replicas && !cluster.missing.is_empty() => {
+                format!("at most {owners} of {} replicas, as nodes are missing", cluster.replicas)
+            }
+            false => "looking whether everything is in its place".to_owned(),
+        };
     }
     let pace: u64 = cluster.members.iter().filter_map(|member| Some(member.custody?.pull_rate)).sum();
     let pace = if pace > 0 { format!(" at {}/s", size(pace)) } else { String::new() };

@@ -163,9 +163,17 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_its_words() {
-        let words: Vec<String> = std::env::args().collect();
-        assert!(is_that(std::process::id(), &words));
-        assert!(!is_that(std::process::id(), &[words, vec!["more".to_owned()]].concat()));
+        let words = ["sleep", "60"].map(str::to_owned);
+        let mut child = std::process::Command::new(&words[0]).arg(&words[1]).spawn().unwrap();
+        // The kernel wakes us a moment before its words are there.
+        let said = || std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+        let began = std::time::Instant::now();
+        while said().is_empty() && began.elapsed().as_secs() < 20 {
+            std::thread::yield_now();
+        }
+        let known = [&words[..], &["sleep".to_owned(), "61".to_owned()], &words[..1]].map(|words| is_that(child.id(), words));
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert_eq!(known, [true, false, false]);
         assert!(!is_that(u32::MAX, &[]));
     }
 

@@ -1,7 +1,7 @@
 //! What is read only to see whether it is still right.
 
 use super::*;
-use crate::Scrubbed;
+use crate::{ReadError, Scrubbed};
 
 #[tokio::test]
 async fn a_scrub_finds_what_was_verified_and_durable_rotten_and_drops_it() {
@@ -53,4 +53,21 @@ async fn what_was_cut_off_is_rotten_and_what_was_removed_is_absent() {
     assert_eq!(entry.scrub(0).await.unwrap(), Scrubbed::Right);
     store.remove(&thing.id()).await.unwrap();
     assert_eq!(entry.scrub(0).await.unwrap(), Scrubbed::Absent);
+}
+
+/// Who repairs a file that somebody writes to must not cover him.
+#[tokio::test]
+async fn after_a_foreign_write_no_own_write_hides_another() {
+    let (room, thing) = (Room::new(), Thing::blob_in(BIG, 3 * BIG as usize, 1));
+    let store = room.open();
+    let entry = thing.fill(&store).await;
+    room.flip_open(&thing.id(), 7);
+    assert!(matches!(entry.read(thing.whole()).await, Err(ReadError::Missing { chunk: 0 })));
+    let data = std::fs::File::open(room.data(&thing.id())).unwrap();
+    entry.own_write(&data, || room.flip_open(&thing.id(), u64::from(BIG) + 7));
+    assert!(matches!(entry.read(ByteRange::at(BIG.into(), BIG.into())).await, Err(ReadError::Missing { chunk: 1 })));
+    for n in [0, 1] {
+        thing.write(&entry, n).await.unwrap();
+    }
+    assert_eq!(entry.read(thing.whole()).await.unwrap(), thing.bytes);
 }
