@@ -87,7 +87,7 @@ impl Swarm {
         let chunks: Vec<u32> = chunks.take(TURN).collect();
         let (content, count) = (Content::blob(manifest, entry.modified()), chunks.len());
         let came = stream::iter(chunks).map(|chunk| self.pull_chunk(&content, chunk)).buffer_unordered(TOGETHER);
-        let came: Vec<u32> = came.filter_map(async |chunk| chunk).collect().await;
+        let came: Vec<u32> = came.collect::<Vec<_>>().await.into_iter().flatten().collect();
         let missed = count - came.len();
         // Removed meanwhile, or evicted for want of room: then this says so.
         let kept = entry.keep(came, want.replicas).await?;
