@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::ask::drain;
 use super::blob::Blob;
+use super::drain::drain;
 use super::hands::Hands;
 use super::load::{Load, Rates};
 use super::places::Places;

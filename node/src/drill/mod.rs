@@ -1,11 +1,11 @@
 //! `herring drill`: what a swarm promises, tried while something happens to it.
 
 mod agree;
-mod ask;
 mod blob;
 mod check;
 mod compose;
 mod course;
+mod drain;
 mod hands;
 mod load;
 mod own;

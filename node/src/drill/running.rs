@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ask::drain;
+use super::drain::drain;
 use super::hands::{Hands, cannot};
 use super::own::empty;
 use super::scenario::Scenario;

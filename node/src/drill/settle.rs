@@ -1,13 +1,12 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::Value;
+use herring_http_api::types::Cluster;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::ask::ask;
 use super::blob::Blob;
 use super::places::{explained_by, lacks};
-use super::site::Sites;
+use super::site::{Site, Sites, client};
 
 const POLL: Duration = Duration::from_millis(500);
 /// For one look at all blobs, also where the time is over.
@@ -34,10 +33,10 @@ pub async fn wait(sites: &Sites, blobs: &[Blob], deadline: Instant) -> Result<()
     }
 }
 
-/// What the nodes say themselves. One that says nothing of it is of a version that does not know.
+/// What the nodes say themselves.
 async fn said(sites: &Sites) -> Result<(), String> {
     for site in sites.serving() {
-        let (_, cluster) = ask(&site.url, "GET", "/v1/cluster").await?;
+        let cluster = cluster(&site).await?;
         if let Some(why) = under_way(&cluster) {
             return Err(format!("{} says that {why}", site.id));
         }
@@ -45,12 +44,20 @@ async fn said(sites: &Sites) -> Result<(), String> {
     Ok(())
 }
 
-fn under_way(cluster: &Value) -> Option<String> {
-    let of = |field: &str| cluster[field].as_u64().filter(|figure| *figure > 0);
-    let chunks = of("under_replicated_chunks").map(|chunks| format!("{chunks} chunks have too few replicas"));
-    let moving = || of("moving_bytes").map(|bytes| format!("{bytes} bytes are on their way"));
-    let unsure = || (cluster["settled"] == false).then(|| "not everything was looked at yet".to_owned());
-    chunks.or_else(moving).or_else(unsure)
+async fn cluster(site: &Site) -> Result<Cluster, String> {
+    let told = async { client(&site.url)?.cluster().await };
+    told.await.map_err(|error| error.to_string())
+}
+
+fn under_way(cluster: &Cluster) -> Option<String> {
+    match cluster {
+        Cluster { under_replicated_chunks: 1.., .. } => {
+            Some(format!("{} chunks have too few replicas", cluster.under_replicated_chunks))
+        }
+        Cluster { moving_bytes: 1.., .. } => Some(format!("{} bytes are on their way", cluster.moving_bytes)),
+        Cluster { settled: false, .. } => Some("not everything was looked at yet".to_owned()),
+        _ => None,
+    }
 }
 
 /// What is there, whatever they say.
@@ -67,9 +74,8 @@ async fn seen(sites: &Sites, blobs: &[Blob]) -> Result<(), String> {
 /// Bytes that each node pulled since it started, of those that say so.
 pub async fn pulled(sites: &Sites) -> Vec<(String, u64)> {
     let Some(site) = sites.serving().into_iter().next() else { return Vec::new() };
-    let Ok((_, cluster)) = ask(&site.url, "GET", "/v1/cluster").await else { return Vec::new() };
-    let members = cluster["members"].as_array().cloned().unwrap_or_default();
-    members.iter().filter_map(|member| Some((member["id"].as_str()?.to_owned(), member["pulled_bytes"].as_u64()?))).collect()
+    let Ok(cluster) = cluster(&site).await else { return Vec::new() };
+    cluster.members.into_iter().filter_map(|member| Some((member.id, member.custody?.pulled_bytes))).collect()
 }
 
 /// What was pulled between two looks; `None` where nobody says. A node that was started anew began at 0.
@@ -83,17 +89,16 @@ pub fn pulled_since(before: &[(String, u64)], after: &[(String, u64)]) -> Option
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn what_is_not_said_is_not_under_way() {
-        assert_eq!(under_way(&json!({})), None);
-        assert_eq!(under_way(&json!({ "under_replicated_chunks": 0, "moving_bytes": 0 })), None);
-        assert!(under_way(&json!({ "under_replicated_chunks": 0, "moving_bytes": 0, "settled": false })).is_some());
-        assert!(under_way(&json!({ "under_replicated_chunks": 3 })).unwrap().starts_with("3 chunks"));
-        assert!(under_way(&json!({ "moving_bytes": 5 })).unwrap().starts_with("5 bytes"));
+    fn what_is_under_way_is_told() {
+        let calm = Cluster::of("n1".into(), "e".into(), 3, Vec::new(), Vec::new());
+        assert_eq!(under_way(&calm), None);
+        assert!(under_way(&Cluster { settled: false, ..calm.clone() }).is_some());
+        let lacks = Cluster { under_replicated_chunks: 3, moving_bytes: 5, ..calm.clone() };
+        assert!(under_way(&lacks).unwrap().starts_with("3 chunks"));
+        assert!(under_way(&Cluster { moving_bytes: 5, ..calm }).unwrap().starts_with("5 bytes"));
     }
 
     #[test]
