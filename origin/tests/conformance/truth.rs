@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use herring_origin::Origin;
@@ -39,6 +40,12 @@ pub enum Truth {
 /// A signature that is not looked at, but without any a writer would be nobody.
 const ANYBODY: &str = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
+fn below(url: &Url, key: &str) -> Url {
+    let mut url = url.clone();
+    url.path_segments_mut().unwrap().extend(key.split('/'));
+    url
+}
+
 impl Truth {
     pub fn directory(path: impl Into<PathBuf>) -> Self {
         Self::Directory(path.into())
@@ -52,10 +59,22 @@ impl Truth {
                 fs::write(path, bytes).unwrap();
             }
             Self::Bucket(url, client) => {
-                let mut url = url.clone();
-                url.path_segments_mut().unwrap().extend(key.split('/'));
-                let request = client.put(url).header("x-amz-acl", "public-read").header("authorization", ANYBODY);
+                let request = client.put(below(url, key)).header("x-amz-acl", "public-read").header("authorization", ANYBODY);
                 request.body(bytes.to_vec()).send().await.unwrap().error_for_status().unwrap();
+            }
+        }
+    }
+
+    /// When it was written, by the clock of who keeps it, in whole seconds: HTTP's dates have no others.
+    pub async fn modified(&self, key: &str) -> SystemTime {
+        let whole = |time: SystemTime| {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+        };
+        match self {
+            Self::Directory(root) => whole(fs::metadata(root.join(key)).unwrap().modified().unwrap()),
+            Self::Bucket(url, client) => {
+                let head = client.head(below(url, key)).send().await.unwrap().error_for_status().unwrap();
+                httpdate::parse_http_date(head.headers()["last-modified"].to_str().unwrap()).unwrap()
             }
         }
     }
