@@ -106,6 +106,8 @@ pub enum RepairCall {
     Compare { what: Compared, epoch: String, digests: Vec<BucketDigest> },
     /// The asker keeps these parts, which the peer owns: which of them it lacks. It will ask for those by itself.
     Offer { epoch: String, blobs: Vec<BlobParts> },
+    /// The asker should keep these parts and has not got them: which of them the peer has, be it in its cache.
+    Seek { blobs: Vec<BlobParts> },
     /// Remember these fates, and tell those that differ in these buckets.
     Fates { fates: Vec<Fate>, buckets: Vec<Bucket> },
 }
@@ -116,6 +118,9 @@ pub enum RepairReply {
         buckets: Vec<Bucket>,
     },
     Lacking {
+        blobs: Vec<BlobParts>,
+    },
+    Has {
         blobs: Vec<BlobParts>,
     },
     /// Remembered; and those of the buckets.

@@ -19,6 +19,13 @@ impl From<&NodeInfo> for Candidate {
     }
 }
 
+impl Candidate {
+    /// All members but this node.
+    pub fn others(view: &View) -> Vec<Self> {
+        view.members().iter().filter(|node| node.id != *view.me()).map(Self::from).collect()
+    }
+}
+
 /// The owners of a point, and who may hold what they do not: the next nodes on the walk, which owned it before others
 /// joined or took it in while an owner was away, and the members that own nothing any more.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Replicas where they should be. Each node compares with every other owner what both own and keep (`census.rs`, `place.rs`), and offers it what it
 //! lacks; the other one pulls that (`wants.rs`, `pull.rs`) at a pace of its own. What a node keeps and does not own any more it offers to all owners, and lets go once all
-//! of them have it (`hand_over.rs`). So one mechanism serves nodes that come, go, come back, drain or lost a disk. `scrub.rs` reads what nobody reads.
+//! of them have it (`hand_over.rs`). What no other owner has it seeks with all nodes (`seek.rs`). So one mechanism serves nodes that come, go, come back, drain or lost a disk. `scrub.rs` reads what nobody reads.
 
 pub(crate) mod census;
 mod figures;
@@ -9,6 +9,7 @@ mod pace;
 mod place;
 mod pull;
 mod scrub;
+mod seek;
 #[cfg(test)]
 mod sim;
 mod wants;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use self::census::{Census, KeptBlob};
 use self::pace::{Pace, Turns};
 use self::pull::PULLERS;
+use self::seek::Lost;
 use self::wants::Wants;
 use crate::Swarm;
 
@@ -58,6 +60,9 @@ pub(crate) struct Custodian {
     /// This node was asked to hand over everything. One that only says goodbye before a restart keeps what it has.
     draining: AtomicBool,
     foreign_chunks: AtomicU64,
+    lost: Mutex<Lost>,
+    /// There was no room for the last chunk that was to come.
+    full: AtomicBool,
     /// Bytes that were read again, and chunks of them that were rotten.
     scrubbed: AtomicU64,
     rotten: AtomicU64,
@@ -83,7 +88,7 @@ enum Look {
 impl Custodian {
     pub fn new(rate: u64) -> Self {
         let (census, wants, kick, nudge, placed, word) = Default::default();
-        let (draining, foreign_chunks, scrubbed, rotten) = Default::default();
+        let (draining, foreign_chunks, lost, full, scrubbed, rotten) = Default::default();
         Self {
             census,
             wants,
@@ -95,6 +100,8 @@ impl Custodian {
             word,
             draining,
             foreign_chunks,
+            lost,
+            full,
             scrubbed,
             rotten,
         }
@@ -185,7 +192,8 @@ impl Swarm {
         let census = self.census(&view).await;
         let placed = self.place_all(&view, &census).await;
         let handed = self.hand_over(&view, &census).await;
-        let all = met && placed && handed && self.0.custody.wants.is_empty();
+        let whole = self.seek(&view, &census).await;
+        let all = met && placed && handed && whole && self.0.custody.wants.is_empty();
         let known = (view.epoch(), census.generation);
         self.0.custody.set_placed((all && census.fresh == 0).then_some(known));
         if all { Look::Placed } else { Look::Open }

@@ -1,5 +1,6 @@
 //! The nodes, what each keeps, and how far that is from what it should keep.
 
+use herring_blob::BlobId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -37,6 +38,9 @@ pub struct Cluster {
     /// Replicas of chunks that their owners have not got yet, all members' together.
     #[serde(default)]
     pub under_replicated_chunks: u64,
+    /// Those of them that no node that answers has: they come back with a node that has them, or with another put of the blob.
+    #[serde(default)]
+    pub lost_chunks: u64,
     /// Bytes that are not yet where they should be: what owners lack, or what others still hold for them, whichever is more.
     #[serde(default)]
     pub moving_bytes: u64,
@@ -61,6 +65,7 @@ impl Cluster {
         let custody = || members.iter().filter_map(|member| member.custody.as_ref());
         let sum = |figure: fn(&Custody) -> u64| custody().map(figure).fold(0, u64::saturating_add);
         let under_replicated_chunks = sum(|of| of.lacking_chunks);
+        let lost_chunks = sum(|of| of.lost_chunks);
         let moving_bytes = sum(|of| of.lacking_bytes).max(sum(|of| of.foreign_bytes));
         let eta_ms = custody().filter_map(|of| of.eta_ms).max();
         let degraded = under_replicated_chunks > 0 || !missing.is_empty();
@@ -68,7 +73,19 @@ impl Cluster {
         let owners = members.iter().filter(|member| matches!(member.state.as_str(), "ready" | "suspect")).count();
         let whole = owners >= replicas || missing.is_empty();
         let settled = whole && members.iter().all(|member| member.custody.is_some_and(|of| of.settled));
-        Self { node, epoch, replicas, under_replicated_chunks, moving_bytes, eta_ms, missing, degraded, settled, members }
+        Self {
+            node,
+            epoch,
+            replicas,
+            members,
+            under_replicated_chunks,
+            lost_chunks,
+            moving_bytes,
+            eta_ms,
+            missing,
+            degraded,
+            settled,
+        }
     }
 }
 
@@ -94,6 +111,17 @@ pub struct Custody {
     /// What it owns and has not got yet.
     #[serde(default)]
     pub lacking_chunks: u64,
+    /// Those of them that no node that answered had when it asked all.
+    #[serde(default)]
+    pub lost_chunks: u64,
+    /// A blob with such chunks.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<String>)]
+    pub lost_of: Option<BlobId>,
+    /// There was no room for something that it should keep when that was last to come.
+    #[serde(default)]
+    pub full: bool,
+    /// Of what it lacks, what some node has.
     #[serde(default)]
     pub lacking_bytes: u64,
     /// What it keeps for others, who own it now and may not have it yet.

@@ -269,6 +269,7 @@ impl Backend for Fake {
             replicas: 3,
             members,
             under_replicated_chunks,
+            lost_chunks: 0,
             moving_bytes,
             eta_ms,
             missing,

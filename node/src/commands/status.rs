@@ -73,9 +73,26 @@ fn table(cluster: &Cluster) -> String {
 fn summary(cluster: &Cluster) -> String {
     let silent: Vec<&str> = cluster.members.iter().filter(|one| one.custody.is_none()).map(|one| one.id.as_str()).collect();
     let unknown = (!silent.is_empty()).then(|| format!("{} did not say what is lacking there", silent.join(", ")));
-    let missing =
-        (!cluster.missing.is_empty()).then(|| format!("missing since less than an hour: {}", cluster.missing.join(", ")));
-    [Some(replication(cluster)), unknown, missing].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let missing = (!cluster.missing.is_empty()).then(|| format!("missing for less than an hour: {}", cluster.missing.join(", ")));
+    [Some(replication(cluster)), lost(cluster), full(cluster), unknown, missing]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What comes back only with a node that has it, or with another put.
+fn lost(cluster: &Cluster) -> Option<String> {
+    let (of, lost) = (cluster.members.iter().find_map(|member| member.custody?.lost_of)?, cluster.lost_chunks);
+    Some(format!(
+        "{lost} of these on no node that answers, of {of} among others: start the nodes that had them, put it again or delete it"
+    ))
+}
+
+fn full(cluster: &Cluster) -> Option<String> {
+    let full = |member: &&MemberInfo| member.custody.is_some_and(|custody| custody.full);
+    let full: Vec<&str> = cluster.members.iter().filter(full).map(|member| member.id.as_str()).collect();
+    (!full.is_empty()).then(|| format!("no room for what should be kept at {}: give --capacity or more nodes", full.join(", ")))
 }
 
 fn replication(cluster: &Cluster) -> String {
@@ -150,6 +167,7 @@ mod tests {
             replicas: 3,
             members,
             under_replicated_chunks: 0,
+            lost_chunks: 0,
             moving_bytes: 0,
             eta_ms: None,
             missing: Vec::new(),
@@ -171,7 +189,22 @@ mod tests {
         let gone = Cluster { missing: vec!["n3".into(), "n4".into()], moving_bytes: 1, ..one };
         assert_eq!(
             summary(&gone),
-            "0 replicas of chunks lacking, 1 B to move; n2 did not say what is lacking there; missing since less than an hour: n3, n4"
+            "0 replicas of chunks lacking, 1 B to move; n2 did not say what is lacking there; missing for less than an hour: n3, n4"
+        );
+    }
+
+    #[test]
+    fn what_does_not_come_by_itself_is_told_with_what_helps() {
+        let id = herring_blob::BlobId::of(b"");
+        let custody = Custody { lost_chunks: 2, lost_of: Some(id), full: true, ..Custody::default() };
+        let members = vec![member("n1", Some(Custody::default())), member("n2", Some(custody))];
+        let lost = Cluster { under_replicated_chunks: 2, lost_chunks: 2, settled: false, ..cluster(members) };
+        assert_eq!(
+            summary(&lost),
+            format!(
+                "2 replicas of chunks lacking, 0 B to move; 2 of these on no node that answers, of {id} among others: start the nodes that had them, put it again or delete it; \
+                 no room for what should be kept at n2: give --capacity or more nodes"
+            )
         );
     }
 

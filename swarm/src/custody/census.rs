@@ -1,4 +1,5 @@
-//! What this node keeps, sorted by where it lies on the ring: which of it each other owner must have as well, and which of it others own.
+//! What this node keeps, sorted by where it lies on the ring: which of it each other owner must have as well, which of it others own, and what it
+//! should keep besides.
 //! A function of what is kept and of the ring, without I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ pub(crate) struct KeptBlob {
     /// How many chunks it has, and where each lies.
     pub count: u32,
     pub point: Box<dyn Fn(u32) -> Point>,
-    /// Those that are durable here.
+    /// Those that are durable here, in order.
     pub chunks: Vec<u32>,
     /// Put so lately that others may still be writing theirs.
     pub fresh: bool,
@@ -69,6 +70,8 @@ pub(crate) struct Census {
     shared: BTreeMap<NodeId, Leaves>,
     /// What others own and this node does not.
     foreign: Vec<Slot>,
+    /// What this node owns and has not, of blobs that it knows.
+    gaps: Vec<Slot>,
     /// Blobs so fresh that they are not in the digests.
     pub fresh: usize,
     /// When it was taken, in changes of what is durable.
@@ -86,9 +89,9 @@ pub(crate) struct Batch {
 
 impl Census {
     pub fn new(kept: impl IntoIterator<Item = KeptBlob>, ring: &Ring, me: &NodeId, replicas: usize) -> Self {
-        let (blobs, slots, shared, foreign) = Default::default();
-        let mut census =
-            Self { ring: ring.clone(), me: me.clone(), replicas, blobs, slots, shared, foreign, fresh: 0, generation: 0 };
+        let (blobs, slots, shared, foreign, gaps) = Default::default();
+        let (ring, me) = (ring.clone(), me.clone());
+        let mut census = Self { ring, me, replicas, blobs, slots, shared, foreign, gaps, fresh: 0, generation: 0 };
         kept.into_iter().for_each(|blob| census.add(blob));
         census.slots.sort_unstable_by_key(|slot| slot.point);
         census
@@ -102,45 +105,54 @@ impl Census {
         let Ok(blob) = u32::try_from(self.blobs.len()) else { return };
         self.blobs.push((kept.id, kept.replicas));
         self.fresh += usize::from(kept.fresh);
-        let mut owns_chunks = false;
-        for &chunk in &kept.chunks {
-            let point = (kept.point)(chunk);
-            let (slot, owners) = (Slot::new(point, blob, Part::Chunk(chunk)), self.owners(point, kept.replicas));
-            let owned = owners.contains(&self.me);
-            owns_chunks |= owned;
-            if owned { self.share(slot, owners, kept.fresh) } else { self.foreign.push(slot) }
-        }
-        self.add_manifest(blob, &kept, owns_chunks);
-    }
-
-    /// A manifest is with its owners, and with all who keep a chunk of the blob. Each of the former compares with each of the latter: so it comes back
-    /// to its owners whoever lost it. Where this node owns nothing of the blob, it is for others to have once it has no chunk any more.
-    fn add_manifest(&mut self, blob: u32, kept: &KeptBlob, owns_chunks: bool) {
+        // Owners are borrowed from it while what they own is noted.
+        let ring = self.ring.clone();
+        let usual = self.replicas;
+        let owners = |point: Point| owners(&ring, point.as_u64(), kept.replicas, usual);
         let point = Point::of_blob(&kept.id);
-        let (slot, mut keepers) = (Slot::new(point, blob, Part::Manifest), self.owners(point, kept.replicas));
-        if keepers.contains(&self.me) {
-            keepers.extend((0..kept.count).flat_map(|chunk| self.owners((kept.point)(chunk), kept.replicas)));
-            self.share(slot, keepers, kept.fresh);
-        } else if owns_chunks {
-            self.share(slot, keepers, kept.fresh);
+        let mut keepers: BTreeSet<&NodeId> = owners(point).into_iter().collect();
+        let (owns_manifest, mut owns_chunks, mut here) = (keepers.contains(&self.me), false, kept.chunks.iter().peekable());
+        for chunk in 0..kept.count {
+            let point = (kept.point)(chunk);
+            let (slot, owners) = (Slot::new(point, blob, Part::Chunk(chunk)), owners(point));
+            let (owned, is_here) = (owners.contains(&&self.me), here.next_if_eq(&&chunk).is_some());
+            owns_chunks |= owned;
+            match (owned, is_here) {
+                (true, true) => self.share(slot, owners.iter().copied(), kept.fresh),
+                (true, false) if !kept.fresh => self.gaps.push(slot),
+                (false, true) => self.foreign.push(slot),
+                _ => {}
+            }
+            if owns_manifest {
+                keepers.extend(owners);
+            }
+        }
+        // A manifest is with its owners, and with the owners of the blob's chunks. Each of the former compares with each of the latter: so it comes back whoever
+        // lost it, and who owns a chunk knows of it even where nobody has that any more.
+        let slot = Slot::new(point, blob, Part::Manifest);
+        if owns_manifest || owns_chunks {
+            self.share(slot, keepers.into_iter(), kept.fresh);
         } else if kept.chunks.is_empty() {
             self.foreign.push(slot);
         }
     }
 
-    fn owners(&self, point: Point, replicas: Option<u8>) -> BTreeSet<NodeId> {
-        owners(&self.ring, point.as_u64(), replicas, self.replicas).into_iter().cloned().collect()
-    }
-
     /// This is to be with those others, too.
-    fn share(&mut self, slot: Slot, with: BTreeSet<NodeId>, fresh: bool) {
+    fn share<'a>(&mut self, slot: Slot, with: impl Iterator<Item = &'a NodeId>, fresh: bool) {
         if fresh {
             return;
         }
         let (id, replicas) = self.blobs[slot.blob as usize];
         let (digest, leaf) = (digest(&id, slot.part(), replicas), Bucket::smallest(slot.point).leaves().start);
-        for other in with.into_iter().filter(|other| *other != self.me) {
-            let sum = self.shared.entry(other).or_default().entry(leaf).or_default();
+        for other in with {
+            if *other == self.me {
+                continue;
+            }
+            let leaves = match self.shared.get_mut(other) {
+                Some(leaves) => leaves,
+                None => self.shared.entry(other.clone()).or_default(),
+            };
+            let sum = leaves.entry(leaf).or_default();
             *sum = sum.wrapping_add(digest);
         }
         self.slots.push(slot);
@@ -187,6 +199,18 @@ impl Census {
         let start = self.slots.partition_point(|slot| leaf(slot) < bucket.leaves().start);
         let end = self.slots.partition_point(|slot| leaf(slot) < bucket.leaves().end);
         &self.slots[start..end]
+    }
+
+    /// What this node owns and has not, of those for which this holds.
+    pub fn gaps(&self, which: impl Fn(&BlobId, u32) -> bool) -> Vec<BlobParts> {
+        let mut parts = Parts::default();
+        for slot in &self.gaps {
+            let (id, replicas) = self.blobs[slot.blob as usize];
+            if which(&id, slot.chunk) {
+                parts.add(id, replicas, slot.part());
+            }
+        }
+        parts.into_blobs()
     }
 
     /// Chunks that others own.

@@ -8,19 +8,23 @@ impl Swarm {
     /// How this node stands with what it should keep. Bytes of what lacks are at most so many: chunks are taken for full.
     pub fn custody(&self) -> Custody {
         let (custody, chunk_size, usage) = (&self.0.custody, u64::from(self.0.config.chunk_size), self.usage());
-        let (lacking_chunks, foreign_chunks) = (custody.wants.chunks() as u64, custody.foreign_chunks.load(Relaxed));
+        let (to_come, foreign_chunks) = (custody.wants.chunks() as u64, custody.foreign_chunks.load(Relaxed));
+        let (full, lost) = (custody.full.load(Relaxed) && to_come > 0, custody.lost());
         let (pulled_bytes, pull_rate) = custody.pace.figures();
-        let lacking_bytes = lacking_chunks * chunk_size;
+        let lacking_bytes = to_come * chunk_size;
         Custody {
             durable_bytes: usage.durable,
             cached_bytes: usage.cached,
-            lacking_chunks,
+            lacking_chunks: to_come + lost.chunks,
+            lost_chunks: lost.chunks,
+            lost_of: lost.of,
+            full,
             lacking_bytes,
             foreign_chunks,
             foreign_bytes: foreign_chunks * chunk_size,
             pulled_bytes,
             pull_rate,
-            eta_ms: lacking_bytes.saturating_mul(1000).checked_div(pull_rate).filter(|_| lacking_chunks > 0),
+            eta_ms: lacking_bytes.saturating_mul(1000).checked_div(pull_rate).filter(|_| to_come > 0 && !full),
             scrubbed_bytes: custody.scrubbed.load(Relaxed),
             rotten_chunks: custody.rotten.load(Relaxed),
             settled: custody.placed() == Some((self.view().epoch(), self.generation())) && custody.wants.is_empty(),

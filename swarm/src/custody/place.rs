@@ -36,8 +36,7 @@ pub(super) enum Unplaced {
 impl Swarm {
     /// Reconciles fates with some members, and so with all in the end. True where all who were asked answered.
     pub(super) async fn meet(&self, view: &View) -> bool {
-        let mut others: Vec<Candidate> =
-            view.members().iter().filter(|node| node.id != *view.me()).map(Candidate::from).collect();
+        let mut others = Candidate::others(view);
         let calm = self.0.custody.placed().is_some_and(|(epoch, _)| epoch == view.epoch());
         let most = if calm { MET } else { MET * TOGETHER };
         let random = usize::try_from(Uuid::new_v4().as_u64_pair().1 >> 32).unwrap_or(0);
@@ -137,6 +136,9 @@ impl Swarm {
                 }
                 Ok(RepairReply::Differ { buckets })
             }
+            RepairCall::Seek { blobs } => {
+                Ok(RepairReply::Has { blobs: blobs.iter().filter_map(|sought| self.here(sought)).collect() })
+            }
             RepairCall::Offer { blobs, .. } => {
                 let holder: NodeId = from.parse().map_err(|_| stranger())?;
                 let _word = self.0.custody.word.lock().await;
@@ -167,7 +169,7 @@ impl Swarm {
 }
 
 /// Parts in messages of a bounded size; of a large blob some in each.
-fn messages(parts: Vec<BlobParts>) -> impl Iterator<Item = Vec<BlobParts>> {
+pub(super) fn messages(parts: Vec<BlobParts>) -> impl Iterator<Item = Vec<BlobParts>> {
     let mut pieces = parts.into_iter().flat_map(pieces_of).peekable();
     std::iter::from_fn(move || {
         let (mut message, mut size) = (Vec::new(), 0);

@@ -1,6 +1,7 @@
 //! Pulling what this node owns and lacks, one blob after the other, at a pace that leaves the links to readers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -100,11 +101,15 @@ impl Swarm {
     }
 
     fn owns(&self, view: &View, manifest: &Manifest, part: Part, replicas: Option<u8>) -> bool {
-        let point = match part {
-            Part::Chunk(chunk) => Point::of_chunk(manifest, chunk),
-            Part::Manifest => Point::of_blob(&manifest.id()),
-        };
-        owners(view.ring(), point.as_u64(), replicas, self.replicas()).contains(&view.me())
+        let owns = |point: Point| owners(view.ring(), point.as_u64(), replicas, self.replicas()).contains(&view.me());
+        match part {
+            Part::Chunk(chunk) => owns(Point::of_chunk(manifest, chunk)),
+            // Who owns a chunk knows of it, though nobody may have that.
+            Part::Manifest => {
+                let mut points = (0..manifest.geometry().chunk_count()).map(|chunk| Point::of_chunk(manifest, chunk));
+                owns(Point::of_blob(&manifest.id())) || points.any(owns)
+            }
+        }
     }
 
     async fn entry_to_keep(&self, view: &View, id: BlobId, want: &Want) -> Result<(Arc<Manifest>, Entry), Missed> {
@@ -135,7 +140,9 @@ impl Swarm {
         }
         let length = content.geometry().chunk_range(chunk).len();
         let _turn = self.0.custody.turns.take().await;
-        if !self.0.store.could_keep(length) {
+        let has_room = self.0.store.could_keep(length);
+        self.0.custody.full.store(!has_room, Relaxed);
+        if !has_room {
             return None;
         }
         let share = if self.0.readers.are_waiting() { BESIDE_READERS } else { 1 };

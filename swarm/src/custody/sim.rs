@@ -242,7 +242,8 @@ impl World {
         let census = self.census(me);
         let placed = self.place(me, &census);
         let handed = self.hand_over(me, &census);
-        let all = met && placed && handed && self.hosts[me].wants.is_empty();
+        let whole = self.seek(me, &census);
+        let all = met && placed && handed && whole && self.hosts[me].wants.is_empty();
         let epoch = self.hosts[me].ring.epoch();
         self.hosts[me].placed = all.then_some(epoch);
         if !all {
@@ -357,6 +358,21 @@ impl World {
         left == 0 && !census.has_foreign()
     }
 
+    /// What this node should keep and has not, and nobody offers it.
+    fn seek(&mut self, me: usize, census: &Census) -> bool {
+        let host = &self.hosts[me];
+        let lacks = |item: &Item| !host.disk.durable.contains(item) && !host.wants.contains_key(item);
+        let gaps: Vec<Item> = census.gaps(|id, chunk| lacks(&(*id, Part::Chunk(chunk)))).iter().flat_map(parts_of).collect();
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|&other| other != me && self.sees(me, other)).collect();
+        let asked: Vec<usize> = others.iter().copied().filter(|&other| !gaps.is_empty() && self.reaches(me, other)).collect();
+        for item in &gaps {
+            let holder = asked.iter().find(|&&other| self.hosts[other].disk.durable.contains(item)).copied();
+            holder.into_iter().for_each(|holder| _ = self.hosts[me].wants.insert(*item, holder));
+        }
+        // What an unfinished put left is nowhere else.
+        gaps.is_empty() || asked.len() == others.len()
+    }
+
     fn point(&self, (id, part): Item) -> Point {
         match part {
             Part::Chunk(chunk) => self.chunks[&id][chunk as usize],
@@ -368,11 +384,18 @@ impl World {
         owners(ring, self.point(item).as_u64(), None, REPLICAS).into_iter().map(|id| self.index(id)).collect()
     }
 
+    /// Who owns a chunk keeps the manifest as well.
+    fn should_keep(&self, me: usize, item: Item) -> bool {
+        let owns = |item: Item| self.owners(&self.hosts[me].ring, item).contains(&me);
+        let chunks = || (0..u32::try_from(self.chunks[&item.0].len()).unwrap()).map(|chunk| (item.0, Part::Chunk(chunk)));
+        owns(item) || (item.1 == Part::Manifest && chunks().any(owns))
+    }
+
     fn pull(&mut self, me: usize) {
         let wants: Vec<(Item, usize)> = self.hosts[me].wants.iter().map(|(item, holder)| (*item, *holder)).take(PULLS).collect();
         for (item, holder) in wants {
             self.hosts[me].wants.remove(&item);
-            let mine = self.owners(&self.hosts[me].ring, item).contains(&me) && !self.hosts[me].disk.fates.is_deleted(&item.0);
+            let mine = self.should_keep(me, item) && !self.hosts[me].disk.fates.is_deleted(&item.0);
             let there = self.hosts[holder].disk.durable.contains(&item);
             if mine && there && self.reaches(me, holder) && self.hosts[me].disk.durable.insert(item) {
                 // Who keeps a chunk keeps the manifest.

@@ -1,6 +1,7 @@
 //! Replicas come to where they should be, whatever happened to the members.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use herring_blob::{BlobId, Manifest};
@@ -15,13 +16,22 @@ use crate::peer::Fault;
 
 /// Nothing waits for a node that may come back.
 async fn net(nodes: usize) -> Net {
-    let tuned = Setup::new(nodes, 3).tune(|config| {
+    let net = idle(nodes, 3).await;
+    begin(&net);
+    net
+}
+
+/// Nobody looks after replicas yet.
+async fn idle(nodes: usize, replicas: usize) -> Net {
+    let tuned = Setup::new(nodes, replicas).tune(|config| {
         config.rebalance_after = Duration::ZERO;
         config.scrub_period = Duration::ZERO;
     });
-    let net = tuned.start().await;
+    tuned.start().await
+}
+
+fn begin(net: &Net) {
     net.nodes.iter().for_each(|node| node.swarm.keep_custody());
-    net
 }
 
 /// Lets all see these members, and notice it.
@@ -106,6 +116,51 @@ async fn a_disk_that_lost_everything_is_filled_again() {
         net.nodes[1].store.remove(&(*id).into()).await.unwrap();
     }
     until_placed(&net, &[0, 1, 2], &blobs).await;
+}
+
+/// A blob of which all owners of one chunk lost everything, while some owner of its manifest did not: it, its bytes and those owners.
+async fn bereft(net: &Net, read_by: std::ops::Range<usize>) -> (Arc<Manifest>, Vec<u8>, Vec<usize>) {
+    let bytes = noise(11, 12 * CHUNK_LEN);
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    net.assert_readable(read_by, id, &bytes).await;
+    let manifest = manifest_of(&net.nodes[0].swarm.open_blob(id).await.unwrap());
+    let knowing = net.owners(Point::of_blob(&id));
+    let owners = |chunk| net.owners(Point::of_chunk(&manifest, chunk));
+    let mut chunks = 0..manifest.geometry().chunk_count();
+    let chunk = chunks.find(|chunk| !knowing.iter().all(|node| owners(*chunk).contains(node))).unwrap();
+    let bereft = owners(chunk);
+    for node in &bereft {
+        net.nodes[*node].store.remove(&id.into()).await.unwrap();
+    }
+    (manifest, bytes.to_vec(), bereft)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_readers_have_is_kept_again() {
+    let net = idle(6, 2).await;
+    let (manifest, bytes, _) = bereft(&net, 0..6).await;
+    begin(&net);
+    until_placed(&net, &[0, 1, 2, 3, 4, 5], &[(manifest.id(), bytes)]).await;
+    eventually("all know it", || net.nodes.iter().all(|node| node.swarm.custody().settled)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_node_has_is_told_until_it_is_put_again() {
+    let net = idle(6, 2).await;
+    let (manifest, bytes, bereft) = bereft(&net, 0..0).await;
+    begin(&net);
+    let lost = |node: &usize| net.nodes[*node].swarm.custody();
+    eventually("its owners miss it", || {
+        bereft.iter().map(lost).all(|custody| custody.lost_of == Some(manifest.id()) && custody.lacking_chunks > 0)
+    })
+    .await;
+    assert!(bereft.iter().map(lost).all(|custody| custody.lost_chunks > 0));
+    assert_eq!(net.nodes[0].put(&bytes).await.unwrap().stored.id, manifest.id());
+    until_placed(&net, &[0, 1, 2, 3, 4, 5], &[(manifest.id(), bytes)]).await;
+    eventually("and miss it no more", || {
+        (0..6).all(|node| lost(&node).settled && (lost(&node).lost_chunks, lost(&node).lost_of) == (0, None))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
