@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use chitchat::transport::{Transport, UdpTransport};
+use chitchat::transport::Transport;
 use herring_ring::MAX_WEIGHT;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -13,7 +13,8 @@ use tracing::warn;
 use crate::owner::{Change, Order, Owner};
 use crate::roster::Roster;
 use crate::server::Setup;
-use crate::{InfoError, NodeInfo, NodeState, View, wire};
+use crate::socket::Sockets;
+use crate::{ClusterKeys, InfoError, NodeInfo, NodeState, View, wire};
 
 /// Rounds of gossip between saying that one leaves and leaving. Each round reaches three nodes and each of those three
 /// more, so three rounds reach 60.
@@ -43,6 +44,8 @@ pub struct GossipConfig {
     /// How long a node that has seeds waits for the first other member before it takes its view for
     /// [settled](View::settled).
     pub settle: Duration,
+    /// Who has these is a member, as they are at each moment; `None`: everybody who knows the cluster's name.
+    pub keys: Option<watch::Receiver<Arc<ClusterKeys>>>,
     /// What this node says of itself.
     pub me: NodeInfo,
 }
@@ -61,6 +64,7 @@ impl GossipConfig {
             interval: Duration::from_millis(200),
             grace: Duration::from_secs(1),
             settle: Duration::from_secs(3),
+            keys: None,
             me,
         }
     }
@@ -93,7 +97,8 @@ pub struct Gossip {
 
 impl Gossip {
     pub async fn start(config: GossipConfig) -> Result<Self, StartError> {
-        Self::start_over(config, Arc::new(UdpTransport), generation_after(0)).await
+        let sockets = Sockets(config.keys.clone());
+        Self::start_over(config, Arc::new(sockets), generation_after(0)).await
     }
 
     pub(crate) async fn start_over(

@@ -5,14 +5,18 @@
 
 mod company;
 mod gossip;
+mod key;
 mod node;
 mod owner;
 mod roster;
+mod seal;
 mod server;
+mod socket;
 mod view;
 mod wire;
 
 pub use gossip::{Gossip, GossipConfig, StartError};
+pub use key::{ClusterKeys, KeyError};
 pub use node::{NodeInfo, NodeState, StateError};
 pub use view::View;
 pub use wire::InfoError;

@@ -66,6 +66,8 @@ pub struct NodeConfig {
     pub origins: Vec<OriginSpec>,
     /// `None`: clear text.
     pub tls: Option<TlsFiles>,
+    /// `None`: gossip in clear.
+    pub cluster_key: Option<PathBuf>,
     /// `None`: the kernel's.
     pub congestion: Option<String>,
     pub insecure: bool,
@@ -125,6 +127,7 @@ impl NodeConfig {
             native_reads: settings.native_reads,
             origins: parse_origins(&settings.origin)?,
             tls,
+            cluster_key: settings.cluster_key.map(absolute).transpose()?,
             congestion: settings.congestion,
             insecure: settings.insecure,
             profile_idle: settings.profile_idle.map(Duration::from_secs),
@@ -170,14 +173,14 @@ impl NodeConfig {
         Ok(())
     }
 
-    /// Without a cluster key, what is off loopback is open to everybody, over TLS as well.
+    /// Without tokens, what is off loopback is open to everybody, over TLS as well.
     fn check_exposure(&self) -> Result<(), String> {
         let exposed =
             [("--listen", self.listen), ("--gossip", self.gossip)].into_iter().find(|(_, addr)| !addr.ip().is_loopback());
         match exposed {
             Some((flag, address)) if !self.insecure => Err(format!(
-                "{flag} {address} is off loopback, which needs TLS and a cluster key; this version has no such key yet, so add \
-                 --insecure if everybody in that network may read, write and delete"
+                "{flag} {address} is off loopback, which needs TLS, a cluster key and tokens; this version has no such tokens yet, so \
+                 add --insecure if everybody in that network may read, write and delete"
             )),
             _ => Ok(()),
         }

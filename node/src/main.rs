@@ -8,6 +8,7 @@ mod config;
 mod digest;
 mod drill;
 mod error;
+mod keys;
 mod limits;
 mod logging;
 mod node;

@@ -25,7 +25,7 @@ use crate::config::{NodeConfig, TlsFiles};
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
 use crate::signals::Stop;
-use crate::weight;
+use crate::{keys, weight};
 
 /// The file in the data directory that makes a restarted node the same node.
 const ID_FILE: &str = "node-id";
@@ -81,7 +81,9 @@ impl Node {
         let state = if returns { NodeState::Ready } else { NodeState::Joining };
         let weight = weight::standing(&config, returns)?;
         let me = NodeInfo { weight: weight.unwrap_or(ORDINARY_WEIGHT), ..about(&config, id, state) };
-        let gossip = Gossip::start(gossip_config(&config, me)).await.map_err(Failure::failed)?;
+        let keys = config.cluster_key.as_deref().map(keys::load).transpose()?;
+        let gossip = GossipConfig { keys: keys.as_ref().map(watch::Sender::subscribe), ..gossip_config(&config, me) };
+        let gossip = Gossip::start(gossip).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(peer_config);
         let swarm = Swarm::new(engine_config(&config), store, peers, gossip.view(), origins);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -94,6 +96,9 @@ impl Node {
         tasks.spawn(server.serve(Backends { doors, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
+        if let Some((path, keys)) = config.cluster_key.clone().zip(keys) {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(keys::follow(path, keys)));
+        }
         let mut node = Self { mount: None, gossip, drain, swarm, stop, tasks };
         if let Err(failure) = node.settle(&config, weight).await {
             node.shutdown().await;
@@ -101,7 +106,7 @@ impl Node {
         }
         node.gossip.set_state(NodeState::Ready).await;
         started.store(true, Ordering::Release);
-        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
+        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), sealed = config.cluster_key.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
     }
 

@@ -288,6 +288,61 @@ async fn real_sockets_carry_it() {
     UdpSocket::bind(address).await.expect("the socket is closed when shutdown returns");
 }
 
+/// Keys that one can be told to replace.
+fn keys(text: &str) -> watch::Sender<Arc<ClusterKeys>> {
+    watch::Sender::new(Arc::new(text.parse().unwrap()))
+}
+
+async fn sealed(name: &str, keys: &watch::Sender<Arc<ClusterKeys>>, seeds: &[SocketAddr]) -> Gossip {
+    let keys = Some(keys.subscribe());
+    Gossip::start(GossipConfig { keys, grace: LONG, ..config(name, "127.0.0.1:0", seeds) }).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_who_has_the_key_is_a_member() {
+    let (ours, theirs) = (keys(&ClusterKeys::generate()), keys(&ClusterKeys::generate()));
+    let a = sealed("a", &ours, &[]).await;
+    let b = sealed("b", &ours, &[a.address()]).await;
+    let foreign = sealed("f", &theirs, &[a.address(), b.address()]).await;
+    let clear = Gossip::start(config("c", "127.0.0.1:0", &[a.address(), b.address()])).await.unwrap();
+    let epoch = members(&a, &["a", "b"]).await.epoch();
+    let noise = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for n in 0..2000u32 {
+        let datagram = [&n.to_le_bytes()[..], &vec![1; n as usize]].concat();
+        noise.send_to(&datagram, [a.address(), b.address()][n as usize % 2]).await.unwrap();
+    }
+    let heard = |node: &Gossip| node.view().borrow().members().len();
+    // Three rounds of a gossip that goes on beside all that.
+    b.set_state(NodeState::Draining).await;
+    until(&a, "what a member says", |view| view.get(&id("b")).is_some_and(|b| b.state == NodeState::Draining)).await;
+    b.set_state(NodeState::Ready).await;
+    until(&a, "what a member says", |view| view.epoch() == epoch).await;
+    assert_eq!([&a, &b, &foreign, &clear].map(heard), [2, 2, 1, 1]);
+}
+
+#[tokio::test]
+async fn keys_are_replaced_while_nodes_run() {
+    let [old, new] = [ClusterKeys::generate(), ClusterKeys::generate()];
+    let nodes = [keys(&old), keys(&old)];
+    let a = sealed("a", &nodes[0], &[]).await;
+    let b = sealed("b", &nodes[1], &[a.address()]).await;
+    members(&a, &["a", "b"]).await;
+    let mut weight = 200;
+    for step in [format!("{old}{new}"), format!("{new}{old}"), new.clone()] {
+        for node in &nodes {
+            node.send_replace(Arc::new(step.parse().unwrap()));
+            // Between the two, one has the new keys and the other the old ones.
+            weight += 1;
+            b.set_weight(weight).await;
+            until(&a, "what is said with these keys", |view| view.get(&id("b")).is_some_and(|b| b.weight == weight)).await;
+        }
+    }
+    let late = sealed("c", &keys(&old), &[a.address()]).await;
+    let in_time = sealed("d", &keys(&new), &[a.address()]).await;
+    members(&in_time, &["a", "b", "d"]).await;
+    assert_eq!(late.view().borrow().members().len(), 1);
+}
+
 #[tokio::test]
 async fn a_start_that_cannot_be_says_why() {
     let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();

@@ -52,6 +52,7 @@ fn allowed(key: &str) -> Option<&'static str> {
         "cluster" | "zone" => "a name in quotes, such as \"rack-7\"",
         "data-dir" | "mount" => "a directory in quotes, such as \"/srv/herring\"",
         "tls-cert" | "tls-key" | "tls-ca" => "a PEM file in quotes, such as \"/etc/herring/node.pem\"",
+        "cluster-key" => "a file in quotes, such as \"/etc/herring/cluster.key\"",
         "congestion" => "a name that the kernel knows in quotes, such as \"cubic\"",
         "rebalance-after" => "a time in quotes, such as \"10s\" or \"5m\"",
         "capacity" | "rebalance-rate" => "a number of bytes or a size in quotes, such as \"500GB\" or \"1TiB\"",

@@ -111,6 +111,11 @@ pub struct NodeSettings {
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 
+    /// The cluster's secret key, a file that only its owner may read, with a line of 64 hexadecimal digits: gossip is sealed with it, and who has
+    /// none is no member. The same on all nodes; read again while the node runs. Of several lines the first seals, and all open
+    #[arg(long, value_name = "FILE")]
+    pub cluster_key: Option<PathBuf>,
+
     /// TCP congestion control of all connections, such as reno or cubic [default: the kernel's]
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
@@ -166,6 +171,7 @@ impl NodeSettings {
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
             tls_ca: self.tls_ca.or(lower.tls_ca),
+            cluster_key: self.cluster_key.or(lower.cluster_key),
             congestion: self.congestion.or(lower.congestion),
             insecure: self.insecure || lower.insecure,
             profile_idle: self.profile_idle.or(lower.profile_idle),

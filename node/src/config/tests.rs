@@ -141,7 +141,7 @@ fn a_flag_that_is_no_setting_is_told_to_be_one() {
 fn off_loopback_needs_a_word() {
     for listen in ["10.0.0.1:7070", "[fe80::1]:7070"] {
         let sentence = refusal(&format!("listen = '{listen}'"));
-        assert!(sentence.contains("off loopback, which needs TLS and a cluster key"), "{sentence}");
+        assert!(sentence.contains("off loopback, which needs TLS, a cluster key and tokens"), "{sentence}");
         assert!(sentence.contains("--insecure"));
         config(&format!("listen = '{listen}'\ninsecure = true"));
     }
