@@ -175,16 +175,28 @@ impl Store {
 
     /// Removes an entry with all its chunks. Who reads from it may finish; the entry is dead then. False where there was none.
     pub async fn remove(&self, id: &ContentId) -> Result<bool, WriteError> {
-        let (store, id) = (self.clone(), *id);
-        blocking(move || store.remove_blocking(id)).await
+        self.remove_if(id, |_| true).await
     }
 
-    fn remove_blocking(&self, id: ContentId) -> Result<bool, WriteError> {
+    /// The same, if `still` says so of the entry; false where it does not. It is asked while nobody can create, commit or write this id, so what
+    /// it says is so until the entry is gone: who commits comes before the question, or after the removal. For that it may only look at memory.
+    pub async fn remove_if(
+        &self,
+        id: &ContentId,
+        still: impl FnOnce(&Entry) -> bool + Send + 'static,
+    ) -> Result<bool, WriteError> {
+        let (store, id) = (self.clone(), *id);
+        blocking(move || store.remove_blocking(id, still)).await
+    }
+
+    pub(crate) fn remove_blocking(&self, id: ContentId, still: impl FnOnce(&Entry) -> bool) -> Result<bool, WriteError> {
         let _claim = self.0.naming.wait(id);
         let Some(entry) = self.get(&id) else { return Ok(false) };
-        let buried = entry.bury(|_| true);
-        self.drop_dead(&entry);
-        self.0.disk.changed();
+        let buried = entry.bury(still);
+        if !entry.is_alive() {
+            self.drop_dead(&entry);
+            self.0.disk.changed();
+        }
         Ok(buried?)
     }
 
