@@ -168,6 +168,7 @@ impl Store {
         room.keep(0);
         disk.weigh_shelf(Layout::shelf_index(&id));
         let entry = Entry::new(disk.clone(), id, meta, true);
+        // Its names are not flushed: nobody is told that they are durable before somebody keeps it, who flushes them then.
         self.adopt(entry.clone());
         disk.evictor.enter(&entry, DESCRIPTION);
         Ok(entry)
