@@ -11,9 +11,10 @@ use crate::claims::Claims;
 use crate::custody::{DESCRIPTION, Kept};
 use crate::disk::Disk;
 use crate::layout::{Layout, create_file, write_file};
-use crate::space::Class;
+use crate::space::{Class, Floors};
 use crate::table::State;
 use crate::upload::{Draft, Upload};
+use crate::weight::BLOCK;
 use crate::{Description, Entry, OpenError, Records, Usage, WriteError, blocking::blocking, meta, scan};
 
 /// The most chunks that one entry may have: 16 TiB at 4 MiB a chunk. Its tables then take 155 MB in memory, and up to 100 more while they are cached, and 2.3 GB on disk.
@@ -126,6 +127,19 @@ impl Store {
     /// What eviction must leave alone from now on, as far as the [`Floors`](crate::Floors) let it.
     pub fn set_pinned(&self, pinned: Arc<HashSet<ContentId>>) {
         self.0.disk.evictor.set_pinned(pinned);
+    }
+
+    /// Bytes on the disk that pins may take here beside what is durable: what the [`Floors`](crate::Floors) let stay only because it is
+    /// pinned, and where so much is durable that less is left for it, that.
+    pub fn pin_room(&self) -> u64 {
+        let space = &self.0.disk.space;
+        Floors::FIXED.pinned_most(space.capacity()).min(space.free_for(Class::Durable))
+    }
+
+    /// Bytes of that which a pin of this takes: all of it but for what is durable here. `size`: its bytes, for where its entry is not here.
+    pub fn pin_weight(&self, id: &ContentId, size: u64) -> u64 {
+        let whole = || size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+        self.get(id).map_or_else(whole, |entry| entry.not_durable())
     }
 
     pub fn usage(&self) -> Usage {
