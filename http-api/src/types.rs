@@ -266,6 +266,12 @@ pub struct PinInfo {
     pub id: BlobId,
     /// Milliseconds since 1970.
     pub until_ms: u64,
+    /// Bytes of all that it keeps: of a tree, with what is in it.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Those of `bytes` that are on this node's disk. What is missing is brought, and brought again from time to time where it did not come.
+    #[serde(default)]
+    pub bytes_here: u64,
 }
 
 /// `GET /v1/pins`.

@@ -88,10 +88,18 @@ impl Draft {
         entry.0.witness.follow(&self.witness);
         entry.weigh_meta(&file);
         self.disk.weigh_shelf(Layout::shelf_index(&id));
+        // Nobody sees it before its names are on the disk: another owner who is told that this one has a chunk may let go of its own.
+        layout.sync_shelf(&id).inspect_err(|_| self.withdraw(&entry))?;
         store.adopt(entry.clone());
-        layout.sync_shelf(&id)?;
         self.disk.changed();
         Ok(entry)
+    }
+
+    /// Its names may be on the disk or not. Where they cannot be removed either, the next open finds them.
+    fn withdraw(&self, entry: &Entry) {
+        if let Err(error) = entry.try_bury(|_| true) {
+            tracing::error!(id = %entry.id(), %error, "this disk neither takes a directory's names nor lets go of them");
+        }
     }
 
     fn write_meta(&self, manifest: &Arc<Manifest>, kept: Kept) -> Result<(Meta, File, Reservation<'_>), WriteError> {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::SystemTime;
 
 use herring_blob::{ChunkDigest, ContentId, Geometry};
@@ -44,7 +44,7 @@ pub(crate) struct Inner {
     /// Chunks that somebody has mapped.
     pub uses: Uses,
     /// Whether it has a native name. Held while it is given one.
-    linked: Mutex<bool>,
+    pub linked: RwLock<bool>,
     pub meta_weight: Mutex<MetaWeight>,
     pub handle: Handle,
     /// Of an object's chunks; empty for a blob.
@@ -78,7 +78,7 @@ impl Entry {
             witness: Witness::new(),
             heat: Heat::new(meta.geometry.chunk_count()),
             uses: Uses::default(),
-            linked: Mutex::new(false),
+            linked: RwLock::new(false),
             meta_weight: Mutex::new(MetaWeight { bytes: meta.on_disk, class }),
             since: meta.since,
             digests: RwLock::new(meta.digests),
@@ -154,7 +154,7 @@ impl Entry {
     pub fn native_path(&self) -> Option<PathBuf> {
         let life = self.live()?;
         // Held until it has the name: who drops a chunk looks at it afterwards.
-        let mut linked = self.linked();
+        let mut linked = self.0.linked.write().unwrap_or_else(PoisonError::into_inner);
         let is_whole = || self.0.table.verified_count() == self.0.geometry.chunk_count();
         let native = (is_whole() && matches!(self.0.id, ContentId::Blob(_))).then(|| self.0.disk.layout.native(&self.0.id))?;
         let files = self.open_files(&life).ok()?;
@@ -172,13 +172,23 @@ impl Entry {
         native.file_name().map(PathBuf::from)
     }
 
-    fn linked(&self) -> MutexGuard<'_, bool> {
-        self.0.linked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether others read the file as it is: then it has no holes until it goes.
     pub(crate) fn is_linked(&self) -> bool {
-        *self.linked()
+        self.linked_now() == Some(true)
+    }
+
+    /// The same, or whether they are about to: who drops a chunk first and is told no was seen by whoever looks for holes after that.
+    pub(crate) fn may_be_linked(&self) -> bool {
+        self.linked_now() != Some(false)
+    }
+
+    /// `None` while it is given the name, which may take as long as the disk does: who makes room does not wait for that.
+    fn linked_now(&self) -> Option<bool> {
+        match self.0.linked.try_read() {
+            Ok(linked) => Some(*linked),
+            Err(TryLockError::Poisoned(linked)) => Some(*linked.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Whether it is still in the store.

@@ -40,11 +40,22 @@ pub(crate) struct Layout {
     dir: PathBuf,
     /// Shelves that are known to be durable; at most 512.
     synced: Mutex<HashSet<PathBuf>>,
+    /// What the disk answers when a shelf is flushed.
+    #[cfg(test)]
+    pub at_sync: std::sync::OnceLock<AtSync>,
 }
+
+#[cfg(test)]
+type AtSync = Box<dyn Fn(&ContentId) -> io::Result<()> + Send + Sync>;
 
 impl Layout {
     pub fn new(dir: PathBuf) -> Self {
-        Self { dir, synced: Mutex::default() }
+        Self {
+            dir,
+            synced: Mutex::default(),
+            #[cfg(test)]
+            at_sync: std::sync::OnceLock::new(),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -134,6 +145,8 @@ impl Layout {
 
     /// Makes renames and removals on this id's shelf durable, and the shelf itself, which needs that once.
     pub fn sync_shelf(&self, id: &ContentId) -> io::Result<()> {
+        #[cfg(test)]
+        self.at_sync.get().map_or(Ok(()), |answer| answer(id))?;
         let shelf = self.shelf(id);
         sync_dir(&shelf)?;
         let synced = || self.synced.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,7 +16,7 @@ use herring_blob::{BlobId, ContentId, ObjectId};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
 
 use crate::disk::Disk;
-use crate::layout::remove_file;
+use crate::layout::{remove_file, sync_dir};
 use crate::meta::{self, MetaError};
 use crate::{Entry, OpenError};
 
@@ -31,6 +31,9 @@ pub(crate) fn scan(disk: &Arc<Disk>) -> Result<HashMap<ContentId, Entry>, OpenEr
     empty(&disk.layout.native_dir())?;
     let mut shelves = shelves(&disk.layout.blobs(), |name| Some(name.parse::<BlobId>().ok()?.into()))?;
     shelves.extend(self::shelves(&disk.layout.objects(), |name| Some(name.parse::<ObjectId>().ok()?.into()))?);
+    // The shelves' own names, for the same reason as those on them: see `Shelf::read`.
+    let tops = [disk.layout.blobs(), disk.layout.objects()];
+    tops.iter().try_for_each(|top| sync_dir(top).map_err(OpenError::at(top)))?;
     read_all(disk, &shelves)
 }
 
@@ -96,6 +99,10 @@ impl Shelf {
                 Err(Broken::Half(why)) => remove(disk, &id, why)?,
                 Err(Broken::Rotten(error)) => quarantine(disk, &id, &error)?,
             }
+        }
+        if entries.iter().any(|(_, entry)| entry.is_kept()) {
+            // Who was killed before the flush left names that may be only in memory, and from here on others are told that they are durable.
+            dir.sync_all().map_err(OpenError::at(&self.dir))?;
         }
         found.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
         Ok(())

@@ -11,9 +11,10 @@ use crate::claims::Claims;
 use crate::custody::{DESCRIPTION, Kept};
 use crate::disk::Disk;
 use crate::layout::{Layout, create_file, write_file};
-use crate::space::Class;
+use crate::space::{Class, Floors};
 use crate::table::State;
 use crate::upload::{Draft, Upload};
+use crate::weight::BLOCK;
 use crate::{Description, Entry, OpenError, Records, Usage, WriteError, blocking::blocking, meta, scan};
 
 /// The most chunks that one entry may have: 16 TiB at 4 MiB a chunk. Its tables then take 155 MB in memory, and up to 100 more while they are cached, and 2.3 GB on disk.
@@ -128,6 +129,19 @@ impl Store {
         self.0.disk.evictor.set_pinned(pinned);
     }
 
+    /// Bytes on the disk that pins may take here beside what is durable: what the [`Floors`](crate::Floors) let stay only because it is
+    /// pinned, and where so much is durable that less is left for it, that.
+    pub fn pin_room(&self) -> u64 {
+        let space = &self.0.disk.space;
+        Floors::FIXED.pinned_most(space.capacity()).min(space.free_for(Class::Durable))
+    }
+
+    /// Bytes of that which a pin of this takes: all of it but for what is durable here. `size`: its bytes, for where its entry is not here.
+    pub fn pin_weight(&self, id: &ContentId, size: u64) -> u64 {
+        let whole = || size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+        self.get(id).map_or_else(whole, |entry| entry.not_durable())
+    }
+
     pub fn usage(&self) -> Usage {
         let space = &self.0.disk.space;
         let (blobs, all) = self.entries(|entries| {
@@ -168,6 +182,7 @@ impl Store {
         room.keep(0);
         disk.weigh_shelf(Layout::shelf_index(&id));
         let entry = Entry::new(disk.clone(), id, meta, true);
+        // Its names are not flushed: nobody is told that they are durable before somebody keeps it, who flushes them then.
         self.adopt(entry.clone());
         disk.evictor.enter(&entry, DESCRIPTION);
         Ok(entry)
@@ -175,16 +190,28 @@ impl Store {
 
     /// Removes an entry with all its chunks. Who reads from it may finish; the entry is dead then. False where there was none.
     pub async fn remove(&self, id: &ContentId) -> Result<bool, WriteError> {
-        let (store, id) = (self.clone(), *id);
-        blocking(move || store.remove_blocking(id)).await
+        self.remove_if(id, |_| true).await
     }
 
-    fn remove_blocking(&self, id: ContentId) -> Result<bool, WriteError> {
+    /// The same, if `still` says so of the entry; false where it does not. It is asked while nobody can create, commit or write this id, so what
+    /// it says is so until the entry is gone: who commits comes before the question, or after the removal. For that it may only look at memory.
+    pub async fn remove_if(
+        &self,
+        id: &ContentId,
+        still: impl FnOnce(&Entry) -> bool + Send + 'static,
+    ) -> Result<bool, WriteError> {
+        let (store, id) = (self.clone(), *id);
+        blocking(move || store.remove_blocking(id, still)).await
+    }
+
+    pub(crate) fn remove_blocking(&self, id: ContentId, still: impl FnOnce(&Entry) -> bool) -> Result<bool, WriteError> {
         let _claim = self.0.naming.wait(id);
         let Some(entry) = self.get(&id) else { return Ok(false) };
-        let buried = entry.bury(|_| true);
-        self.drop_dead(&entry);
-        self.0.disk.changed();
+        let buried = entry.bury(still);
+        if !entry.is_alive() {
+            self.drop_dead(&entry);
+            self.0.disk.changed();
+        }
         Ok(buried?)
     }
 

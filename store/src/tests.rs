@@ -7,6 +7,7 @@ mod into;
 mod model;
 mod open;
 mod pieces;
+mod remove;
 mod scrub;
 mod uploads;
 mod witness;

@@ -54,6 +54,18 @@ impl Entry {
         (of(|state| state != State::Absent), of(|state| state == State::Durable))
     }
 
+    /// Bytes on the disk of the chunks that are not durable, whether they are here or not.
+    pub(crate) fn not_durable(&self) -> u64 {
+        let chunks = 0..self.0.geometry.chunk_count();
+        chunks.filter(|&n| !self.is_durable(n)).map(|n| self.weight(n)).sum()
+    }
+
+    /// Bytes of the chunks that are here, as they are read.
+    pub fn bytes_here(&self) -> u64 {
+        let chunks = 0..self.0.geometry.chunk_count();
+        chunks.filter(|&n| self.has(n)).map(|n| self.0.geometry.chunk_range(n).len()).sum()
+    }
+
     pub(crate) fn has_durable(&self) -> bool {
         (0..self.0.geometry.chunk_count()).any(|n| self.0.table.look(n).state == State::Durable)
     }

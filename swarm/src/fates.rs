@@ -197,7 +197,7 @@ impl Swarm {
             // Put again meanwhile.
             return;
         }
-        if let Err(error) = self.remove_local(id).await {
+        if let Err(error) = self.remove_deleted(id).await {
             tracing::warn!(%id, %error, "a blob that was deleted is still on this node's disk; it is tried again");
         }
     }

@@ -3,11 +3,12 @@
 mod bring;
 mod find;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join;
+use herring_blob::BlobId;
 use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use herring_store::{Change, RecordError, Table};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -85,6 +86,15 @@ impl Jobs {
 
     fn is_full(&self) -> bool {
         self.known().values().filter(|job| !job.state.borrow().state.is_final()).count() >= MOST
+    }
+
+    /// The blobs of those jobs that are not over and are about one.
+    pub fn bringing(&self) -> HashSet<BlobId> {
+        let alone = |job: &Known| match &*job.aim.as_ref()?.wanted.blobs {
+            [id] => Some(*id),
+            _ => None,
+        };
+        self.known().values().filter_map(alone).collect()
     }
 
     fn aim(&self, wanted: Prefetch) -> Aim {

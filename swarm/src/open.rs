@@ -59,7 +59,7 @@ impl Swarm {
     pub(crate) async fn entry_of(&self, manifest: &Arc<Manifest>) -> Result<Entry, WriteError> {
         let entry = self.0.store.create(Description::Blob(Arc::clone(manifest))).await?;
         if self.0.fates.is_deleted(&manifest.id()) {
-            self.0.store.remove(&entry.id()).await?;
+            self.0.store.remove_if(&entry.id(), self.still_deleted(manifest.id())).await?;
             return Err(WriteError::Gone);
         }
         Ok(entry)

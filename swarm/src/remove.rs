@@ -1,5 +1,6 @@
 use herring_blob::BlobId;
 use herring_ring::Point;
+use herring_store::Entry;
 
 use crate::config::REMOVE_DEADLINE;
 use crate::jobs::now_ms;
@@ -29,7 +30,26 @@ impl Swarm {
 
     /// Removes this node's copy and tells who listens, also where there was none: a mount may show what it only looked up.
     pub async fn remove_local(&self, id: BlobId) -> Result<(), herring_store::WriteError> {
-        self.0.store.remove(&id.into()).await?;
+        self.remove_copy(id, |_| true).await
+    }
+
+    /// The same for a blob that is deleted, unless it is put again before its copy is gone: a put says first that it lives, and commits then. So
+    /// whether it is still deleted is asked where no commit can come between the answer and the removal.
+    pub(crate) async fn remove_deleted(&self, id: BlobId) -> Result<(), herring_store::WriteError> {
+        self.remove_copy(id, self.still_deleted(id)).await
+    }
+
+    pub(crate) fn still_deleted(&self, id: BlobId) -> impl FnOnce(&Entry) -> bool + Send + use<> {
+        let swarm = self.clone();
+        move |_| swarm.0.fates.is_deleted(&id)
+    }
+
+    async fn remove_copy(
+        &self,
+        id: BlobId,
+        still: impl FnOnce(&Entry) -> bool + Send + 'static,
+    ) -> Result<(), herring_store::WriteError> {
+        self.0.store.remove_if(&id.into(), still).await?;
         self.0.unkept.retain(|(content, _), _| *content != id.into());
         self.0.trees.forget(&id);
         let _ = self.0.deletions.send(id);

@@ -80,7 +80,7 @@ impl Swarm {
         }
         let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest, replicas).await?;
         if self.0.fates.is_deleted(&id) {
-            self.remove_local(id).await?;
+            self.remove_deleted(id).await?;
             return Err(ServeError::Deleted(id));
         }
         Ok(presence_of(&entry, |chunk| entry.is_durable(chunk)))

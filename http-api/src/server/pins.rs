@@ -30,7 +30,7 @@ struct PinQuery {
 
 /// Keep a blob or a tree on this node's disk for a while
 ///
-/// What is not there yet is brought in the background. Asked again, the lease ends then instead.
+/// What is not there yet is brought in the background, again and again until it is all there. Asked again, the lease ends then instead.
 #[utoipa::path(
     put, path = "/v1/pins/{*target}", tag = "pins",
     params(
@@ -42,6 +42,7 @@ struct PinQuery {
         (status = 400, description = "The target or the time is malformed"),
         (status = 404, description = "No such blob, or the name points at nothing"),
         (status = 503, description = "Too few nodes answer: try again"),
+        (status = 507, description = "It cannot stay here beside what is pinned already; says how many bytes it needs, and how many pins may take"),
     ),
 )]
 async fn put_pin(
@@ -70,7 +71,7 @@ async fn delete_pin(State(jobs): Pins, Path(target): Path<String>) -> Result<Sta
     within(REPLY, jobs.unpin(&target)).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// What this node keeps, and until when
+/// What this node keeps, until when, and how much of it is there
 #[utoipa::path(get, path = "/v1/pins", tag = "pins", responses((status = 200, description = "The leases", body = PinList)))]
 async fn list_pins(State(jobs): Pins) -> Result<Json<PinList>, ApiError> {
     within(REPLY, jobs.pins()).await.map(|pins| Json(PinList { pins }))

@@ -68,7 +68,7 @@ impl JobsBackend for Fake {
 
     async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, ApiError> {
         let until_ms = u64::try_from(ttl.as_millis()).unwrap();
-        let pin = PinInfo { target: target.into(), id: BlobId::of(target.as_bytes()), until_ms };
+        let pin = PinInfo { target: target.into(), id: BlobId::of(target.as_bytes()), until_ms, bytes: 9, bytes_here: 4 };
         self.pins.lock().unwrap().insert(target.into(), pin.clone());
         Ok(pin)
     }

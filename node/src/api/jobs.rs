@@ -72,7 +72,7 @@ fn pin_error(error: PinError) -> ApiError {
         PinError::Name(NameError::NotFound { .. }) | PinError::NotPinned { .. } => ApiError::new(ErrorKind::NotFound, told),
         PinError::Name(_) | PinError::TooMany => ApiError::new(ErrorKind::Unavailable, told),
         PinError::Open(error) => open_error(error),
-        PinError::Prefetch(error) => job_error(error),
+        PinError::Full { .. } => ApiError::new(ErrorKind::Full, told),
         PinError::Record(error) => record_error(&error),
     }
 }
@@ -94,6 +94,13 @@ mod tests {
     fn job(bytes_done: u64, state: JobState) -> Job {
         let (job, wanted) = (Uuid::nil(), Prefetch::default());
         Job { job, state, wanted, bytes_total: 2, bytes_done, contents: 1, error: None, created_ms: 0, ended_ms: None }
+    }
+
+    #[test]
+    fn a_pin_without_room_is_told_as_a_full_disk() {
+        let error = pin_error(PinError::Full { target: "models/a".into(), needed: 7, taken: 8, most: 9 });
+        assert_eq!(error.kind, ErrorKind::Full);
+        assert!(["models/a", "7 bytes", "9 bytes", "8 are taken"].iter().all(|part| error.detail.contains(part)), "{error}");
     }
 
     #[tokio::test]

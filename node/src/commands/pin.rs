@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::commands::Target;
 use crate::error::Failure;
-use crate::output::{Output, Table};
+use crate::output::{Output, Table, size};
 
 #[derive(Debug, Args)]
 pub struct PinArgs {
@@ -41,12 +41,18 @@ fn now() -> Duration {
 }
 
 fn table(pins: &[PinInfo], now: Duration) -> String {
-    let mut table = Table::new(&["TARGET", "ID", "ENDS IN"], &[2]);
+    let mut table = Table::new(&["TARGET", "ID", "HERE", "ENDS IN"], &[2, 3]);
     for pin in pins {
         let left = Duration::from_millis(pin.until_ms).saturating_sub(now);
-        table.row([pin.target.clone(), pin.id.to_string(), roughly(left)]);
+        table.row([pin.target.clone(), pin.id.to_string(), here(pin), roughly(left)]);
     }
     table.render()
+}
+
+/// `all of 4.0 GiB`, `1.5 GiB of 4.0 GiB`.
+fn here(pin: &PinInfo) -> String {
+    let part = if pin.bytes_here < pin.bytes { size(pin.bytes_here) } else { "all".to_owned() };
+    format!("{part} of {}", size(pin.bytes))
 }
 
 /// `6d 23h`, `59m 3s`: the two largest units.
@@ -72,7 +78,9 @@ mod tests {
 
     #[test]
     fn a_pin_that_ended_meanwhile_ends_in_nothing() {
-        let pin = PinInfo { target: "models/a".into(), id: BlobId::of(b""), until_ms: 5000 };
+        let pin = PinInfo { target: "models/a".into(), id: BlobId::of(b""), until_ms: 5000, bytes: 3 << 20, bytes_here: 3 << 19 };
+        assert_eq!(here(&pin), "1.5 MiB of 3.0 MiB");
+        assert_eq!(here(&PinInfo { bytes_here: pin.bytes, ..pin.clone() }), "all of 3.0 MiB");
         let row = table(&[pin], Duration::from_secs(6));
         assert!(row.lines().nth(1).unwrap().ends_with("  0s"), "{row}");
     }

@@ -65,10 +65,12 @@ fn a_pin_brings_what_it_keeps_and_outlives_its_node() {
     swarm.nodes[1].kill();
     swarm.launch(1);
     swarm.wait_for_members(3);
-    assert_eq!(swarm.ask(1, &["pins"]).unwrap()["pins"][0], name);
+    let kept = &swarm.ask(1, &["pins"]).unwrap()["pins"][0];
+    assert!(["target", "id", "until_ms", "bytes"].iter().all(|field| kept[field] == name[field]), "{kept}");
     assert_eq!(swarm.ask(0, &["pins"]).unwrap()["pins"].as_array().unwrap().len(), 0, "a lease is one node's own");
     let held = || swarm.block(async { swarm.api(2).explain(id, None).await }).unwrap().chunks;
     wait_until("node 2 to hold all of it", || held().iter().all(|chunk| chunk.holders.contains(&"n2".to_owned())));
+    assert_eq!(swarm.ask(1, &["pins"]).unwrap()["pins"][0]["bytes_here"].as_u64(), Some(SIZE as u64));
     swarm.ask(1, &["unpin", &id.to_string()]).unwrap();
     assert!(swarm.ask(1, &["unpin", &id.to_string()]).unwrap_err().contains("not pinned"));
     assert_eq!(swarm.ask(1, &["pins"]).unwrap()["pins"].as_array().unwrap().len(), 0);

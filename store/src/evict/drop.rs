@@ -82,7 +82,7 @@ impl Entry {
         let files = self.open_files(&life).ok()?;
         let seen = self.0.table.drop_cached(n)?;
         let absent = [State::Absent.byte()];
-        if self.0.uses.any(n) || self.is_linked() || files.meta.write_all_at(&absent, self.0.tables.state(n)).is_err() {
+        if self.0.uses.any(n) || self.may_be_linked() || files.meta.write_all_at(&absent, self.0.tables.state(n)).is_err() {
             self.0.table.restore(n, seen);
             return None;
         }

@@ -177,3 +177,31 @@ async fn only_this_user_may_look() {
     }
     assert_eq!(mode(room.data(&thing.id()).parent().unwrap()), 0o700);
 }
+
+/// What a peer is told of this node's chunks it may take for a replica, and let go of its own.
+#[tokio::test]
+async fn nobody_sees_a_commit_before_its_names_are_on_the_disk() {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let (room, thing) = (Room::new(), Thing::blob(200, 1));
+    let (store, broken) = (room.open(), Arc::new(AtomicBool::new(true)));
+    let (seen, fails) = (Arc::new(Mutex::new(Some(store.clone()))), broken.clone());
+    let looker = seen.clone();
+    let answer = move |id: &ContentId| {
+        let store = looker.lock().unwrap();
+        assert!(store.as_ref().is_some_and(|store| store.get(id).is_none()), "before the flush");
+        if fails.load(Relaxed) { Err(std::io::Error::other("the disk is gone")) } else { Ok(()) }
+    };
+    assert!(store.disk().layout.at_sync.set(Box::new(answer)).is_ok());
+    let before = store.usage();
+    assert!(matches!(thing.upload(&store, &[0, 1]).await, Err(WriteError::Io(_))));
+    assert!(store.get(&thing.id()).is_none());
+    let after = store.usage();
+    assert_eq!((room.files(), after.chunks, after.cached), (0, 0, before.cached), "nothing is left of it");
+    broken.store(false, Relaxed);
+    assert!(thing.upload(&store, &[0, 1]).await.unwrap().is_durable(1));
+    assert_eq!(store.get(&thing.id()).unwrap().present_count(), 2);
+    seen.lock().unwrap().take();
+    drop(store);
+    assert!(room.open().get(&thing.id()).unwrap().is_durable(0));
+}

@@ -97,3 +97,22 @@ async fn an_entry_that_is_not_kept_goes_with_its_last_chunk() {
     let entry = room.open().get(&filled.id()).unwrap();
     assert!(!entry.is_kept() && !entry.is_durable(0) && entry.has(0));
 }
+
+/// Pins may take 45 % of the capacity, or what is left of 95 % where durable bytes took more; what is durable here takes none of that.
+#[tokio::test]
+async fn what_pins_may_take_and_what_one_takes() {
+    let room = Room::with_capacity(100 << 20);
+    let store = room.open();
+    assert_eq!(store.pin_room(), 45 << 20);
+    let thing = Thing::blob_in(1 << 20, (3 << 20) + 100, 1);
+    assert_eq!(store.pin_weight(&thing.id(), (3 << 20) + 100), (3 << 20) + 4096, "in whole blocks");
+    assert_eq!(store.pin_weight(&thing.id(), u64::MAX), u64::MAX, "somebody's tree may say anything");
+    let entry = thing.upload(&store, &[1]).await.unwrap();
+    thing.write(&entry, 3).await.unwrap();
+    assert_eq!((store.pin_weight(&thing.id(), 0), entry.bytes_here()), ((2 << 20) + 4096, (1 << 20) + 100));
+    let filler = Thing::blob_in(1 << 20, 60 << 20, 2);
+    filler.upload(&store, &(0..60).collect::<Vec<_>>()).await.unwrap();
+    let left = (95 << 20) - store.usage().durable;
+    assert_eq!(store.pin_room(), left);
+    assert!(left < 35 << 20);
+}

@@ -393,3 +393,23 @@ fn whole(first: Option<Chunk>, second: Chunk, thing: &Thing, range: ByteRange) -
     }
     Some(thing.slice(range))
 }
+
+/// A name is made as slowly as the disk makes one, and whoever needs room goes on meanwhile: with something else.
+#[test]
+fn who_makes_room_does_not_wait_for_a_native_name() {
+    let room = room_of(8);
+    let store = room.open();
+    let (named, other) = (Thing::blob_in(SIZE, 4 * MIB, 1), plain(SIZE, 3 * MIB, 2));
+    let gate = RwLock::new(());
+    [&named, &other].iter().for_each(|thing| fill(&store, thing, &gate));
+    let entry = store.get(&named.id()).unwrap();
+    {
+        let _naming = entry.0.linked.write().unwrap();
+        assert!(entry.evict(0).is_none() && entry.has(0), "it may have the name by now");
+        let more = plain(SIZE, 2 * MIB, 3);
+        fill(&store, &more, &gate);
+        assert!(store.get(&more.id()).is_some_and(|more| more.is_complete()));
+        assert!(entry.is_complete(), "none of it went");
+    }
+    assert!(entry.evict(0).is_some() && entry.native_path().is_none());
+}

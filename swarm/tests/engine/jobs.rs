@@ -30,7 +30,7 @@ fn paths(origin: &str, paths: &[&str]) -> Prefetch {
 }
 
 /// The job's last state.
-async fn ended(swarm: &Swarm, job: Uuid) -> Job {
+pub async fn ended(swarm: &Swarm, job: Uuid) -> Job {
     let mut states = swarm.follow_job(job).unwrap();
     let last = timeout(Duration::from_secs(30), states.wait_for(|job| job.state.is_final())).await;
     last.expect("in time").unwrap().clone()
@@ -41,7 +41,7 @@ async fn run(swarm: &Swarm, wanted: Prefetch) -> Job {
 }
 
 /// A blob that only node 0 has.
-async fn far_blob(net: &Net, seed: u64, len: usize) -> BlobId {
+pub async fn far_blob(net: &Net, seed: u64, len: usize) -> BlobId {
     net.publish(&net.without(&[1]));
     let id = net.nodes[0].put(&noise(seed, len)).await.unwrap().stored.id;
     net.publish(&net.members());

@@ -23,6 +23,7 @@ mod metadata;
 mod names;
 mod origins;
 mod overload;
+mod pins;
 mod profiles;
 mod puts;
 mod reads;
