@@ -1,10 +1,12 @@
 //! A put: the body is cut into chunks, each is hashed and sent to its owners while the rest still arrives, and when all
 //! are there the manifest goes to everyone who holds a part, to the manifest's own owners last. That is the commit point.
-//! `put/spread.rs` gives parts to nodes, `put/commit.rs` is the end, `put/abandon.rs` the end of a put that failed.
+//! `put/spread.rs` gives parts to nodes, `put/commit.rs` is the end, `put/word.rs` keeps deletions before it from undoing it,
+//! `put/abandon.rs` is the end of a put that failed.
 
 mod abandon;
 mod commit;
 mod spread;
+mod word;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use herring_blob::{BlobHasher, BlobId, Chunk, Manifest};
 use herring_gossip::View;
 use herring_http_api::ByteStream;
+use herring_http_api::repair::Fate;
 use herring_http_api::types::Stored;
 use herring_ring::{NodeId, Point};
 use metrics::counter;
@@ -21,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::abandon::Abandon;
+use self::commit::Committed;
 use self::spread::Copies;
 use crate::cut::{Cut, Cutter};
 use crate::{PutError, Swarm, Tried, metrics as m};
@@ -48,6 +52,8 @@ struct Transfer {
     swarm: Swarm,
     view: Arc<View>,
     options: PutOptions,
+    /// What those who commit it must know first: that it lives.
+    lives: Option<Fate>,
     upload: Uuid,
     /// Whoever was sent anything and has not committed it: those to tell in the end that nothing comes of it.
     touched: Arc<Mutex<BTreeSet<NodeId>>>,
@@ -94,7 +100,7 @@ impl Swarm {
 
 impl Transfer {
     fn new(swarm: Swarm, view: Arc<View>, options: PutOptions) -> Self {
-        Self { swarm, view, options, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
+        Self { swarm, view, options, lives: None, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
     }
 
     /// Refuses before the body is read what cannot be acknowledged after it.
@@ -111,10 +117,7 @@ impl Transfer {
             return Err(PutError::Mismatch { expected, found: id });
         }
         let (placed, known) = tokio::join!(sending.all(), self.swarm.open_blob(id));
-        if self.swarm.0.fates.is_deleted(&id) {
-            self.swarm.revive(&self.view, id).await?;
-        }
-        let replicas = self.commit_all(&Arc::new(manifest), &placed?).await?;
+        let Committed { replicas, .. } = self.commit_to_stay(&Arc::new(manifest), &placed?).await?;
         Ok(Put { stored: Stored { id, size, replicas }, created: known.is_err() })
     }
 
