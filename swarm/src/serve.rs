@@ -19,6 +19,8 @@ use crate::{Content, ReadError, Source, Swarm};
 pub enum ServeError {
     #[error("not on this node")]
     NotHere,
+    #[error("its copy of chunk {chunk} was rotten, and was dropped")]
+    Rotten { chunk: u32 },
     #[error("cannot be: {0}")]
     Invalid(String),
     #[error(transparent)]
