@@ -32,7 +32,8 @@ use crate::{PutError, Swarm, Tried, metrics as m};
 /// What a put asks for, where it asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// How many replicas there shall be, from now on: the swarm's number where it does not say.
+    /// How many replicas there shall be, from now on: the swarm's number where it does not say. The highest that any put of the same bytes asked for
+    /// counts.
     pub replicas: Option<u8>,
     /// How many of them must be on disk before it is acknowledged: two, or one where there shall be only one.
     pub ack: Option<u8>,
@@ -106,7 +107,8 @@ impl Transfer {
     /// Refuses before the body is read what cannot be acknowledged after it.
     fn check_members(&self) -> Result<(), PutError> {
         let (needed, got) = (self.needed(), self.view.ring().members().len());
-        let tried = Tried::of("the ring", format_args!("has only {got} members now"));
+        let members = if got == 1 { "1 member" } else { &format!("{got} members") };
+        let tried = Tried::of("the ring", format_args!("has only {members} now"));
         if got < needed { Err(PutError::TooFewReplicas { needed, got, tried }) } else { Ok(()) }
     }
 
@@ -117,8 +119,8 @@ impl Transfer {
             return Err(PutError::Mismatch { expected, found: id });
         }
         let (placed, known) = tokio::join!(sending.all(), self.swarm.open_blob(id));
-        let Committed { replicas, .. } = self.commit_to_stay(&Arc::new(manifest), &placed?).await?;
-        Ok(Put { stored: Stored { id, size, replicas }, created: known.is_err() })
+        let Committed { replicas, wanted, .. } = self.commit_to_stay(&Arc::new(manifest), &placed?).await?;
+        Ok(Put { stored: Stored { id, size, replicas, wanted }, created: known.is_err() })
     }
 
     /// Reads and hashes the body; each chunk is on its way to its owners while the next is read.

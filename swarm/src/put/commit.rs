@@ -25,6 +25,8 @@ const MENDED_TOGETHER: usize = 4;
 pub(super) struct Committed {
     /// How many replicas the least replicated part has.
     pub replicas: usize,
+    /// How many there shall be.
+    pub wanted: usize,
     /// Everyone who has it on disk.
     pub by: BTreeSet<NodeId>,
 }
@@ -74,7 +76,8 @@ impl Transfer {
         self.mend(manifest, parts, &mut held).await?;
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| !held.contains_key(id));
         let replicas = parts.iter().map(|part| replicas(part.chunk, &held)).min().unwrap_or(keepers).min(keepers);
-        Ok(Committed { replicas, by: held.into_keys().collect() })
+        let said = held.values().map(|presence| presence.replicas.map_or(self.swarm.replicas(), usize::from));
+        Ok(Committed { replicas, wanted: said.max().unwrap_or(replicas), by: held.into_keys().collect() })
     }
 
     async fn commit_at(&self, nodes: Vec<Candidate>, manifest: &Arc<Manifest>) -> BTreeMap<NodeId, Presence> {
