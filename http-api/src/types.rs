@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use cluster::{Cluster, Custody, Drain, DrainState, MemberInfo, NodeUsage};
-pub use wish::{PutWish, PutWishError};
+pub use wish::{PutWish, PutWishError, PutWishText};
 
 /// What a put answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,6 +20,9 @@ pub struct Stored {
     pub size: u64,
     /// How many owners have all that they should of it on disk.
     pub replicas: usize,
+    /// How many there shall be: the highest number that a put of these bytes asked for. 0 where the node is too old to say.
+    #[serde(default)]
+    pub wanted: usize,
 }
 
 /// What is known of a blob without reading it.

@@ -251,6 +251,7 @@ fn remove_error(error: RemoveError) -> ApiError {
 fn serve_error(error: ServeError) -> ApiError {
     let kind = match error {
         ServeError::NotHere => ErrorKind::NotFound,
+        ServeError::Rotten { .. } => ErrorKind::BadGateway,
         ServeError::Invalid(_) | ServeError::Body(_) => ErrorKind::BadRequest,
         ServeError::Overloaded { .. } => ErrorKind::Unavailable,
         ServeError::Deleted(_) => ErrorKind::Changed,

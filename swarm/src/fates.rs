@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
 use herring_blob::{BlobId, ContentId};
-use herring_gossip::View;
+use herring_gossip::{NodeInfo, View};
 use herring_http_api::client::PeerError;
 use herring_http_api::repair::{Bucket, BucketDigest, Compared, Fate, RepairCall, RepairReply};
 use herring_ring::Point;
@@ -223,30 +223,31 @@ impl Swarm {
         Ok(RepairReply::Fates { fates: self.0.fates.within(buckets) })
     }
 
-    /// Tells these fates to all other members. Who remembers them now, this node among them where it does.
+    /// Tells a fate to those of these members that are others, all at once. What each said.
     pub(crate) async fn tell_all(
         &self,
         view: &View,
-        fates: Vec<Fate>,
+        nodes: impl IntoIterator<Item = &NodeInfo>,
+        fate: Fate,
         deadline: Duration,
     ) -> Vec<(Candidate, Result<(), PeerError>)> {
-        let others = view.members().iter().filter(|node| node.id != *view.me()).map(Candidate::from);
+        let others = nodes.into_iter().filter(|node| node.id != *view.me()).map(Candidate::from);
         join_all(others.map(|node| async {
-            let told = match self.exchange_fates(view, &node, fates.clone(), Vec::new(), deadline).await {
-                Err(PeerError::NotFound) => self.tell_older(view, &node, &fates, deadline).await,
-                told => told,
-            };
+            let told = self.tell_one(view, &node, fate, deadline).await;
             (node, told)
         }))
         .await
     }
 
     /// A node of the version before remembers nothing, and can only be told to remove.
-    async fn tell_older(&self, view: &View, node: &Candidate, fates: &[Fate], deadline: Duration) -> Result<(), PeerError> {
-        for fate in fates.iter().filter(|fate| fate.deleted) {
-            self.0.peers.delete(node.http, fate.id, &self.ask(view, deadline)).await?;
+    pub(crate) async fn tell_one(&self, view: &View, node: &Candidate, fate: Fate, deadline: Duration) -> Result<(), PeerError> {
+        match self.exchange_fates(view, node, vec![fate], Vec::new(), deadline).await {
+            Err(PeerError::NotFound) if fate.deleted => {
+                self.0.peers.delete(node.http, fate.id, &self.ask(view, deadline)).await.map(drop)
+            }
+            Err(PeerError::NotFound) => Ok(()),
+            told => told,
         }
-        Ok(())
     }
 
     /// Tells a member fates, and hears its own in these buckets.
@@ -269,13 +270,13 @@ impl Swarm {
         self.exchange_fates(view, node, Vec::new(), vec![bucket(&id)], SMALL_DEADLINE).await
     }
 
-    /// Says that a blob lives again, to all who can hear it.
-    pub(crate) async fn revive(&self, view: &View, id: BlobId) -> Result<(), RecordError> {
+    /// Says that a blob lives, to all who can hear it.
+    pub(crate) async fn revive(&self, view: &View, id: BlobId) -> Result<Fate, RecordError> {
         let fate = self.0.fates.next(id, false, now_ms());
         self.remember(vec![fate]).await?;
-        // Who does not hear it now hears it when it meets one who did; an owner that refuses the blob before that is told once more.
-        self.tell_all(view, vec![fate], SMALL_DEADLINE).await;
-        Ok(())
+        // Who does not hear it now hears it when it meets one who did. The silent are not waited for.
+        self.tell_all(view, view.members().iter().filter(|node| !view.suspect(&node.id)), fate, SMALL_DEADLINE).await;
+        Ok(fate)
     }
 
     /// What this node and another know of deleted blobs becomes the same on both. True where nothing was missing anywhere.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use herring_blob::{Chunk, ContentId};
+use herring_ring::Point;
 use herring_store::{Description, Entry, WriteError};
 use tokio::time::{sleep, timeout};
 
@@ -11,8 +12,12 @@ use crate::config::{AGAIN, FETCH_DEADLINE, MEMORY_DEADLINE};
 use crate::flight::Listed;
 use crate::landing::{Held, Landing, Pilot};
 use crate::memory::{Memory, Share};
+use crate::open::MISSING;
 use crate::run::{Feed, Run};
 use crate::{Content, ReadError, Source, Swarm, Tried};
+
+/// What is said of a node whose copy was dropped.
+pub(crate) const ROTTEN: &str = "had a rotten copy, which was dropped";
 
 /// As what this node fetches a chunk. Flights of the two are apart: what an owner brings for others must not wait for what others bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,7 +122,12 @@ impl Swarm {
         if let Some(chunk) = entry.chunk_now(chunk) {
             return Some(chunk);
         }
-        entry.read_chunk(chunk).await.inspect_err(|error| crate::read::report(id, error)).ok()
+        entry.read_chunk(chunk).await.inspect_err(|error| self.disk_failed(id, error)).ok()
+    }
+
+    /// Whether this node's own copy was rotten, and nobody gave another yet.
+    pub(crate) fn was_rotten(&self, id: &ContentId, chunk: u32) -> bool {
+        self.0.rotten.get(&(*id, chunk)).is_some()
     }
 }
 
@@ -161,7 +171,20 @@ impl Flight {
             Ok(Ok(None)) => {}
             Err(_) => tried.note("this node", format_args!("gave up after {} s", FETCH_DEADLINE.as_secs())),
         }
+        self.note_lost(&mut tried);
         Err(ReadError::Unavailable { what: self.content.to_string(), chunk: self.chunk, tried })
+    }
+
+    /// Who had it, and could not be asked.
+    fn note_lost(&self, tried: &mut Tried) {
+        let view = self.swarm.view();
+        if self.swarm.was_rotten(&self.content.id(), self.chunk) {
+            tried.note(view.me(), ROTTEN);
+        }
+        if let Source::Blob(manifest) = self.content.source() {
+            let gone = self.swarm.missing_owners(&view, Point::of_chunk(manifest, self.chunk));
+            gone.into_iter().for_each(|node| tried.note(node, MISSING));
+        }
     }
 
     async fn ask_in_rounds(&self, share: &Arc<Share>, tried: &mut Tried) -> Result<Option<Chunk>, ReadError> {
@@ -194,7 +217,9 @@ impl Flight {
     }
 
     async fn write(&self, held: &Held) -> Result<(), WriteError> {
-        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await
+        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await?;
+        self.swarm.0.rotten.remove(&(self.content.id(), self.chunk));
+        Ok(())
     }
 
     /// A blob's is made when it is opened. Where it is gone since then it was evicted, and is made anew; unless the blob was deleted: a reader under

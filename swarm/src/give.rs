@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, StreamExt, stream};
-use herring_blob::{Chunk, Geometry, ObjectRef};
+use herring_blob::{Chunk, ContentId, Geometry, ObjectRef};
 use herring_gossip::View;
 use herring_http_api::arriving::{Arriving, GivenChunk};
 use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, Urge};
@@ -160,7 +160,7 @@ impl Swarm {
             return Ok(GivenChunk::Whole(self.served(&held)));
         }
         if !self.is_here(&question.content, chunk) {
-            return Err(ServeError::NotHere);
+            return Err(self.lacks(&id, chunk));
         }
         let in_turn = self.0.tracker.is_full() && matches!(question.urge, Urge::Insist | Urge::Named);
         let share =
@@ -169,8 +169,12 @@ impl Swarm {
             // The asker is to know at once that this node is alive, however long it takes.
             return Ok(GivenChunk::Arriving(self.clone().in_its_turn(question).boxed()));
         };
-        let chunk = self.chunk_here(&id, chunk).await.ok_or(ServeError::NotHere)?;
+        let chunk = self.chunk_here(&id, chunk).await.ok_or_else(|| self.lacks(&id, chunk))?;
         Ok(GivenChunk::Whole(self.served(&Held::new(chunk, share))))
+    }
+
+    fn lacks(&self, id: &ContentId, chunk: u32) -> ServeError {
+        if self.was_rotten(id, chunk) { ServeError::Rotten { chunk } } else { ServeError::NotHere }
     }
 
     /// The pieces of a chunk on this node's disk, once its turn has come and there is memory for it.

@@ -13,6 +13,9 @@ use crate::candidates::Candidate;
 use crate::config::SMALL_DEADLINE;
 use crate::{Content, OpenError, Swarm, Tried};
 
+/// What is said of who kept something and is gone.
+pub(crate) const MISSING: &str = "is missing, and was here within the last hour";
+
 impl Swarm {
     /// Opens a blob: its manifest from this node's disk, else from its owners, else from whoever may have it.
     pub async fn open_blob(&self, id: BlobId) -> Result<Content, OpenError> {
@@ -39,7 +42,7 @@ impl Swarm {
             return Ok(content);
         }
         if self.0.fates.is_deleted(&id) {
-            return Err(OpenError::NotFound { what: format!("blob {id}"), tried: Tried::of("it", "was deleted") });
+            return Err(OpenError::NotFound { what: format!("blob {id}"), tried: Tried::of("nobody, as it", "was deleted") });
         }
         let view = self.view();
         let (owners, others) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
@@ -49,6 +52,11 @@ impl Swarm {
             if let Some(manifest) = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await {
                 return Ok(self.keep_manifest(manifest).await);
             }
+        }
+        // Who had it may be gone, and come back: then it is not lost.
+        for gone in self.missing_owners(&view, Point::of_blob(&id)) {
+            silent = true;
+            tried.note(gone, MISSING);
         }
         let what = format!("blob {id}");
         Err(if silent { OpenError::Unavailable { what, tried } } else { OpenError::NotFound { what, tried } })

@@ -1,10 +1,12 @@
 //! A put: the body is cut into chunks, each is hashed and sent to its owners while the rest still arrives, and when all
 //! are there the manifest goes to everyone who holds a part, to the manifest's own owners last. That is the commit point.
-//! `put/spread.rs` gives parts to nodes, `put/commit.rs` is the end, `put/abandon.rs` the end of a put that failed.
+//! `put/spread.rs` gives parts to nodes, `put/commit.rs` is the end, `put/word.rs` keeps deletions before it from undoing it,
+//! `put/abandon.rs` is the end of a put that failed.
 
 mod abandon;
 mod commit;
 mod spread;
+mod word;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use herring_blob::{BlobHasher, BlobId, Chunk, Manifest};
 use herring_gossip::View;
 use herring_http_api::ByteStream;
+use herring_http_api::repair::Fate;
 use herring_http_api::types::Stored;
 use herring_ring::{NodeId, Point};
 use metrics::counter;
@@ -21,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::abandon::Abandon;
+use self::commit::Committed;
 use self::spread::Copies;
 use crate::cut::{Cut, Cutter};
 use crate::{PutError, Swarm, Tried, metrics as m};
@@ -28,7 +32,8 @@ use crate::{PutError, Swarm, Tried, metrics as m};
 /// What a put asks for, where it asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// How many replicas there shall be, from now on: the swarm's number where it does not say.
+    /// How many replicas there shall be, from now on: the swarm's number where it does not say. The highest that any put of the same bytes asked for
+    /// counts.
     pub replicas: Option<u8>,
     /// How many of them must be on disk before it is acknowledged: two, or one where there shall be only one.
     pub ack: Option<u8>,
@@ -48,6 +53,8 @@ struct Transfer {
     swarm: Swarm,
     view: Arc<View>,
     options: PutOptions,
+    /// What those who commit it must know first: that it lives.
+    lives: Option<Fate>,
     upload: Uuid,
     /// Whoever was sent anything and has not committed it: those to tell in the end that nothing comes of it.
     touched: Arc<Mutex<BTreeSet<NodeId>>>,
@@ -94,13 +101,14 @@ impl Swarm {
 
 impl Transfer {
     fn new(swarm: Swarm, view: Arc<View>, options: PutOptions) -> Self {
-        Self { swarm, view, options, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
+        Self { swarm, view, options, lives: None, upload: Uuid::new_v4(), touched: Arc::default(), sends: TaskTracker::new() }
     }
 
     /// Refuses before the body is read what cannot be acknowledged after it.
     fn check_members(&self) -> Result<(), PutError> {
         let (needed, got) = (self.needed(), self.view.ring().members().len());
-        let tried = Tried::of("the ring", format_args!("has only {got} members now"));
+        let members = if got == 1 { "1 member" } else { &format!("{got} members") };
+        let tried = Tried::of("the ring", format_args!("has only {members} now"));
         if got < needed { Err(PutError::TooFewReplicas { needed, got, tried }) } else { Ok(()) }
     }
 
@@ -111,11 +119,8 @@ impl Transfer {
             return Err(PutError::Mismatch { expected, found: id });
         }
         let (placed, known) = tokio::join!(sending.all(), self.swarm.open_blob(id));
-        if self.swarm.0.fates.is_deleted(&id) {
-            self.swarm.revive(&self.view, id).await?;
-        }
-        let replicas = self.commit_all(&Arc::new(manifest), &placed?).await?;
-        Ok(Put { stored: Stored { id, size, replicas }, created: known.is_err() })
+        let Committed { replicas, wanted, .. } = self.commit_to_stay(&Arc::new(manifest), &placed?).await?;
+        Ok(Put { stored: Stored { id, size, replicas, wanted }, created: known.is_err() })
     }
 
     /// Reads and hashes the body; each chunk is on its way to its owners while the next is read.

@@ -33,7 +33,8 @@ impl Swarm {
     pub fn read_into_local(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> bool {
         let range = ByteRange::at(offset, buffer.len() as u64);
         let Some(entry) = self.noted(content, range) else { return false };
-        has_all(&entry, range) && entry.read_into(offset, buffer).inspect_err(|error| report(&content.id(), error)).is_ok()
+        has_all(&entry, range)
+            && entry.read_into(offset, buffer).inspect_err(|error| self.disk_failed(&content.id(), error)).is_ok()
     }
 
     /// The entry of something that is being read. Of something complete nothing need be sent for.
@@ -136,18 +137,21 @@ impl Swarm {
         if let Some(bytes) = entry.read_now(range) {
             return Some(bytes);
         }
-        entry.read(range).await.inspect_err(|error| report(&content.id(), error)).ok()
+        entry.read(range).await.inspect_err(|error| self.disk_failed(&content.id(), error)).ok()
+    }
+
+    /// The disk did not give what it has. What is missing now was rotten, unless all of it was removed meanwhile.
+    pub(crate) fn disk_failed(&self, id: &ContentId, error: &StoreError) {
+        match error {
+            StoreError::Missing { chunk } if self.0.store.get(id).is_some_and(|entry| !entry.has(*chunk)) => {
+                self.0.rotten.insert((*id, *chunk), ());
+            }
+            StoreError::Missing { .. } => {}
+            error => tracing::error!(%id, %error, "this node's disk cannot be read"),
+        }
     }
 }
 
 fn has_all(entry: &Entry, range: ByteRange) -> bool {
     entry.geometry().chunks_in(range).all(|chunk| entry.has(chunk))
-}
-
-/// That a chunk is missing is everyday life.
-pub(crate) fn report(id: &ContentId, error: &StoreError) {
-    match error {
-        StoreError::Missing { .. } => {}
-        error => tracing::error!(%id, %error, "this node's disk cannot be read"),
-    }
 }

@@ -19,6 +19,8 @@ use crate::{Content, ReadError, Source, Swarm};
 pub enum ServeError {
     #[error("not on this node")]
     NotHere,
+    #[error("its copy of chunk {chunk} was rotten, and was dropped")]
+    Rotten { chunk: u32 },
     #[error("cannot be: {0}")]
     Invalid(String),
     #[error(transparent)]
@@ -78,12 +80,24 @@ impl Swarm {
         if self.0.fates.is_deleted(&id) {
             return Err(ServeError::Deleted(id));
         }
+        let replicas = self.replicas_of(id, replicas);
         let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest, replicas).await?;
         if self.0.fates.is_deleted(&id) {
             self.remove_deleted(id).await?;
             return Err(ServeError::Deleted(id));
         }
         Ok(presence_of(&entry, |chunk| entry.is_durable(chunk)))
+    }
+
+    /// The highest number that was asked for counts: a put of the same bytes for less takes nothing from who put them before. Who says nothing asks for
+    /// as many as the swarm has of everything.
+    fn replicas_of(&self, id: BlobId, asked: Option<u8>) -> Option<u8> {
+        let Some(entry) = self.0.store.get(&id.into()).filter(Entry::is_kept) else { return asked };
+        let count = |said: Option<u8>| said.map_or(self.replicas(), usize::from);
+        match count(asked) > count(entry.replicas()) {
+            true => u8::try_from(count(asked)).ok(),
+            false => entry.replicas(),
+        }
     }
 
     pub(crate) async fn peer_share(&self, bytes: u64) -> Result<Arc<Share>, ServeError> {

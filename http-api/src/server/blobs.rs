@@ -18,7 +18,7 @@ use super::extract::{Path, Query};
 use super::representation::Representation;
 use super::upload::Upload;
 use super::{ApiError, Backend, ErrorKind, PutOutcome};
-use crate::types::{Explain, PutWish, Stored};
+use crate::types::{Explain, PutWish, PutWishText, Stored};
 
 /// A blob's bytes are its name, so a copy is good for ever.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -55,7 +55,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<dyn Backend>> {
         (status = 412, description = "`If-Match` names something else"),
         (status = 416, description = "The range lies past the end", headers(("Content-Range" = String, description = "`bytes */<size>`"))),
         (status = 502, description = "No node that was asked gave it"),
-        (status = 503, description = "Too busy, or too few nodes: try again"),
+        (status = 503, description = "Too busy, or a node that may have it is missing since less than an hour: try again"),
     ),
 )]
 async fn get_blob(
@@ -92,11 +92,11 @@ async fn get_blob(
 )]
 async fn put_blob(
     State(backend): State<Arc<dyn Backend>>,
-    Path(id): Path<BlobId>,
-    Query(wish): Query<PutWish>,
+    id: Result<Path<BlobId>, ApiError>,
+    wish: Result<Query<PutWishText>, ApiError>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    let put = take(&*backend, Some(id), wish, upload).await?;
+    let put = take(&*backend, id.map(|Path(id)| Some(id)), wish, upload).await?;
     let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(put.stored)).into_response())
 }
@@ -118,32 +118,40 @@ async fn put_blob(
 )]
 async fn post_blob(
     State(backend): State<Arc<dyn Backend>>,
-    Query(wish): Query<PutWish>,
+    wish: Result<Query<PutWishText>, ApiError>,
     upload: Upload,
 ) -> Result<Response, ApiError> {
-    let stored = take(&*backend, None, wish, upload).await?.stored;
+    let stored = take(&*backend, Ok(None), wish, upload).await?.stored;
     let location = [(header::LOCATION, format!("/v1/blobs/{}", stored.id))];
     Ok((StatusCode::CREATED, location, Json(stored)).into_response())
 }
 
-/// What cannot be as it is wished is refused where the rest of a body is read away: who sends first and listens then hears why.
-async fn take(backend: &dyn Backend, expected: Option<BlobId>, wish: PutWish, upload: Upload) -> Result<PutOutcome, ApiError> {
+/// What cannot be, or not as it is wished, is refused where the rest of a body is read away: who sends first and listens then hears why.
+async fn take(
+    backend: &dyn Backend,
+    expected: Result<Option<BlobId>, ApiError>,
+    wish: Result<Query<PutWishText>, ApiError>,
+    upload: Upload,
+) -> Result<PutOutcome, ApiError> {
     let put = |body| async {
-        let wish = wish.check(None).map_err(|error| ApiError::new(ErrorKind::BadRequest, error.to_string()))?;
+        let (expected, Query(wish)) = (expected?, wish?);
+        let wish = wish.parse().map_err(|error| ApiError::new(ErrorKind::BadRequest, error.to_string()))?;
         backend.put_blob(expected, wish, body).await
     };
     upload.feed(u64::MAX, SETTLE, put).await
 }
 
 /// Delete a blob from the swarm
+///
+/// Answered once most of its owners have written down that it is deleted, and everybody else who can hear it was told. Safe to repeat.
 #[utoipa::path(
     delete, path = "/v1/blobs/{id}", tag = "blobs",
     params(("id" = String, Path, description = "SHA-256 of the blob, 64 hexadecimal digits")),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 204, description = "It is gone, or was before"),
         (status = 400, description = "The id is malformed"),
-        (status = 404, description = "No node has this blob"),
-        (status = 503, description = "Not all who hold it could be told: try again"),
+        (status = 404, description = "No node has this blob, and none knows that it was deleted"),
+        (status = 503, description = "Too few of its owners could be told, or too few nodes are here: try again"),
     ),
 )]
 async fn delete_blob(State(backend): State<Arc<dyn Backend>>, Path(id): Path<BlobId>) -> Result<StatusCode, ApiError> {

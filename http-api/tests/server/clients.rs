@@ -45,7 +45,7 @@ async fn people() {
     let client = ApiClient::new(&format!("http://{}", server.addr)).unwrap();
     let bytes = Bytes::from(vec![5; 3 * CHUNK + 1]);
     let (id, size) = (BlobId::of(&bytes), bytes.len() as u64);
-    assert_eq!(client.put(None, None, body(&bytes)).await.unwrap(), (Stored { id, size, replicas: 3 }, true));
+    assert_eq!(client.put(None, None, body(&bytes)).await.unwrap(), (Stored { id, size, replicas: 3, wanted: 3 }, true));
     assert!(!client.put(Some(id), Some(size), body(&bytes)).await.unwrap().1);
     assert_eq!(client.blob_info(id).await.unwrap().size, size);
     assert_eq!(client.manifest(id).await.unwrap().chunks().len(), 4);

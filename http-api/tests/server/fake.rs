@@ -185,7 +185,7 @@ impl Backend for Fake {
         *self.wish.lock().unwrap() = wish;
         if let Some(bytes) = expected.and_then(|id| self.find(id).ok()) {
             return Ok(PutOutcome {
-                stored: Stored { id: BlobId::of(&bytes), size: bytes.len() as u64, replicas: 3 },
+                stored: Stored { id: BlobId::of(&bytes), size: bytes.len() as u64, replicas: 3, wanted: 3 },
                 created: false,
             });
         }
@@ -195,7 +195,7 @@ impl Backend for Fake {
             return Err(ApiError::new(ErrorKind::Mismatch, format!("the body hashes to {id}")));
         }
         let created = self.blobs.lock().unwrap().insert(id, bytes).is_none();
-        Ok(PutOutcome { stored: Stored { id, size, replicas: 3 }, created })
+        Ok(PutOutcome { stored: Stored { id, size, replicas: 3, wanted: 3 }, created })
     }
 
     async fn delete_blob(&self, id: BlobId) -> Result<(), ApiError> {

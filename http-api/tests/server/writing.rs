@@ -20,7 +20,7 @@ async fn put_is_created_then_there_already() {
     let id = BlobId::of(b"bytes");
     let uri = format!("/v1/blobs/sha256:{id}");
     let first = ask(&fake, "PUT", &uri, &[], "bytes").await;
-    assert_eq!((first.status.as_u16(), stored(&first)), (201, Stored { id, size: 5, replicas: 3 }));
+    assert_eq!((first.status.as_u16(), stored(&first)), (201, Stored { id, size: 5, replicas: 3, wanted: 3 }));
     let again = ask(&fake, "PUT", &uri, &[], "bytes").await;
     assert_eq!((again.status.as_u16(), stored(&again).id), (200, id));
     assert_eq!(get(&fake, &uri, &[]).await.body, "bytes");
@@ -72,10 +72,11 @@ async fn a_put_that_cannot_be_kept_so_keeps_nothing() {
         ("ack=0", "ack must be from 1"),
         ("ack=201", "not 201"),
         ("replicas=2&ack=3", "than keep it, 2"),
-        ("replicas=256", "replicas"),
-        ("ack=-1", "ack"),
-        ("replicas=", "replicas"),
-        ("ack=two", "ack"),
+        ("replicas=256", "replicas must be from 1 to 200, not \"256\""),
+        ("ack=-1", "ack must be from 1 to 200, not \"-1\""),
+        ("replicas=", "replicas must be from 1 to 200, not \"\""),
+        ("ack=two", "ack must be from 1 to 200, not \"two\""),
+        ("ack=1&ack=2", "ack"),
     ] {
         for (method, uri) in [("PUT", put.as_str()), ("POST", "/v1/blobs")] {
             let answer = ask(&fake, method, &format!("{uri}?{query}"), &[], "bytes").await;
@@ -84,6 +85,24 @@ async fn a_put_that_cannot_be_kept_so_keeps_nothing() {
         }
     }
     assert!(fake.blobs.lock().unwrap().is_empty());
+}
+
+/// Who sends all before it listens hears what is wrong, and not that the connection was reset.
+#[tokio::test]
+async fn the_body_of_a_put_that_cannot_be_is_read_away() {
+    let fake = Fake::default();
+    for uri in ["/v1/blobs?replicas=-1", "/v1/blobs?ack=1&ack=2"] {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&sent);
+        let body = stream::iter(0..9).map(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, io::Error>(Bytes::from("x"))
+        });
+        let answer = ask(&fake, "POST", uri, &[], Body::from_stream(body)).await;
+        assert_eq!((answer.status.as_u16(), sent.load(Ordering::Relaxed)), (400, 9), "{uri}");
+    }
+    let answer = ask(&fake, "PUT", "/v1/blobs/abc", &[], "bytes").await;
+    assert_eq!(answer.status.as_u16(), 400);
 }
 
 #[tokio::test]

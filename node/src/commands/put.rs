@@ -8,7 +8,7 @@ use herring_blob::{BlobId, Tree};
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
 use herring_http_api::name::check_name;
-use herring_http_api::types::{Condition, NameInfo, PutWish};
+use herring_http_api::types::{Condition, NameInfo, PutWish, Stored};
 use serde::Serialize;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
@@ -29,7 +29,7 @@ pub struct PutArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Nodes that keep it, from 1 to 200 [default: as the nodes were told, 3]
+    /// Nodes that keep it, from 1 to 200; the highest number that any put of the same bytes asked for counts [default: as the nodes were told, 3]
     #[arg(long, value_name = "R")]
     replicas: Option<u8>,
 
@@ -62,6 +62,8 @@ pub struct Put {
     pub path: PathBuf,
     /// Owners that have it on disk; of a directory those of the part that has fewest.
     pub replicas: usize,
+    /// How many are to have it: the highest number that a put of the same bytes asked for; of a directory that of the part that has fewest.
+    pub wanted: usize,
     /// Whether it was new to the swarm.
     pub created: bool,
     /// Of a directory: how many.
@@ -132,20 +134,26 @@ pub fn table(done: &[Put]) -> String {
         let slash = if put.files.is_some() { "/" } else { "" };
         let path = put.path.display().to_string();
         let path = format!("{}{slash}", path.trim_end_matches('/'));
-        table.row([put.id.to_string(), size(put.size), put.replicas.to_string(), path]);
+        table.row([put.id.to_string(), size(put.size), kept(put), path]);
     }
     let named = |info: &NameInfo| format!("names/{} is {} (version {})\n", info.name, info.target, info.version);
     let names: String = done.iter().filter_map(|put| put.name.as_ref()).map(named).collect();
     table.render() + &names
 }
 
+/// `3`, or `2 of 3` where some are to come, or another put asked for more.
+fn kept(put: &Put) -> String {
+    if put.replicas < put.wanted { format!("{} of {}", put.replicas, put.wanted) } else { put.replicas.to_string() }
+}
+
 async fn put(client: &ApiClient, Ready { wanted, walk }: Ready) -> Result<Put, Failure> {
+    let path = wanted.path;
     let mut put = match walk {
         Some(walk) => {
-            let tree::Sent { id, size, files, replicas, created } = tree::send(client, walk).await?;
-            Put { id, size, path: wanted.path, replicas, created, files: Some(files), name: None }
+            let tree::Sent { id, size, files, replicas, wanted, created } = tree::send(client, walk).await?;
+            Put { id, size, path, replicas, wanted, created, files: Some(files), name: None }
         }
-        None => one(client, &wanted.path).await?,
+        None => one(client, &path).await?,
     };
     if let Some(name) = wanted.name {
         let named = client.put_name(&name, put.id, Condition::Always).await;
@@ -158,8 +166,8 @@ async fn put(client: &ApiClient, Ready { wanted, walk }: Ready) -> Result<Put, F
 pub async fn one(client: &ApiClient, path: &Path) -> Result<Put, Failure> {
     let (body, length) = open(path).await?;
     let (stored, created) = client.put(None, length, body).await.or_fail(|| format!("cannot put {}", path.display()))?;
-    let (id, size, replicas) = (stored.id, stored.size, stored.replicas);
-    Ok(Put { id, size, path: path.to_owned(), replicas, created, files: None, name: None })
+    let Stored { id, size, replicas, wanted } = stored;
+    Ok(Put { id, size, path: path.to_owned(), replicas, wanted, created, files: None, name: None })
 }
 
 /// The bytes at `path` and how many they are, where that is known.
@@ -213,14 +221,23 @@ mod tests {
     #[test]
     fn the_table_tells_how_many_have_it() {
         let name = NameInfo { name: "n".into(), target: BlobId::of(b""), version: 7, modified_ms: 0 };
-        let file = Put { id: name.target, size: 0, path: "empty".into(), replicas: 2, created: true, files: None, name: None };
-        let tree = Put { path: "dir/".into(), files: Some(3), name: Some(name), ..file.clone() };
+        let file = Put {
+            id: name.target,
+            size: 0,
+            path: "empty".into(),
+            replicas: 2,
+            wanted: 2,
+            created: true,
+            files: None,
+            name: None,
+        };
+        let tree = Put { wanted: 3, path: "dir/".into(), files: Some(3), name: Some(name), ..file.clone() };
         let table = table(&[file, tree]);
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let rows: Vec<Vec<String>> = table.lines().map(words).collect();
         assert_eq!(rows[0], ["ID", "SIZE", "REPLICAS", "PATH"]);
         assert_eq!(rows[1][1..], ["0", "B", "2", "empty"]);
-        assert_eq!(rows[2][1..], ["0", "B", "2", "dir/"]);
+        assert_eq!(rows[2][1..], ["0", "B", "2", "of", "3", "dir/"]);
         assert_eq!(rows[3], ["names/n", "is", &BlobId::of(b"").to_string(), "(version", "7)"]);
     }
 }

@@ -34,6 +34,8 @@ pub struct Sent {
     pub files: usize,
     /// Of the blob that has fewest.
     pub replicas: usize,
+    /// How many that one is to have.
+    pub wanted: usize,
     /// Whether the tree was new to the swarm.
     pub created: bool,
 }
@@ -52,8 +54,9 @@ pub async fn send(client: &ApiClient, walk: Walk) -> Result<Sent, Failure> {
     let bytes = tree(&walk, &parcels, &ids)?.encode();
     let (size, body) = (bytes.len() as u64, stream::iter([Ok(Bytes::from(bytes))]).boxed());
     let (tree, created) = client.put(None, Some(size), body).await.or_fail(|| "cannot put the tree".to_owned())?;
-    let replicas = stored.iter().map(|one| one.replicas).fold(tree.replicas, usize::min);
-    Ok(Sent { id: tree.id, size: walk.size(), files: walk.files(), replicas, created })
+    let least = stored.iter().chain([&tree]).min_by_key(|one| one.replicas).unwrap_or(&tree);
+    let (replicas, wanted) = (least.replicas, least.wanted);
+    Ok(Sent { id: tree.id, size: walk.size(), files: walk.files(), replicas, wanted, created })
 }
 
 /// Fails where a directory cannot be a tree, or only one of more than `most` bytes. Each parcel counts as a blob of its own: should two be the

@@ -202,6 +202,7 @@ mod tests {
             size: 1,
             path,
             replicas: 2,
+            wanted: 2,
             created: true,
             files: None,
             name: None,

@@ -142,7 +142,7 @@ impl World {
 
     /// Later than any day, so that nothing is too old to be remembered.
     fn now(&self) -> u64 {
-        (1 << 50) + self.tick
+        (1 << 50) + 1000 * self.tick
     }
 
     fn index(&self, id: &NodeId) -> usize {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use herring_gossip::{NodeState, View};
-use herring_ring::NodeId;
+use herring_gossip::{NodeInfo, NodeState, View};
+use herring_ring::{Member, NodeId, ORDINARY_WEIGHT, Point, Ring};
 use herring_store::Table;
+use serde::{Deserialize, Serialize};
 
 use super::now_ms;
 use super::serve::NO_NAME;
@@ -32,14 +33,56 @@ pub struct Minority {
 
 /// When each node was seen last.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<State>);
+pub(super) struct Seen {
+    state: Mutex<State>,
+    /// As the ring would be with all who are missing.
+    whole: Mutex<Option<Ring>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    /// Milliseconds since 1970.
-    nodes: BTreeMap<String, u64>,
+    nodes: BTreeMap<String, Sight>,
     read: bool,
     noted_ms: u64,
+}
+
+/// A node as it was seen last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Noted")]
+struct Sight {
+    /// Milliseconds since 1970.
+    at_ms: u64,
+    /// 0 where it owned nothing.
+    weight: u32,
+    zone: String,
+}
+
+/// A sight on disk: until version 0.1 only when it was.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Noted {
+    At(u64),
+    Sight { at_ms: u64, weight: u32, zone: String },
+}
+
+impl From<Noted> for Sight {
+    fn from(noted: Noted) -> Self {
+        match noted {
+            Noted::At(at_ms) => Self { at_ms, weight: ORDINARY_WEIGHT, zone: String::new() },
+            Noted::Sight { at_ms, weight, zone } => Self { at_ms, weight, zone },
+        }
+    }
+}
+
+impl Sight {
+    fn of(node: &NodeInfo, at_ms: u64) -> Self {
+        let weight = if node.state == NodeState::Ready { node.weight } else { 0 };
+        Self { at_ms, weight, zone: node.zone.clone() }
+    }
+
+    fn is_recent(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.at_ms) < REMEMBERED_MS
+    }
 }
 
 impl Seen {
@@ -57,33 +100,54 @@ impl Seen {
     /// The ids of those seen lately, in their order: who is here, and who is not.
     fn parted(&self, view: &View, now_ms: u64) -> (Vec<String>, Vec<String>) {
         let state = self.lock();
-        let lately = |at: u64| now_ms.saturating_sub(at) < REMEMBERED_MS;
         let here = |id: &String| id.parse::<NodeId>().is_ok_and(|id| view.get(&id).is_some() && !view.suspect(&id));
-        state.nodes.iter().filter(|(_, at)| lately(**at)).map(|(id, _)| id.clone()).partition(here)
+        state.nodes.iter().filter(|(_, sight)| sight.is_recent(now_ms)).map(|(id, _)| id.clone()).partition(here)
+    }
+
+    /// Those who were owners lately, and are no members any more.
+    fn gone(&self, view: &View, now_ms: u64) -> Vec<Member> {
+        let state = self.lock();
+        let member = |(id, sight): (&String, &Sight)| {
+            let (id, zone) = (id.parse::<NodeId>().ok()?, sight.zone.clone());
+            let gone = sight.weight > 0 && sight.is_recent(now_ms) && view.get(&id).is_none();
+            gone.then_some(Member { id, weight: sight.weight, zone })
+        };
+        state.nodes.iter().filter_map(member).collect()
+    }
+
+    /// The ring as it would be with these; made anew only where it is another, which takes milliseconds.
+    fn ring_with(&self, view: &View, gone: Vec<Member>) -> Ring {
+        let mut members: Vec<Member> = view.ring().members().iter().cloned().chain(gone).collect();
+        members.sort_by(|one, other| one.id.cmp(&other.id));
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*whole {
+            Some(ring) if ring.members() == members => ring.clone(),
+            _ => whole.insert(Ring::new(members)).clone(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     /// While this node was down it could see nobody, so that time does not count: whom it saw last it has seen just now.
     fn resume(&mut self, now_ms: u64) {
-        let newest = self.nodes.values().copied().max().unwrap_or(0);
-        self.nodes.values_mut().for_each(|at| *at = now_ms.saturating_sub(newest - *at));
+        let newest = self.nodes.values().map(|sight| sight.at_ms).max().unwrap_or(0);
+        self.nodes.values_mut().for_each(|sight| sight.at_ms = now_ms.saturating_sub(newest - sight.at_ms));
     }
 
     /// True where the disk should hear of it.
     fn note(&mut self, view: &View, now_ms: u64) -> bool {
         let before = self.nodes.len();
-        self.nodes.retain(|_, at| now_ms.saturating_sub(*at) < REMEMBERED_MS);
+        self.nodes.retain(|_, sight| sight.is_recent(now_ms));
         let mut changed = self.nodes.len() != before;
         for node in view.members().iter().filter(|node| !view.suspect(&node.id)) {
             changed |= match node.state {
                 // It leaves because it was told to, and is not missed.
                 NodeState::Draining => self.nodes.remove(node.id.as_str()).is_some(),
-                _ => self.nodes.insert(node.id.to_string(), now_ms).is_none(),
+                _ => self.nodes.insert(node.id.to_string(), Sight::of(node, now_ms)).is_none(),
             };
         }
         let due = changed || now_ms.saturating_sub(self.noted_ms) > NOTED_MS;
@@ -102,8 +166,20 @@ impl Swarm {
         self.0.names.seen.parted(&view, now_ms()).1
     }
 
+    /// The missing nodes that would own this, or a replica of it, if they were here. Nobody else may have what they kept.
+    pub(crate) fn missing_owners(&self, view: &View, point: Point) -> Vec<NodeId> {
+        self.note_members(view);
+        let gone = self.0.names.seen.gone(view, now_ms());
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let ring = self.0.names.seen.ring_with(view, gone);
+        let owners = ring.owners(point, self.replicas()).into_iter().map(|member| member.id.clone());
+        owners.filter(|id| view.get(id).is_none()).collect()
+    }
+
     /// Notes who is here. A restart forgets nobody.
-    pub(super) fn note_members(&self, view: &View) {
+    pub(crate) fn note_members(&self, view: &View) {
         let (records, key) = (self.0.store.records(), format!("{NO_NAME}members"));
         let mut state = self.0.names.seen.lock();
         if !std::mem::replace(&mut state.read, true) {
@@ -121,8 +197,6 @@ impl Swarm {
 
 #[cfg(test)]
 mod tests {
-    use herring_gossip::NodeInfo;
-
     use super::*;
 
     fn view(ids: &str) -> View {
@@ -154,6 +228,22 @@ mod tests {
         known.lock().note(&view("ab"), 1);
         assert_eq!(known.parted(&view("ab"), 1), (vec!["a".to_owned(), "b".to_owned()], vec!["e".to_owned()]));
         assert_eq!(known.parted(&view("ab"), HOUR + 1).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_owned_it_is_known_for_an_hour_and_over_a_restart() {
+        let known = Seen::default();
+        known.lock().note(&view("abCdE"), 0);
+        known.lock().note(&view("ab"), 1);
+        let gone = |now| known.gone(&view("ab"), now).into_iter().map(|member| member.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(gone(1), ["d"], "who said goodbye owned nothing any more");
+        let ring = known.ring_with(&view("ab"), known.gone(&view("ab"), 1));
+        assert_eq!(ring.epoch(), view("abd").epoch());
+        assert!(gone(HOUR + 1).is_empty());
+        let noted: BTreeMap<String, Sight> = serde_json::from_slice(&serde_json::to_vec(&known.lock().nodes).unwrap()).unwrap();
+        assert_eq!(noted, known.lock().nodes);
+        let older: BTreeMap<String, Sight> = serde_json::from_str(r#"{"a": 7}"#).unwrap();
+        assert_eq!(older["a"].at_ms, 7);
     }
 
     const HOUR: u64 = 3_600_000;

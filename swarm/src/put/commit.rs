@@ -15,11 +15,21 @@ use super::abandon::Abandon;
 use super::spread::{Copies, PartError, settle};
 use super::{Holders, Part, Transfer};
 use crate::candidates::Candidate;
-use crate::config::COMMIT_DEADLINE;
+use crate::config::{COMMIT_DEADLINE, SMALL_DEADLINE};
 use crate::{Content, PutError, ReadError, ServeError, Source, Tried};
 
 /// Chunks that are read back and given to others at the same time: 16 MiB.
 const MENDED_TOGETHER: usize = 4;
+
+/// What came of a commit.
+pub(super) struct Committed {
+    /// How many replicas the least replicated part has.
+    pub replicas: usize,
+    /// How many there shall be.
+    pub wanted: usize,
+    /// Everyone who has it on disk.
+    pub by: BTreeSet<NodeId>,
+}
 
 impl Transfer {
     /// Answers which chunks the node holds now: one that restarted under the put has forgotten its parts and commits gladly without.
@@ -31,6 +41,9 @@ impl Transfer {
                 ServeError::Write(error) => PartError::Here(error),
                 other => PartError::There(PeerError::Broken(other.to_string())),
             });
+        }
+        if let Some(lives) = self.lives {
+            self.swarm.tell_one(&self.view, &node, lives, SMALL_DEADLINE).await.map_err(PartError::There)?;
         }
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
         let commit = || swarm.peers.commit_upload(node.http, self.upload, &manifest, self.options.replicas, &ask);
@@ -47,12 +60,11 @@ impl Transfer {
     async fn tell_alive(&self, node: &Candidate, id: BlobId) -> Result<(), PartError> {
         self.swarm.hear_fate(&self.view, node, id).await.map_err(PartError::There)?;
         let lives = self.swarm.revive(&self.view, id).await;
-        lives.map_err(|error| PartError::There(PeerError::Broken(error.to_string())))
+        lives.map(drop).map_err(|error| PartError::There(PeerError::Broken(error.to_string())))
     }
 
     /// Has everyone who holds a part put it on disk under the manifest, the manifest's owners last.
-    /// Returns how many replicas the least replicated part has.
-    pub(super) async fn commit_all(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<usize, PutError> {
+    pub(super) async fn commit_all(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<Committed, PutError> {
         let walk = self.walk(Point::of_blob(&manifest.id()));
         let keepers: BTreeSet<&NodeId> = walk.iter().take(self.replicas()).map(|one| &one.id).collect();
         let holders: BTreeSet<&NodeId> = parts.iter().flat_map(|part| &part.holders).collect();
@@ -63,7 +75,9 @@ impl Transfer {
         held.extend(kept);
         self.mend(manifest, parts, &mut held).await?;
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| !held.contains_key(id));
-        Ok(parts.iter().map(|part| replicas(part.chunk, &held)).min().unwrap_or(keepers).min(keepers))
+        let replicas = parts.iter().map(|part| replicas(part.chunk, &held)).min().unwrap_or(keepers).min(keepers);
+        let said = held.values().map(|presence| presence.replicas.map_or(self.swarm.replicas(), usize::from));
+        Ok(Committed { replicas, wanted: said.max().unwrap_or(replicas), by: held.into_keys().collect() })
     }
 
     async fn commit_at(&self, nodes: Vec<Candidate>, manifest: &Arc<Manifest>) -> BTreeMap<NodeId, Presence> {
@@ -87,7 +101,7 @@ impl Transfer {
         if weak.is_empty() {
             return Ok(());
         }
-        let again = Self::new(self.swarm.clone(), self.view.clone(), self.options);
+        let again = Self::new(self.swarm.clone(), self.view.clone(), self.options).saying(self.lives);
         let mut abandon = Abandon(Some(again.clone()));
         let content = Content::blob(Arc::clone(manifest), SystemTime::now());
         let resent = stream::iter(weak).map(|chunk| again.resend(&content, chunk, held)).buffer_unordered(MENDED_TOGETHER);

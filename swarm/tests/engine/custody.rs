@@ -214,6 +214,16 @@ async fn a_blob_has_as_many_replicas_as_its_put_asked_for() {
     net.assert_readable(0..5, put.stored.id, &other).await;
 }
 
+#[tokio::test]
+async fn the_highest_number_that_was_asked_for_counts() {
+    let net = Net::start(5, 3).await;
+    let bytes = noise(5, 2 * CHUNK_LEN);
+    for (replicas, wanted) in [(Some(1), 1), (None, 3), (Some(2), 3), (Some(5), 5), (Some(1), 5), (None, 5)] {
+        let put = net.nodes[1].swarm.put(None, PutOptions { replicas, ack: Some(1) }, body(&bytes)).await.unwrap();
+        assert_eq!(put.stored.wanted, wanted, "{replicas:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_says_goodbye_keeps_what_it_has() {
     let tuned = Setup::new(3, 3).tune(|config| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -266,6 +267,16 @@ impl Node {
             Ok(whole)
         });
         Ok(whole.await?.to_vec())
+    }
+
+    /// Turns a bit of a blob on its disk.
+    pub fn spoil(&self, id: BlobId, at: u64) {
+        let id = id.to_string();
+        let data = self.home.join("blobs").join(&id[..2]).join(&id);
+        let file = std::fs::File::options().read(true).write(true).open(data).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
 
     /// Files of uploads on its disk.

@@ -239,6 +239,7 @@ impl PeerBackend for Peer {
 fn answer(error: ServeError) -> ApiError {
     let kind = match &error {
         ServeError::NotHere => ErrorKind::NotFound,
+        ServeError::Rotten { .. } => ErrorKind::BadGateway,
         ServeError::Invalid(_) | ServeError::Body(_) => ErrorKind::BadRequest,
         ServeError::Read(ReadError::Changed { .. }) => ErrorKind::Changed,
         ServeError::Read(ReadError::Unavailable { .. }) => ErrorKind::BadGateway,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use herring_blob::BlobId;
 use herring_http_api::repair::{BlobParts, RepairCall, RepairReply};
 use herring_http_api::types::Presence;
-use herring_swarm::{OpenError, ReadError, RemoveError};
+use herring_ring::Point;
+use herring_swarm::{OpenError, PutOptions, ReadError, RemoveError};
 use tokio::sync::Semaphore;
 
-use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, body, eventually, noise};
 use crate::peer::Fault;
 
 #[tokio::test]
@@ -26,7 +27,9 @@ async fn a_removed_blob_is_gone_from_every_node_and_all_are_told() {
         assert!(node.store.get(&id.into()).is_none());
         assert!(matches!(node.swarm.open_blob(id).await, Err(OpenError::NotFound { .. })));
     }
-    assert!(matches!(net.nodes[1].swarm.remove(id).await, Err(RemoveError::NotFound { .. })));
+    net.nodes[1].swarm.remove(id).await.expect("it is gone, as was asked");
+    let never = BlobId::of(b"never put");
+    assert!(matches!(net.nodes[1].swarm.remove(never).await, Err(RemoveError::NotFound { .. })));
     net.assert_readable(0..4, stays, &other).await;
     assert!(net.nodes[2].put(&bytes).await.unwrap().created, "it may come back");
     net.assert_readable(0..4, id, &bytes).await;
@@ -99,4 +102,59 @@ async fn a_deletion_that_reaches_too_few_owners_says_whom() {
     [1, 2].iter().for_each(|&node: &usize| net.nodes[node].peer.set(Fault::Refuse));
     let Err(RemoveError::Incomplete { tried, .. }) = net.nodes[0].swarm.remove(id).await else { panic!("two were not reached") };
     assert!(tried.0.iter().any(|attempt| attempt.whom == "n2"), "{tried}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_outlives_a_deletion_before_it_on_the_other_side_of_a_partition() {
+    let net = Setup::new(5, 2).tune(|config| config.rebalance_after = Duration::ZERO).start().await;
+    let (bytes, other) = (noise(85, 3 * CHUNK_LEN), noise(86, 3 * CHUNK_LEN));
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    let gone = net.nodes[0].put(&other).await.unwrap().stored.id;
+    net.publish_to(|node| node < 3, &net.without(&[3, 4]));
+    net.publish_to(|node| node >= 3, &net.without(&[0, 1, 2]));
+    net.nodes[3].put(&other).await.unwrap();
+    for id in [id, gone] {
+        net.nodes[0].swarm.remove(id).await.unwrap();
+    }
+    net.nodes[3].put(&bytes).await.unwrap();
+    net.publish(&net.members());
+    net.nodes.iter().for_each(|node| node.swarm.keep_custody());
+    let everywhere = || net.holders(gone, |_| true).is_empty();
+    eventually("what was deleted after it was put is gone", everywhere).await;
+    let kept = || net.holders(id, |entry| entry.is_complete() && entry.is_kept()).len() >= 2;
+    eventually("what was put after it was deleted stays", kept).await;
+    for node in &net.nodes {
+        eventually("all know", || node.swarm.open_blob_now(gone).is_none()).await;
+    }
+    net.assert_readable(3..5, id, &bytes).await;
+    eventually("and is read where it was deleted", || net.nodes[0].store.get(&id.into()).is_some()).await;
+    net.assert_readable(0..3, id, &bytes).await;
+}
+
+/// A put of one replica asks one owner, who may have been away when the others heard of a deletion.
+#[tokio::test]
+async fn a_put_of_few_replicas_hears_what_the_other_owners_know() {
+    let net = Net::start(3, 3).await;
+    let owned = |bytes: &[u8]| net.owners(Point::of_blob(&BlobId::of(bytes)))[0] == 2;
+    let bytes = (0..).map(|seed| noise(seed, 100)).find(|bytes| owned(bytes)).unwrap();
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    net.nodes[2].peer.set(Fault::Refuse);
+    net.nodes[0].swarm.remove(id).await.unwrap();
+    net.nodes[2].peer.set(Fault::None);
+    let once = PutOptions { replicas: Some(1), ack: Some(1) };
+    net.nodes[2].swarm.put(None, once, body(&bytes)).await.unwrap();
+    net.assert_readable(0..3, id, &bytes).await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_no_owner_hears_is_known_to_nobody() {
+    let net = Net::start(4, 2).await;
+    let bytes = (0..).map(|seed| noise(seed, 100)).find(|bytes| !net.owners(Point::of_blob(&BlobId::of(bytes))).contains(&0));
+    let id = net.nodes[0].put(&bytes.unwrap()).await.unwrap().stored.id;
+    let owners = net.owners(Point::of_blob(&id));
+    owners.iter().for_each(|owner| net.nodes[*owner].peer.set(Fault::Refuse));
+    assert!(matches!(net.nodes[0].swarm.remove(id).await, Err(RemoveError::Incomplete { .. })));
+    owners.iter().for_each(|owner| net.nodes[*owner].peer.set(Fault::None));
+    net.nodes[0].swarm.open_blob(id).await.expect("nobody remembers what was not acknowledged");
+    net.nodes[0].swarm.remove(id).await.expect("and it may be tried again");
 }

@@ -1,7 +1,9 @@
 //! Members come and go; what was put stays readable.
 
+use herring_blob::BlobId;
 use herring_gossip::NodeState;
 use herring_ring::Point;
+use herring_swarm::{OpenError, ReadError};
 
 use crate::net::{CHUNK_LEN, Net, manifest_of, noise};
 
@@ -67,5 +69,47 @@ async fn members_may_change_under_a_reader() {
         net.publish(&views[chunk % 4]);
         let range = herring_blob::ByteRange::at((chunk * CHUNK_LEN) as u64, CHUNK_LEN as u64);
         assert!(net.nodes[3].swarm.read(&content, range).await.unwrap() == bytes[chunk * CHUNK_LEN..][..CHUNK_LEN]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_a_missing_node_had_is_unavailable_and_not_unknown() {
+    let mut net = Net::start(4, 1).await;
+    let owner = |bytes: &[u8]| net.owners(Point::of_blob(&BlobId::of(bytes)))[0];
+    let of = |node| (0..).map(|seed| noise(seed, 100)).find(|bytes| owner(bytes) == node).unwrap();
+    let (bytes, elsewhere) = (of(3), BlobId::of(&of(1)));
+    let id = net.nodes[3].put(&bytes).await.unwrap().stored.id;
+    net.nodes[3].crash().await;
+    net.publish(&net.without(&[3]));
+    let Err(OpenError::Unavailable { tried, .. }) = net.nodes[0].swarm.open_blob(id).await else {
+        panic!("its owner may be back")
+    };
+    assert!(tried.to_string().contains("n3 is missing"), "{tried}");
+    assert!(matches!(net.nodes[0].swarm.open_blob(elsewhere).await, Err(OpenError::NotFound { .. })), "its owner is here");
+    let mut members = net.members();
+    members[3].state = NodeState::Draining;
+    net.publish(&members);
+    net.publish(&net.without(&[3]));
+    assert!(
+        matches!(net.nodes[0].swarm.open_blob(id).await, Err(OpenError::NotFound { .. })),
+        "who said goodbye took nothing along"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotten_copy_that_was_the_only_one_is_told() {
+    let mut net = Net::start(2, 1).await;
+    let bytes = noise(99, 3 * CHUNK_LEN);
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    let manifest = manifest_of(&net.nodes[0].swarm.open_blob(id).await.unwrap());
+    let owner = net.owners(Point::of_chunk(&manifest, 1))[0];
+    net.nodes[owner].spoil(id, CHUNK_LEN as u64);
+    net.restart(owner).await;
+    for reader in [1 - owner, owner] {
+        let Err(ReadError::Unavailable { tried, .. }) = net.nodes[reader].get(id).await else { panic!("nobody has it") };
+        assert!(
+            tried.0.iter().any(|attempt| attempt.whom == format!("n{owner}") && attempt.outcome.contains("rotten")),
+            "{tried}"
+        );
     }
 }

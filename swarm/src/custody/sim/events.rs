@@ -10,33 +10,52 @@ impl World {
             let points = (0..chunks).map(|_| Point::from_u64(self.numbers.next())).collect();
             self.chunks.insert(id, points);
         }
-        if self.hosts[me].disk.fates.is_deleted(&id) {
-            let fate = self.hosts[me].disk.fates.next(id, false, self.now());
-            self.tell(me, fate);
-        }
-        let count = u32::try_from(self.chunks[&id].len()).unwrap();
         let before = self.words.insert(id, Word::Unsure);
-        let ring = self.hosts[me].ring.clone();
-        let items = (0..count).map(Part::Chunk).chain([Part::Manifest]).map(|part| (id, part));
-        let written: Vec<usize> = items.map(|item| self.write(me, &ring, item)).collect();
-        // Of a deletion on the other side of a partition a put cannot know: that deletion counts when they meet.
-        let unheard = self.hosts.iter().any(|host| host.disk.fates.is_deleted(&id));
-        let acknowledged = !unheard && written.into_iter().min().unwrap_or(0) >= ACKNOWLEDGE;
+        let lives = (self.hosts[me].disk.fates.is_deleted(&id) || self.misses_some(me)).then(|| self.revive(me, id));
+        let known = self.hosts[me].disk.fates.get(&id);
+        let (mut least, met) = self.write_all(me, id, lives);
+        if lives.is_none() && !(met && self.hosts[me].disk.fates.get(&id) == known) {
+            let lives = self.revive(me, id);
+            least = self.write_all(me, id, Some(lives)).0;
+        }
+        let acknowledged = least >= ACKNOWLEDGE;
         let word = if acknowledged { Word::Alive } else { before.filter(|word| *word == Word::Alive).unwrap_or(Word::Unsure) };
         self.words.insert(id, word);
     }
 
-    /// On how many nodes it is then: its owners, or the next ones for those who do not answer.
-    pub(super) fn write(&mut self, me: usize, ring: &Ring, item: Item) -> usize {
+    /// As `put/word.rs` sees it: whom it does not see now, or saw within the last hour.
+    fn misses_some(&self, me: usize) -> bool {
+        let known = self.hosts.iter().filter(|host| !host.draining).count();
+        self.hosts[me].differs.is_some() || self.hosts[me].ring.members().len() < known
+    }
+
+    fn revive(&mut self, me: usize, id: BlobId) -> Fate {
+        let fate = self.hosts[me].disk.fates.next(id, false, self.now());
+        self.tell(me, fate);
+        fate
+    }
+
+    /// On how many nodes the least replicated part is then, and whether all owners of the manifest took it.
+    fn write_all(&mut self, me: usize, id: BlobId, lives: Option<Fate>) -> (usize, bool) {
+        let (ring, count) = (self.hosts[me].ring.clone(), u32::try_from(self.chunks[&id].len()).unwrap());
+        let parts = (0..count).map(Part::Chunk).chain([Part::Manifest]);
+        let written: Vec<BTreeSet<usize>> = parts.map(|part| self.write(me, &ring, (id, part), lives)).collect();
+        let met = self.owners(&ring, (id, Part::Manifest)).iter().all(|owner| written[written.len() - 1].contains(owner));
+        (written.iter().map(BTreeSet::len).min().unwrap_or(0), met)
+    }
+
+    /// On which nodes it is then: its owners, or the next ones for those who do not answer.
+    fn write(&mut self, me: usize, ring: &Ring, item: Item, lives: Option<Fate>) -> BTreeSet<usize> {
         let walk: Vec<NodeId> =
             ring.owners(self.point(item), REPLICAS + 16).into_iter().map(|member| member.id.clone()).collect();
-        let mut written = 0;
+        let mut written = BTreeSet::new();
         for id in walk {
             let host = self.index(&id);
-            if written == REPLICAS {
+            if written.len() == REPLICAS {
                 break;
             }
             if self.reaches(me, host) {
+                lives.into_iter().for_each(|fate| self.hear(host, fate));
                 if self.hosts[host].disk.fates.is_deleted(&item.0) {
                     let known = self.hosts[host].disk.fates.get(&item.0).unwrap();
                     self.hear(me, known);
@@ -47,7 +66,7 @@ impl World {
                 self.hosts[host].disk.durable.extend([item, (item.0, Part::Manifest)]);
                 self.hosts[host].disk.changes += 1;
                 self.hosts[host].due = self.hosts[host].due.min(self.tick + 2);
-                written += 1;
+                written.insert(host);
             }
         }
         written
@@ -70,9 +89,13 @@ impl World {
         }
         let owners = self.owners(&self.hosts[me].ring, (id, Part::Manifest));
         let fate = self.hosts[me].disk.fates.next(id, true, self.now());
-        let told = self.tell(me, fate);
-        let heard = owners.iter().filter(|owner| told.contains(owner)).count();
-        self.words.insert(id, if 2 * heard > owners.len() { Word::Deleted } else { Word::Unsure });
+        let told: Vec<usize> = owners.iter().copied().filter(|&owner| owner == me || self.reaches(me, owner)).collect();
+        told.iter().for_each(|&owner| self.hear(owner, fate));
+        let acknowledged = 2 * told.len() > owners.len();
+        if acknowledged {
+            self.tell(me, fate);
+        }
+        self.words.insert(id, if acknowledged { Word::Deleted } else { Word::Unsure });
     }
 
     pub(super) fn befall(&mut self) {
