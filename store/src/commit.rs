@@ -34,7 +34,10 @@ impl Draft {
         let id = manifest.id().into();
         let _claim = store.naming().wait(id);
         let entry = match store.get(&id) {
-            Some(entry) => self.merge(&entry, manifest, replicas, &mut phase).map(|()| entry)?,
+            Some(entry) => match self.merge(&entry, manifest, replicas, &mut phase) {
+                Err(error) if store.lost(&entry, &error) => self.publish(store, manifest, replicas, &mut phase)?,
+                merged => merged.map(|()| entry)?,
+            },
             None => self.publish(store, manifest, replicas, &mut phase)?,
         };
         metrics::histogram!(names::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());

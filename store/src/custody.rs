@@ -84,7 +84,7 @@ impl Entry {
     /// [`Io`](WriteError::Io) where the disk fails.
     pub async fn keep(&self, chunks: Vec<u32>, replicas: Option<u8>) -> Result<Vec<u32>, WriteError> {
         let entry = self.clone();
-        blocking(move || entry.keep_blocking(chunks, replicas)).await
+        blocking(move || entry.unless_lost_in_writing(entry.keep_blocking(chunks, replicas))).await
     }
 
     fn keep_blocking(&self, mut chunks: Vec<u32>, replicas: Option<u8>) -> Result<Vec<u32>, WriteError> {
@@ -142,6 +142,7 @@ impl Entry {
 
     fn write_durable(&self, life: &Life<'_>, chunks: &[u32], kept: Kept) -> io::Result<()> {
         let files = self.open_files(life)?;
+        self.check_names(&files)?;
         self.sync(&files.data)?;
         for &n in chunks {
             files.meta.write_all_at(&[State::Durable.byte()], self.0.tables.state(n))?;
@@ -162,7 +163,7 @@ impl Entry {
     /// Makes durable chunks cached: they stay, and may be evicted.
     pub async fn release(&self, chunks: Vec<u32>) -> Result<(), WriteError> {
         let entry = self.clone();
-        blocking(move || entry.release_blocking(&chunks)).await
+        blocking(move || entry.unless_lost_in_writing(entry.release_blocking(&chunks))).await
     }
 
     fn release_blocking(&self, chunks: &[u32]) -> Result<(), WriteError> {
@@ -188,7 +189,7 @@ impl Entry {
     /// Keeps the description no more, unless a chunk is durable. Its chunks stay until they are evicted; with none left, the entry goes now.
     pub async fn release_description(&self) -> Result<(), WriteError> {
         let entry = self.clone();
-        blocking(move || entry.release_description_blocking()).await
+        blocking(move || entry.unless_lost_in_writing(entry.release_description_blocking())).await
     }
 
     fn release_description_blocking(&self) -> Result<(), WriteError> {

@@ -158,7 +158,7 @@ impl Entry {
         let is_whole = || self.0.table.verified_count() == self.0.geometry.chunk_count();
         let native = (is_whole() && matches!(self.0.id, ContentId::Blob(_))).then(|| self.0.disk.layout.native(&self.0.id))?;
         let files = self.open_files(&life).ok()?;
-        self.settle(&files.data).ok().filter(|()| is_whole())?;
+        self.settle(&files).ok().filter(|()| is_whole())?;
         match self.own_write(&files.data, || std::fs::hard_link(self.data_path(), &native)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 tracing::warn!(id = %self.0.id, %error, "a blob cannot be given a name to be read natively");
@@ -183,7 +183,7 @@ impl Entry {
     }
 
     /// `None` while it is given the name, which may take as long as the disk does: who makes room does not wait for that.
-    fn linked_now(&self) -> Option<bool> {
+    pub(crate) fn linked_now(&self) -> Option<bool> {
         match self.0.linked.try_read() {
             Ok(linked) => Some(*linked),
             Err(TryLockError::Poisoned(linked)) => Some(*linked.into_inner()),
@@ -224,7 +224,7 @@ impl Entry {
         self.0.disk.files.get(self.0.handle)
     }
 
-    fn data_path(&self) -> PathBuf {
+    pub(crate) fn data_path(&self) -> PathBuf {
         self.0.disk.layout.data(&self.0.id)
     }
 

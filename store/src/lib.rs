@@ -20,6 +20,7 @@ mod entry;
 mod evict;
 mod files;
 mod layout;
+mod lost;
 mod mapped;
 mod meta;
 pub mod metrics;

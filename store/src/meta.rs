@@ -60,6 +60,8 @@ pub(crate) enum MetaError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    #[error("what it describes is no file")]
+    NoData,
     #[error("it is another entry's")]
     Another,
     #[error("its object cannot be cut into its chunks")]

@@ -27,6 +27,8 @@ pub const ROTTEN_CHUNKS: &str = "herring_store_rotten_chunks_total";
 pub const SCRUBBED_BYTES: &str = "herring_store_scrubbed_bytes_total";
 /// Counter: how often somebody else was found to have written to a file of the store, so that all of it was verified anew.
 pub const FOREIGN_WRITES: &str = "herring_store_foreign_writes_total";
+/// Counter, entries: given up because their files were not on the disk any more.
+pub const LOST_ENTRIES: &str = "herring_store_lost_entries_total";
 /// Counter, writes: refused because the cap was reached and nothing could be evicted.
 pub const REFUSED_WRITES: &str = "herring_store_refused_writes_total";
 /// Histogram, seconds: one commit of an upload, with its fsyncs.
@@ -46,6 +48,7 @@ pub fn describe() {
     describe_counter!(ROTTEN_CHUNKS, Unit::Count, "Chunks dropped because their bytes did not match their digest");
     describe_counter!(SCRUBBED_BYTES, Unit::Bytes, "Bytes read only to see whether they are still right");
     describe_counter!(FOREIGN_WRITES, Unit::Count, "Times somebody else wrote to a file of the store");
+    describe_counter!(LOST_ENTRIES, Unit::Count, "Entries whose files somebody took away, or the disk lost");
     describe_counter!(REFUSED_WRITES, Unit::Count, "Writes refused because the cap was reached");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Commit of an upload, with its fsyncs");
 }

@@ -8,6 +8,7 @@ use herring_blob::{ByteRange, Chunk};
 
 use crate::buffers::SIZE as BUFFER;
 use crate::files::{Pair, append_range, fill_now, read_range, release};
+use crate::lost::is_broken;
 use crate::table::{Mask, Seen};
 use crate::verify::Cache;
 use crate::{Entry, blocking::blocking, metrics as names};
@@ -91,7 +92,7 @@ impl Entry {
     /// opened are verified. The caller bounds the range: it is held in memory.
     pub async fn read(&self, range: ByteRange) -> Result<Bytes, ReadError> {
         let entry = self.clone();
-        blocking(move || entry.read_blocking(range)).await
+        blocking(move || entry.unless_lost(0, entry.read_blocking(range))).await
     }
 
     fn read_blocking(&self, range: ByteRange) -> Result<Bytes, ReadError> {
@@ -109,7 +110,8 @@ impl Entry {
         let (start, end) = (bytes.len(), bytes.len() + part.len());
         let seen = self.seen(n)?;
         if seen.is_verified(self.mask(n, part.clone())) {
-            append_range(&files.data, ByteRange::at(self.place_of(n, &part), part.len() as u64), bytes)?;
+            let read = append_range(&files.data, ByteRange::at(self.place_of(n, &part), part.len() as u64), bytes);
+            read.or_else(or_anew)?;
             if bytes.len() == end && self.is_right(&files.data, n, seen) {
                 return Ok(());
             }
@@ -125,8 +127,10 @@ impl Entry {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "asked for bytes past the end").into());
         }
         let (range, len) = (ByteRange::at(offset, buffer.len() as u64), buffer.len());
-        let files = self.files_of(range)?;
-        self.each_part(offset, buffer, |n, part, out| self.fill_part(&files, n, part, out))?;
+        let read = self
+            .files_of(range)
+            .and_then(|files| self.each_part(offset, buffer, |n, part, out| self.fill_part(&files, n, part, out)));
+        self.unless_lost(0, read)?;
         count(len);
         Ok(())
     }
@@ -136,7 +140,7 @@ impl Entry {
         if seen.is_verified(self.mask(n, part.clone())) {
             match self.0.disk.files.fill_sparing(&files.data, out, self.place_of(n, &part)) {
                 Ok(()) if self.is_right(&files.data, n, seen) => return Ok(()),
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error.into()),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof && !is_broken(&error) => return Err(error.into()),
                 // Somebody has changed the file, or cut it.
                 _ => {}
             }
@@ -147,16 +151,16 @@ impl Entry {
     /// Chunk `n`, whole, with its digests. One that was verified before is not hashed again.
     pub async fn read_chunk(&self, n: u32) -> Result<Chunk, ReadError> {
         let entry = self.clone();
-        blocking(move || entry.chunk_blocking(n)).await
+        blocking(move || entry.unless_lost(n, entry.chunk_blocking(n))).await
     }
 
     fn chunk_blocking(&self, n: u32) -> Result<Chunk, ReadError> {
         let range = self.0.geometry.chunk_range(n);
         let files = self.files_of(range)?;
-        self.settle(&files.data)?;
+        self.settle(&files)?;
         let seen = self.seen(n)?;
         self.hit(n, &(0..1));
-        let bytes = read_range(&files.data, range)?;
+        let bytes = read_range(&files.data, range).map_err(|error| self.unread(n, seen, error))?;
         let known = seen.is_verified(Mask::ALL).then(|| self.digests(&files, n)).flatten();
         let known = known.filter(|_| bytes.len() as u64 == range.len() && self.is_right(&files.data, n, seen));
         let digests = known.map_or_else(|| self.verify_whole(&files, n, seen, &bytes), Ok)?;
@@ -223,6 +227,11 @@ impl Entry {
     pub(crate) fn place_of(&self, n: u32, part: &Range<u32>) -> u64 {
         self.0.geometry.chunk_range(n).start + u64::from(part.start)
     }
+}
+
+/// What the disk cannot give is read once more, by who then drops it.
+fn or_anew(error: io::Error) -> io::Result<()> {
+    if is_broken(&error) { Ok(()) } else { Err(error) }
 }
 
 fn handed_out(bytes: Bytes) -> Bytes {

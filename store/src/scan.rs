@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use herring_blob::{BlobId, ContentId, ObjectId};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 
 use crate::disk::Disk;
 use crate::layout::{remove_file, sync_dir};
@@ -144,6 +144,9 @@ fn read(disk: &Arc<Disk>, shelf: &File, id: &ContentId, parts: &Parts) -> Result
     // By their names on the open shelf: neither the kernel nor this program spells whole paths a million times.
     let stat = rustix::fs::statat(shelf, data, AtFlags::SYMLINK_NOFOLLOW);
     let stat = stat.map_err(|error| OpenError::at(&disk.layout.data(id))(error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(Err(Broken::Rotten(MetaError::NoData)));
+    }
     let given = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
     let file = rustix::fs::openat(shelf, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let file = File::from(file.map_err(|error| OpenError::at(&disk.layout.meta(id))(error.into()))?);

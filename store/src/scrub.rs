@@ -1,6 +1,7 @@
 //! Chunks that are read only to see whether the disk still has them as they were.
 
 use crate::files::release;
+use crate::lost::is_broken;
 use crate::verify::Cache;
 use crate::{Entry, ReadError, blocking::blocking, metrics as names};
 
@@ -20,9 +21,14 @@ impl Entry {
     /// read now; the chunk stays, for the next try.
     pub async fn scrub(&self, n: u32) -> Result<Scrubbed, ReadError> {
         let entry = self.clone();
-        blocking(move || match entry.scrub_blocking(n) {
-            Err(ReadError::Missing { .. }) => Ok(Scrubbed::Absent),
-            done => done,
+        blocking(move || {
+            let was_alive = entry.is_alive();
+            match entry.unless_lost(n, entry.scrub_blocking(n)) {
+                // Its files are gone, and it with them.
+                Err(ReadError::Missing { .. }) if was_alive && !entry.is_alive() => Ok(Scrubbed::Rotten),
+                Err(ReadError::Missing { .. }) => Ok(Scrubbed::Absent),
+                done => done,
+            }
         })
         .await
     }
@@ -30,21 +36,25 @@ impl Entry {
     fn scrub_blocking(&self, n: u32) -> Result<Scrubbed, ReadError> {
         let range = self.0.geometry.chunk_range(n);
         let files = self.files_of(range)?;
-        self.settle(&files.data)?;
+        self.settle(&files)?;
         let seen = self.seen(n)?;
         // So that it is the disk that answers.
         release(&files.data, range);
         let whole = 0..self.0.geometry.pieces(n).chunk_len();
         let mut bytes = vec![0; whole.len()];
-        let found = self.read_pieces(&files, n, whole, &mut bytes, Cache::Spare)?;
+        let found = self.read_pieces(&files, n, whole, &mut bytes, Cache::Spare);
+        let found = match found {
+            Err(error) if is_broken(&error) => Err(()),
+            found => found?.map_err(|_| ()),
+        };
         metrics::counter!(names::SCRUBBED_BYTES).increment(range.len());
         Ok(match found {
             Ok(pieces) => {
                 self.0.table.set_verified(n, seen, pieces);
                 Scrubbed::Right
             }
-            Err(_) if self.drop_chunk(n, |table| table.drop_verified(n, seen)) => Scrubbed::Rotten,
-            Err(_) => Scrubbed::Absent,
+            Err(()) if self.drop_chunk(n, |table| table.drop_verified(n, seen)) => Scrubbed::Rotten,
+            Err(()) => Scrubbed::Absent,
         })
     }
 }

@@ -235,7 +235,7 @@ impl Store {
     }
 
     /// With the claim on the entry's name.
-    fn drop_dead(&self, entry: &Entry) {
+    pub(crate) fn drop_dead(&self, entry: &Entry) {
         if !entry.is_alive() {
             let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
             if entries.get(&entry.id()).is_some_and(|known| Arc::ptr_eq(&known.0, &entry.0)) {
@@ -296,7 +296,6 @@ impl Store {
         &self.0.naming
     }
 
-    #[cfg(test)]
     pub(crate) fn disk(&self) -> &Disk {
         &self.0.disk
     }

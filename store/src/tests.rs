@@ -4,6 +4,7 @@ mod crash;
 mod custody;
 mod evict;
 mod into;
+mod lost;
 mod model;
 mod open;
 mod pieces;

@@ -8,6 +8,7 @@ use herring_blob::PieceDigests;
 
 use crate::entry::Life;
 use crate::files::{Pair, fill_cached};
+use crate::lost::is_broken;
 use crate::meta::PIECES_STRIDE;
 use crate::table::{Mask, Seen, State, Table};
 use crate::{Entry, ReadError, blocking::blocking, metrics as names};
@@ -30,7 +31,7 @@ impl Entry {
             let seen = self.0.table.look(n);
             if seen.is_here() && !seen.is_verified(Mask::ALL) {
                 let entry = self.clone();
-                blocking(move || entry.verify(n, Cache::Spare)).await?;
+                blocking(move || entry.unless_lost(n, entry.verify(n, Cache::Spare))).await?;
             }
         }
         Ok(())
@@ -39,7 +40,7 @@ impl Entry {
     /// Reads what is not verified yet of chunk `n`, which must be here.
     pub(crate) fn verify(&self, n: u32, cache: Cache) -> Result<(), ReadError> {
         let files = self.files_of(self.0.geometry.chunk_range(n))?;
-        self.settle(&files.data)?;
+        self.settle(&files)?;
         if self.seen(n)?.is_verified(Mask::ALL) {
             return Ok(());
         }
@@ -57,11 +58,12 @@ impl Entry {
         out: &mut [u8],
         cache: Cache,
     ) -> Result<(), ReadError> {
-        self.settle(&files.data)?;
+        self.settle(files)?;
         let seen = self.seen(n)?;
-        match self.read_pieces(files, n, part, out, cache)? {
-            Ok(right) => self.0.table.set_verified(n, seen, right),
-            Err(Rotten(wrong)) => return Err(self.drop_rotten(n, seen, wrong)),
+        match self.read_pieces(files, n, part, out, cache) {
+            Ok(Ok(right)) => self.0.table.set_verified(n, seen, right),
+            Ok(Err(Rotten(wrong))) => return Err(self.drop_rotten(n, seen, wrong)),
+            Err(error) => return Err(self.unread(n, seen, error)),
         }
         Ok(())
     }
@@ -131,6 +133,15 @@ impl Entry {
             });
         }
         Some(digests)
+    }
+
+    /// What the disk cannot give is as good as rotten, whatever was verified of it before.
+    pub(crate) fn unread(&self, n: u32, seen: Seen, error: io::Error) -> ReadError {
+        if is_broken(&error) && self.drop_chunk(n, |table| table.drop_verified(n, seen)) {
+            tracing::error!(id = %self.0.id, chunk = n, %error, "the disk cannot read a chunk any more; check it");
+            return ReadError::Missing { chunk: n };
+        }
+        error.into()
     }
 
     fn drop_rotten(&self, n: u32, seen: Seen, wrong: Mask) -> ReadError {

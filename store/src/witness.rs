@@ -14,6 +14,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::files::Pair;
 use crate::table::Seen;
 use crate::{Entry, metrics as names};
 
@@ -129,8 +130,9 @@ impl Entry {
     }
 
     /// Before a look at what is verified, by who may wait.
-    pub(crate) fn settle(&self, data: &File) -> io::Result<()> {
-        self.0.witness.settle(data, self.0.geometry.size(), || self.doubt())
+    pub(crate) fn settle(&self, files: &Pair) -> io::Result<()> {
+        self.0.witness.settle(&files.data, self.0.geometry.size(), || self.doubt())?;
+        self.check_names(files)
     }
 
     /// Everything that changes the data file, its names or its holes goes through here: what does not is taken for somebody else's.

@@ -61,7 +61,7 @@ impl Entry {
     /// A chunk that is here already is left as it is, without I/O. Survives the death of the process, not yet a power loss.
     pub async fn write_chunk(&self, n: u32, chunk: Chunk) -> Result<(), WriteError> {
         let entry = self.clone();
-        blocking(move || entry.write_blocking(n, &chunk)).await
+        blocking(move || entry.unless_lost_in_writing(entry.write_blocking(n, &chunk))).await
     }
 
     pub(crate) fn write_blocking(&self, n: u32, chunk: &Chunk) -> Result<(), WriteError> {
@@ -96,6 +96,7 @@ impl Entry {
     /// The absent chunk as it was seen at its last byte's writing.
     fn place(&self, life: &Life<'_>, n: u32, chunk: &Chunk) -> io::Result<Seen> {
         let files = self.open_files(life)?;
+        self.check_names(&files)?;
         // What was not recorded must not take the room that the next chunk needs.
         let seen = self.record(&files, n, chunk).inspect_err(|_| self.free_blocks(&files.data, n))?;
         self.weigh_meta(&files.meta);

@@ -135,6 +135,7 @@ impl Swarm {
             until_stopped(Box::pin(self.clone().pull_all()));
         }
         until_stopped(Box::pin(self.clone().scrub_all()));
+        until_stopped(Box::pin(self.clone().look_for_all_files()));
     }
 
     /// Looks whether all is in its place: when something happened, and from time to time.

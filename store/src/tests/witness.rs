@@ -123,16 +123,14 @@ async fn a_file_that_was_cut_has_its_first_chunks() {
 
 /// Another file under the same name, as editors and `cp` make it.
 #[tokio::test]
-async fn a_file_that_was_replaced_is_read_as_it_was_or_not_at_all() {
+async fn a_file_that_was_replaced_is_not_read() {
     let (room, thing) = (Room::new(), Thing::blob(200, 1));
     let (store, path) = (room.open(), room.data(&thing.id()));
     let entry = thing.fill(&store).await;
     fs::write(path.with_extension("new"), [0; 200]).unwrap();
     fs::rename(path.with_extension("new"), &path).unwrap();
-    assert_eq!(entry.read(thing.whole()).await.unwrap(), thing.bytes, "the old file is still open");
-    entry.0.disk.files.close(entry.0.handle);
     for n in 0..4 {
-        assert!(matches!(entry.read(thing.range(n)).await, Err(ReadError::Missing { chunk }) if chunk == n));
+        assert!(matches!(entry.read(thing.range(n)).await, Err(ReadError::Missing { .. })));
     }
     assert_eq!(thing.fill(&store).await.read(thing.whole()).await.unwrap(), thing.bytes);
 }

@@ -8,6 +8,8 @@ use tokio::time::sleep;
 
 use crate::Swarm;
 
+/// Within which each entry's files are looked for: 300 looks a second where there are a million.
+const FILES: Duration = Duration::from_secs(3600);
 /// Between two looks at a store with nothing in it.
 const EMPTY: Duration = Duration::from_secs(60);
 /// The longest pause between two chunks: a store with little in it is read more often than it must be.
@@ -30,6 +32,23 @@ impl Swarm {
             let pause = (period / 2 / u32::try_from(total).unwrap_or(u32::MAX).max(1)).min(LONGEST);
             for entry in in_turn(&entries) {
                 self.scrub(entry, pause).await;
+            }
+        }
+    }
+
+    /// Looks, over and over, whether all files are still there: within an hour, whatever nobody reads.
+    pub(super) async fn look_for_all_files(self) {
+        loop {
+            let entries: Vec<Entry> = self.0.store.blobs().into_iter().chain(self.0.store.objects()).collect();
+            let pause = FILES / u32::try_from(entries.len()).unwrap_or(u32::MAX).max(60);
+            for entry in in_turn(&entries) {
+                sleep(pause).await;
+                if !entry.look_for_files().await {
+                    self.0.custody.kick();
+                }
+            }
+            if entries.is_empty() {
+                sleep(EMPTY).await;
             }
         }
     }
