@@ -194,6 +194,11 @@ mod tests {
         assert!(complaint("herring put").contains("<PATH>..."));
         assert!(complaint("herring explain abc").contains("64 hexadecimal digits"));
         assert!(complaint("herring node --listen here").contains("invalid socket address"));
+        for line in ["herring node --capacity lots", "herring node --rebalance-rate lots", "herring drill kill --bytes lots"] {
+            let told = complaint(line);
+            let option = line.split(' ').nth_back(1).unwrap();
+            assert!(told.contains(option) && told.contains("\"lots\" is no size: write it like 500GB"), "{told}");
+        }
         assert!(complaint("herring up --nods 3").contains("--nodes"));
         for line in ["herring put", "herring explain abc", "herring up --nods 3", "herring node --listen here"] {
             assert!(!complaint(line).contains('\n'), "{}", complaint(line));

@@ -251,6 +251,11 @@ fn check_directory(flag: &str, path: &Path) -> Result<(), String> {
     }
 }
 
+/// A size as people write it.
+pub fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| format!("{text:?} is no size: write it like 500GB, 1.5TiB or 64MiB, or as a number of bytes"))
+}
+
 /// Refuses whatever no node could start with: it is looked at as a node would.
 pub fn parse_origins(texts: &[String]) -> Result<Vec<OriginSpec>, Failure> {
     let specs: Vec<OriginSpec> = texts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(Failure::usage)?;

@@ -36,6 +36,8 @@ const UPLOAD_IDLE: Duration = Duration::from_secs(6 * 3600);
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How long a leaving node's goodbye travels before it closes its door: three gossip rounds of 200 ms.
 const GOODBYE: Duration = Duration::from_millis(600);
+/// How long a node that starts waits for those that start with it. Three of them choose their weights within 0.7 s of each other.
+const STARTERS: Duration = Duration::from_secs(3);
 /// The most that each step of the shutdown may take: an orderly stop takes
 /// about 2 s, and four steps at their worst end just when `herring up` gives up on a child after 27 s.
 const STEP: Duration = Duration::from_secs(6);
@@ -105,6 +107,7 @@ impl Node {
             return Err(failure);
         }
         node.gossip.set_state(NodeState::Ready).await;
+        meet_starters(node.gossip.view()).await;
         started.store(true, Ordering::Release);
         tracing::info!(listen = %config.listen, tls = config.tls.is_some(), sealed = config.cluster_key.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
@@ -243,6 +246,13 @@ fn gossip_config(config: &NodeConfig, me: NodeInfo) -> GossipConfig {
         seeds: config.seeds.clone(),
         ..GossipConfig::new(me, config.gossip)
     }
+}
+
+/// Whoever starts at the same time is waited for, and asked for nothing: who finds one of them ready can put to all of them. One that hangs in
+/// its start keeps nobody for long.
+async fn meet_starters(mut views: watch::Receiver<Arc<View>>) {
+    let all_own = |view: &Arc<View>| view.settled() && view.members().iter().all(|node| node.state != NodeState::Joining);
+    let _ = timeout(STARTERS, views.wait_for(all_own)).await;
 }
 
 async fn follow_view(swarm: Swarm, mut view: watch::Receiver<Arc<View>>) {

@@ -54,7 +54,7 @@ impl Entry {
     /// Fails where somebody took the files' names away: with the last handle their bytes go.
     pub(crate) fn check_names(&self, files: &Pair) -> io::Result<()> {
         let names = 1 + u64::from(self.linked_now() == Some(true));
-        let has = |file, names| fstat(file).is_ok_and(|stat| u64::from(stat.st_nlink) >= names);
+        let has = |file, names| fstat(file).is_ok_and(|stat| stat.st_nlink >= names);
         if !self.is_alive() || has(&files.data, names) && has(&files.meta, 1) {
             return Ok(());
         }

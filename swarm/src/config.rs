@@ -90,7 +90,7 @@ pub(crate) const NAMED_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const LATELY: Duration = Duration::from_secs(600);
 /// How many of them.
 pub(crate) const LATELY_OWNERS: usize = 3;
-/// A removal, which waits for the disk.
+/// A word about a deletion, which waits for the disk.
 pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 /// A question without a body worth mentioning: a manifest, a presence.
 pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);

@@ -1,7 +1,11 @@
 //! A file of settings: what is wrong in it, said so that it can be put right without the manual.
 
+use bytesize::ByteSize;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml::de::{DeTable, Error};
+
+use super::parse_size;
 
 /// Flags of the program that a file cannot set.
 const FLAGS_ONLY: [&str; 5] = ["log-format", "json", "node", "ca", "config"];
@@ -18,6 +22,20 @@ pub fn one_or_more<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D
         OneOrMore::One(one) => vec![one],
         OneOrMore::More(more) => more,
     })
+}
+
+/// A number of bytes, or a size as people write it.
+pub fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<ByteSize>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "it is neither a number of bytes nor a text")]
+    enum Size {
+        Bytes(u64),
+        Text(String),
+    }
+    match Size::deserialize(value)? {
+        Size::Bytes(bytes) => Ok(Some(ByteSize(bytes))),
+        Size::Text(text) => parse_size(&text).map(Some).map_err(D::Error::custom),
+    }
 }
 
 /// `line 3: replicas must be a whole number, such as 3 (what is wrong with it)`.

@@ -7,7 +7,7 @@ use herring_http_api::ttl::Ttl;
 use herring_ring::NodeId;
 use serde::Deserialize;
 
-use super::file;
+use super::{file, parse_size};
 use crate::error::Failure;
 
 /// What may be said about a node, on the command line or in a file: a key of the file is a flag without its dashes.
@@ -27,7 +27,8 @@ pub struct NodeSettings {
     pub data_dir: Option<PathBuf>,
 
     /// Most bytes that the data directory may hold, such as 500GB or 1TiB [default: 100GiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "file::size")]
     pub capacity: Option<ByteSize>,
 
     /// TCP address of the HTTP API [default: 127.0.0.1:7070]
@@ -62,7 +63,8 @@ pub struct NodeSettings {
 
     /// Most bytes a second that this node gets of what it is to keep and has not yet; a quarter of it while somebody reads from it
     /// [default: 256MiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[serde(deserialize_with = "file::size")]
     pub rebalance_rate: Option<ByteSize>,
 
     /// Within how many days all that is kept is read back from the disk and verified; 0: never, but when it is read [default: 30]

@@ -64,6 +64,11 @@ fn a_file_may_say_everything() {
 }
 
 #[test]
+fn a_size_is_a_number_or_a_text() {
+    assert_eq!(config("capacity = 8388608").capacity, config("capacity = '8MiB'").capacity);
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let flags = settings("listen = '127.0.0.1:1'\nseed = ['a:1']");
     let file = settings("listen = '127.0.0.1:2'\nseed = ['b:1', 'c:1']\nzone = 'z'\nallow-other = true");
@@ -92,7 +97,12 @@ fn the_key_that_is_wrong_is_named_with_what_is_allowed() {
         ("listen = 'here'", "listen must be an IP address and a port in quotes"),
         ("listen = 7070", "listen must be an IP address"),
         ("capacity = '3 parsecs'", "capacity must be a number of bytes or a size in quotes, such as \"500GB\""),
-        ("capacity = true", "capacity must be"),
+        ("capacity = '3 parsecs'", "(\"3 parsecs\" is no size: write it like 500GB"),
+        (
+            "capacity = true",
+            "capacity must be a number of bytes or a size in quotes, such as \"500GB\" or \"1TiB\" (it is neither",
+        ),
+        ("capacity = -1", "capacity must be"),
         ("replicas = -1", "replicas must be a whole number"),
         ("replicas = '3'", "replicas must be a whole number from 1 on, without quotes"),
         ("rebalance-after = 10", "rebalance-after must be a time in quotes, such as \"10s\""),

@@ -39,7 +39,7 @@ use self::report::Report;
 use self::running::Running;
 use self::scenario::{Scenario, minority};
 use self::wires::{Wires, enter};
-use crate::config::{PORT, REPLICAS, absolute};
+use crate::config::{PORT, REPLICAS, absolute, parse_size};
 use crate::error::{Failure, OrFail, tell};
 use crate::output::Output;
 use crate::signals::Stop;
@@ -94,7 +94,7 @@ pub struct DrillArgs {
     seconds: u64,
 
     /// How many bytes are put in that time
-    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     bytes: ByteSize,
 
     /// How long a partition lasts

@@ -11,6 +11,7 @@ use super::layout::{Layout, Place};
 use super::mounts;
 use super::record::{Record, Recorded};
 use crate::error::{Failure, tell};
+use crate::output::count;
 use crate::signals::Stop;
 
 /// Nodes of one machine find each other within a second or two; a loaded machine may take longer.
@@ -195,10 +196,41 @@ async fn look(clients: &[ApiClient]) -> Result<(), (usize, String)> {
 fn check(cluster: &Cluster, nodes: usize, epoch: Option<&str>) -> Result<(), String> {
     let ready = cluster.members.iter().filter(|member| member.state == "ready").count();
     if ready != nodes {
-        return Err(format!("it sees {ready} ready nodes, not {nodes}"));
+        return Err(format!("it sees {}, not {nodes}", count(ready, "ready node")));
     }
     match epoch {
         Some(epoch) if epoch != cluster.epoch => Err(format!("its epoch is {}, another node's {epoch}", cluster.epoch)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_http_api::types::MemberInfo;
+
+    use super::*;
+
+    fn cluster(states: &[&str], epoch: &str) -> Cluster {
+        let member = |state: &&str| MemberInfo {
+            id: "n".into(),
+            http: String::new(),
+            zone: String::new(),
+            weight: 100,
+            state: (*state).to_owned(),
+            version: String::new(),
+            bytes_used: None,
+            bytes_capacity: None,
+            custody: None,
+        };
+        Cluster::of("n1".into(), epoch.into(), 3, states.iter().map(member).collect(), Vec::new())
+    }
+
+    #[test]
+    fn all_are_ready_once_each_sees_the_same_ring_of_all() {
+        assert_eq!(check(&cluster(&["ready"; 3], "e"), 3, Some("e")), Ok(()));
+        let told = |states: &[&str]| check(&cluster(states, "e"), 3, None).unwrap_err();
+        assert_eq!(told(&["ready", "joining", "joining"]), "it sees 1 ready node, not 3");
+        assert_eq!(told(&["ready", "ready", "suspect"]), "it sees 2 ready nodes, not 3");
+        assert!(check(&cluster(&["ready"; 3], "e"), 3, Some("f")).unwrap_err().contains("its epoch is e"), "weights differ");
     }
 }

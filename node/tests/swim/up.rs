@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -6,7 +7,7 @@ use herring_blob::BlobId;
 use herring_http_api::client::ApiClient;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::swarm::{DEADLINE, HERRING, detach, free_base, have_fuse, is_mounted, noise, stream, wait_until};
+use crate::swarm::{DEADLINE, HERRING, detach, free_base, have_fuse, is_mounted, noise, request, stream, wait_until};
 
 const NODES: u32 = 3;
 
@@ -118,4 +119,23 @@ fn the_check_puts_real_files_in_and_reads_them_back_everywhere() {
     assert!(output.status.success(), "{stderr}");
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(report.contains(&BlobId::of(&std::fs::read(&file).unwrap()).to_string()), "{report}\n{stderr}");
+}
+
+/// What it prints it prints once each node has all of them in its ring.
+#[test]
+fn who_reads_that_they_are_up_can_put_to_all_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_base();
+    let child = command(dir.path(), port).arg("--no-mount").stdout(Stdio::piped()).spawn().unwrap();
+    let mut up = Up { dir: dir.path().to_owned(), child };
+    let mut said = [0; 4];
+    up.child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"NODE");
+    for n in (0..3).rev() {
+        let node = ([127, 0, 0, 1], port + 10 * n).into();
+        let (status, answer) = request(node, "POST /v1/blobs?replicas=3&ack=3 HTTP/1.1", &n.to_le_bytes());
+        assert_eq!(status, 201, "{answer}");
+        assert!(answer.contains(r#""replicas":3,"wanted":3"#), "{answer}");
+    }
+    assert_eq!(up.end(), Some(0));
 }

@@ -15,7 +15,7 @@ use super::abandon::Abandon;
 use super::spread::{Copies, PartError, settle};
 use super::{Holders, Part, Transfer};
 use crate::candidates::Candidate;
-use crate::config::{COMMIT_DEADLINE, SMALL_DEADLINE};
+use crate::config::{COMMIT_DEADLINE, REMOVE_DEADLINE};
 use crate::{Content, PutError, ReadError, ServeError, Source, Tried};
 
 /// Chunks that are read back and given to others at the same time: 16 MiB.
@@ -43,7 +43,7 @@ impl Transfer {
             });
         }
         if let Some(lives) = self.lives {
-            self.swarm.tell_one(&self.view, &node, lives, SMALL_DEADLINE).await.map_err(PartError::There)?;
+            self.swarm.tell_one(&self.view, &node, lives, REMOVE_DEADLINE).await.map_err(PartError::There)?;
         }
         let ask = self.swarm.ask(&self.view, COMMIT_DEADLINE);
         let commit = || swarm.peers.commit_upload(node.http, self.upload, &manifest, self.options.replicas, &ask);
