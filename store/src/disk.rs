@@ -23,6 +23,8 @@ pub(crate) struct Disk {
     pub records: AtomicU64,
     pub files: Files,
     pub buffers: Arc<Buffers>,
+    /// Chunks that were found rotten, and dropped.
+    pub rotten: AtomicU64,
     /// Uploads that are open.
     pub uploads: AtomicUsize,
     /// Counts what [`Store::durable_changes`] tells of.
@@ -41,8 +43,8 @@ impl Disk {
         let shelves = (0..SHELVES).map(|_| AtomicU64::new(0)).collect();
         let (files, buffers) = (Files::new(), Arc::default());
         let (changes, owner) = (watch::Sender::new(0), OnceLock::new());
-        let (records, uploads) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Ok(Self { layout, space, evictor, shelves, records, files, buffers, uploads, changes, owner, _lock: lock })
+        let (records, rotten, uploads) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        Ok(Self { layout, space, evictor, shelves, records, files, buffers, rotten, uploads, changes, owner, _lock: lock })
     }
 
     /// Something durable came or went.

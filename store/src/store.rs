@@ -1,5 +1,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -117,6 +118,11 @@ impl Store {
         let (room, space) = (self.room(), &self.0.disk.space);
         let unused = space.capacity().saturating_sub(space.used());
         room.min(disk.saturating_add(room.saturating_sub(unused)))
+    }
+
+    /// Chunks that were found rotten since it was opened, by whoever read them, and dropped.
+    pub fn rotten_chunks(&self) -> u64 {
+        self.0.disk.rotten.load(Relaxed)
     }
 
     /// Whether so many bytes more could be durable here, whatever of the rest goes for them.

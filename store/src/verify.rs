@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering::Relaxed;
 
 use herring_blob::PieceDigests;
 
@@ -164,6 +165,7 @@ impl Entry {
 
     fn forget(&self, life: &Life<'_>, n: u32, was: State) {
         metrics::counter!(names::ROTTEN_CHUNKS).increment(1);
+        self.0.disk.rotten.fetch_add(1, Relaxed);
         tracing::warn!(id = %self.0.id, chunk = n, "a chunk on disk is not what it should be; dropped, to be fetched again");
         if let Err(error) = self.erase(life, n, was) {
             // It will be found rotten again after the next start.

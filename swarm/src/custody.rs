@@ -60,12 +60,13 @@ pub(crate) struct Custodian {
     /// This node was asked to hand over everything. One that only says goodbye before a restart keeps what it has.
     draining: AtomicBool,
     foreign_chunks: AtomicU64,
+    /// Chunks that this node owned and had not when it looked last, but for those that came since.
+    gaps: AtomicU64,
     lost: Mutex<Lost>,
     /// There was no room for the last chunk that was to come.
     full: AtomicBool,
-    /// Bytes that were read again, and chunks of them that were rotten.
+    /// Bytes that were read again.
     scrubbed: AtomicU64,
-    rotten: AtomicU64,
 }
 
 /// The last census.
@@ -88,7 +89,7 @@ enum Look {
 impl Custodian {
     pub fn new(rate: u64) -> Self {
         let (census, wants, kick, nudge, placed, word) = Default::default();
-        let (draining, foreign_chunks, lost, full, scrubbed, rotten) = Default::default();
+        let (draining, foreign_chunks, gaps, lost, full, scrubbed) = Default::default();
         Self {
             census,
             wants,
@@ -100,15 +101,20 @@ impl Custodian {
             word,
             draining,
             foreign_chunks,
+            gaps,
             lost,
             full,
             scrubbed,
-            rotten,
         }
     }
 
     pub fn kick(&self) {
         self.kick.notify_one();
+    }
+
+    /// A chunk that was lacking is here.
+    fn came(&self) {
+        let _ = self.gaps.fetch_update(Relaxed, Relaxed, |gaps| gaps.checked_sub(1));
     }
 
     fn nudge(&self) {
@@ -194,6 +200,9 @@ impl Swarm {
         let placed = self.place_all(&view, &census).await;
         let handed = self.hand_over(&view, &census).await;
         let whole = self.seek(&view, &census).await;
+        if whole && self.0.custody.gaps.load(Relaxed) == 0 {
+            self.0.custody.full.store(false, Relaxed);
+        }
         let all = met && placed && handed && whole && self.0.custody.wants.is_empty();
         let known = (view.epoch(), census.generation);
         self.0.custody.set_placed((all && census.fresh == 0).then_some(known));

@@ -55,7 +55,8 @@ async fn eight_writers_never_pass_the_cap() {
     // Shelves are counted when they are there.
     let most = watcher.join().unwrap();
     assert!(most <= room.capacity + 8 * BLOCK, "{most} of {}", room.capacity);
-    assert!(store.usage().chunks > 30, "{:?}", store.usage());
+    // How much of that is chunks depends on which entries are left: each has a meta.
+    assert!(store.usage().bytes + 8 * BLOCK > room.capacity, "{:?}", store.usage());
     room.assert_weighed(&store, 0);
     let before = store.usage();
     drop(store);

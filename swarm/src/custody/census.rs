@@ -143,6 +143,7 @@ impl Census {
             return;
         }
         let (id, replicas) = self.blobs[slot.blob as usize];
+        let replicas = replicas.map_or(self.replicas, usize::from);
         let (digest, leaf) = (digest(&id, slot.part(), replicas), Bucket::smallest(slot.point).leaves().start);
         for other in with {
             if *other == self.me {
@@ -293,12 +294,12 @@ pub(crate) fn owners(ring: &Ring, point: u64, replicas: Option<u8>, usual: usize
 }
 
 /// How many replicas there shall be is kept with the manifest.
-fn digest(id: &BlobId, part: Part, replicas: Option<u8>) -> u128 {
+fn digest(id: &BlobId, part: Part, replicas: usize) -> u128 {
     let (part, replicas) = match part {
         Part::Chunk(chunk) => (chunk, 0),
-        Part::Manifest => (MANIFEST, replicas.unwrap_or(0)),
+        Part::Manifest => (MANIFEST, replicas as u64),
     };
-    short(&[&id.as_bytes()[..], &part.to_le_bytes(), &[replicas]].concat())
+    short(&[&id.as_bytes()[..], &part.to_le_bytes(), &replicas.to_le_bytes()].concat())
 }
 
 /// Half of a BLAKE3.

@@ -8,8 +8,10 @@ impl Swarm {
     /// How this node stands with what it should keep. Bytes of what lacks are at most so many: chunks are taken for full.
     pub fn custody(&self) -> Custody {
         let (custody, chunk_size, usage) = (&self.0.custody, u64::from(self.0.config.chunk_size), self.usage());
-        let (to_come, foreign_chunks) = (custody.wants.chunks() as u64, custody.foreign_chunks.load(Relaxed));
-        let (full, lost) = (custody.full.load(Relaxed) && to_come > 0, custody.lost());
+        let lost = custody.lost();
+        // What does not come is wanted only now and then; what it is, the last look says.
+        let to_come = (custody.wants.chunks() as u64).max(custody.gaps.load(Relaxed).saturating_sub(lost.chunks));
+        let (full, foreign_chunks) = (custody.full.load(Relaxed), custody.foreign_chunks.load(Relaxed));
         let (pulled_bytes, pull_rate) = custody.pace.figures();
         let lacking_bytes = to_come * chunk_size;
         Custody {
@@ -26,7 +28,7 @@ impl Swarm {
             pull_rate,
             eta_ms: lacking_bytes.saturating_mul(1000).checked_div(pull_rate).filter(|_| to_come > 0 && !full),
             scrubbed_bytes: custody.scrubbed.load(Relaxed),
-            rotten_chunks: custody.rotten.load(Relaxed),
+            rotten_chunks: self.0.store.rotten_chunks(),
             settled: custody.placed() == Some((self.view().epoch(), self.generation())) && custody.wants.is_empty(),
         }
     }

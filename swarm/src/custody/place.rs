@@ -158,9 +158,12 @@ impl Swarm {
     /// What this node should have of what is offered, and has not.
     fn lacking(&self, offered: &BlobParts) -> Option<BlobParts> {
         let entry = self.0.store.get(&ContentId::from(offered.id));
-        let unlike = entry.as_ref().is_some_and(|entry| offered.replicas > entry.replicas());
-        // How many replicas there shall be is kept with the manifest.
-        let offered = BlobParts { manifest: offered.manifest || unlike, ..offered.clone() };
+        let wanted = |replicas: Option<u8>| replicas.map_or(self.replicas(), usize::from);
+        let kept = entry.as_ref().filter(|entry| entry.is_kept());
+        let unlike = kept.is_some_and(|entry| wanted(offered.replicas) > wanted(entry.replicas()));
+        // How many replicas there shall be is kept with the manifest: the highest number that any put asked for.
+        let replicas = if unlike { u8::try_from(wanted(offered.replicas)).ok() } else { offered.replicas };
+        let offered = BlobParts { manifest: offered.manifest || unlike, replicas, ..offered.clone() };
         lacking(&offered, |part| match part {
             Part::Chunk(chunk) => entry.as_ref().is_some_and(|entry| entry.is_durable(chunk)),
             Part::Manifest => entry.as_ref().is_some_and(Entry::is_kept) && !unlike,

@@ -54,6 +54,9 @@ impl Swarm {
             }
             let (id, parts) = (taken.id, taken.want.parts.clone());
             if let Err(error) = self.pull(&view, id, &taken.want).await {
+                if matches!(error, Missed::Write(WriteError::Full { .. })) {
+                    custody.full.store(true, Relaxed);
+                }
                 tracing::info!(%id, %error, "this node could not get all that it should keep of a blob; it is tried again");
                 counter!(m::PULLS_MISSED).increment(1);
                 // Whoever has it offers it again.
@@ -95,7 +98,7 @@ impl Swarm {
         wants.done(id, kept.into_iter().map(Part::Chunk).chain([Part::Manifest]));
         if self.0.fates.is_deleted(&id) {
             // The word came while this was under way.
-            self.remove_local(id).await?;
+            self.remove_deleted(id).await?;
         }
         if missed == 0 { Ok(()) } else { Err(Missed::Chunks(missed)) }
     }
@@ -151,6 +154,7 @@ impl Swarm {
         self.launch(content, chunk, Wanted { first: 0, until: chunk + 1 }, Role::Reader).landed().await;
         let came = self.is_here(content, chunk);
         if came {
+            self.0.custody.came();
             self.0.custody.pace.pulled(length);
             self.0.custody.turns.came();
             counter!(m::BYTES_PULLED).increment(length);

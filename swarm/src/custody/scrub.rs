@@ -58,10 +58,7 @@ impl Swarm {
             sleep(pause).await;
             match entry.scrub(chunk).await {
                 // Others have it, and offer it when they see that it is missing here.
-                Ok(Scrubbed::Rotten) => {
-                    self.0.custody.rotten.fetch_add(1, Relaxed);
-                    self.0.custody.kick();
-                }
+                Ok(Scrubbed::Rotten) => self.0.custody.kick(),
                 Ok(Scrubbed::Right) => _ = self.0.custody.scrubbed.fetch_add(entry.geometry().chunk_range(chunk).len(), Relaxed),
                 Ok(Scrubbed::Absent) => {}
                 Err(error) => tracing::warn!(id = %entry.id(), chunk, %error, "a chunk could not be scrubbed"),

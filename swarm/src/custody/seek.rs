@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{StreamExt, stream};
 use herring_blob::{BlobId, ContentId};
@@ -11,7 +12,7 @@ use herring_http_api::repair::{BlobParts, RepairCall, RepairReply};
 use herring_ring::NodeId;
 
 use super::Custodian;
-use super::census::{Census, Part, Parts, parts_of};
+use super::census::{Census, Part, Parts, lacking, parts_of};
 use super::place::messages;
 use crate::Swarm;
 use crate::candidates::Candidate;
@@ -55,7 +56,12 @@ impl Swarm {
     /// no node has that answers.
     pub(super) async fn seek(&self, view: &View, census: &Census) -> bool {
         let custody = &self.0.custody;
-        let mut gaps = census.gaps(|id, chunk| !self.is_durable(id, chunk) && custody.wants.holders(id, chunk).is_empty());
+        let (mut gaps, mut all_gaps) = (Vec::new(), 0);
+        for gap in census.gaps(|id, chunk| !self.is_durable(id, chunk)) {
+            all_gaps += count(&gap);
+            gaps.extend(lacking(&gap, |part| self.is_offered(&gap.id, part)));
+        }
+        custody.gaps.store(all_gaps, Relaxed);
         let beyond: u64 = gaps.split_off(gaps.len().min(MOST)).iter().map(count).sum();
         let mut sought: BTreeSet<(BlobId, Part)> = gaps.iter().flat_map(parts_of).collect();
         let (mut all, answers) = (true, self.holders_of(view, gaps).await);
@@ -68,6 +74,10 @@ impl Swarm {
         let lost = Lost { chunks: sought.len() as u64 + beyond, of: sought.first().map(|(id, _)| *id) };
         custody.set_lost(lost);
         all
+    }
+
+    fn is_offered(&self, id: &BlobId, part: Part) -> bool {
+        matches!(part, Part::Chunk(chunk) if !self.0.custody.wants.holders(id, chunk).is_empty())
     }
 
     fn is_durable(&self, id: &BlobId, chunk: u32) -> bool {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::now_ms;
 use super::serve::NO_NAME;
 use crate::Swarm;
+use crate::config::ACKNOWLEDGE;
 
 /// A member that nobody has seen for so long has left for good.
 const REMEMBERED_MS: u64 = 3_600_000;
@@ -166,7 +167,8 @@ impl Swarm {
         self.0.names.seen.parted(&view, now_ms()).1
     }
 
-    /// The missing nodes that would own this, or a replica of it, if they were here. Nobody else may have what they kept.
+    /// The missing nodes that would own this, or a replica of it, if they were here, where nobody else may have what they kept: the first owner, who has the
+    /// only replica where there is one, or as many as acknowledge a put.
     pub(crate) fn missing_owners(&self, view: &View, point: Point) -> Vec<NodeId> {
         self.note_members(view);
         let gone = self.0.names.seen.gone(view, now_ms());
@@ -174,8 +176,10 @@ impl Swarm {
             return Vec::new();
         }
         let ring = self.0.names.seen.ring_with(view, gone);
-        let owners = ring.owners(point, self.replicas()).into_iter().map(|member| member.id.clone());
-        owners.filter(|id| view.get(id).is_none()).collect()
+        let owners = ring.owners(point, self.replicas());
+        let missing: Vec<NodeId> = owners.iter().map(|member| member.id.clone()).filter(|id| view.get(id).is_none()).collect();
+        let first = owners.first().is_some_and(|first| missing.contains(&first.id));
+        if first || missing.len() >= ACKNOWLEDGE { missing } else { Vec::new() }
     }
 
     /// Notes who is here. A restart forgets nobody.

@@ -164,6 +164,21 @@ async fn what_no_node_has_is_told_until_it_is_put_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_file_is_gone_is_made_again() {
+    let net = net(3).await;
+    let blobs = fill(&net, 6).await;
+    until_placed(&net, &[0, 1, 2], &blobs).await;
+    for (id, bytes) in &blobs {
+        std::fs::remove_file(net.nodes[1].data(*id)).unwrap();
+        assert_eq!(net.nodes[1].get(*id).await.unwrap(), *bytes, "others have it");
+    }
+    until_placed(&net, &[0, 1, 2], &blobs).await;
+    for (id, _) in &blobs {
+        assert!(net.nodes[1].store.get(&(*id).into()).unwrap().look_for_files().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_put_that_one_owner_missed_is_completed() {
     let net = net(3).await;
     net.nodes[2].peer.set(Fault::Refuse);

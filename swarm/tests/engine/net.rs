@@ -269,11 +269,15 @@ impl Node {
         Ok(whole.await?.to_vec())
     }
 
+    /// The file of a blob's bytes on its disk.
+    pub fn data(&self, id: BlobId) -> PathBuf {
+        let id = id.to_string();
+        self.home.join("blobs").join(&id[..2]).join(&id)
+    }
+
     /// Turns a bit of a blob on its disk.
     pub fn spoil(&self, id: BlobId, at: u64) {
-        let id = id.to_string();
-        let data = self.home.join("blobs").join(&id[..2]).join(&id);
-        let file = std::fs::File::options().read(true).write(true).open(data).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(self.data(id)).unwrap();
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
