@@ -103,7 +103,7 @@ impl Flight {
             run.get_or_insert_with(|| self.claim_run());
         }
         let asked = fed.into_iter().chain(owners.into_iter().map(Giver::Peer));
-        let asked = asked.chain((!lately.is_empty()).then_some(Giver::Former(lately)));
+        let asked = asked.chain(lately.into_iter().map(Giver::Former));
         match swarm.0.health.origin_failed_lately(&object.origin) {
             true => asked.chain(holders).chain(origin).collect(),
             false => asked.chain(origin).chain(holders).collect(),
