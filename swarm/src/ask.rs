@@ -78,7 +78,6 @@ impl Flight {
 
     async fn ask_peer(&self, view: &View, peer: Candidate, asked: Asked, patience: Duration, share: &Arc<Share>) -> Answer {
         let mut question = self.swarm.0.health.ask(&peer.id, patience);
-        let _asking = self.pilot.asking(&peer.id);
         let no = |why: String, transient| Answer::No { whom: peer.id.to_string(), why, transient };
         let failed = |why| counter!(m::PEER_FAILURES, "why" => why).increment(1);
         match self.take_from(view, &peer, asked, share, &mut question).await {
@@ -143,6 +142,7 @@ impl Flight {
         share: &Arc<Share>,
         question: &mut Question<'_>,
     ) -> Result<Chunk, Useless> {
+        let mut asking = self.pilot.asking(&peer.id);
         let pieces = self.content.geometry().pieces(self.chunk);
         let (request, patience, deadline) = self.request(asked, self.pilot.first_missing(pieces));
         let mut ask = self.swarm.ask(view, deadline);
@@ -155,7 +155,10 @@ impl Flight {
         }
         match body.is_here() {
             true => question.began(asked_at.elapsed()),
-            false => question.waits(),
+            false => {
+                asking.waits();
+                question.waits();
+            }
         }
         self.land_all(&mut body, share, question).await
     }
