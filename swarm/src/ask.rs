@@ -4,8 +4,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use herring_blob::{ByteRange, Chunk, ObjectRef, PieceDigests};
 use herring_gossip::View;
 use herring_http_api::client::{ChunkStream, PeerError};
@@ -73,26 +71,13 @@ impl Flight {
             Giver::Again(peer) => self.ask_peer(view, peer, Asked::Again, patience, share).await,
             Giver::Insist(peer) => self.ask_peer(view, peer, Asked::Insisting, patience, share).await,
             Giver::Named(peer) => self.ask_peer(view, peer, Asked::Named, patience, share).await,
-            Giver::Holder(peer) => self.ask_peer(view, peer, Asked::Held, patience, share).await,
-            Giver::Former(peers) => self.ask_former(view, peers, patience, share).await,
+            Giver::Holder(peer) | Giver::Former(peer) => self.ask_peer(view, peer, Asked::Held, patience, share).await,
             Giver::Origin(object) => self.ask_origin(object, share).await,
         }
     }
 
-    async fn ask_former(&self, view: &View, peers: Vec<Candidate>, patience: Duration, share: &Arc<Share>) -> Answer {
-        let mut asking: FuturesUnordered<_> =
-            peers.into_iter().map(|peer| self.ask_peer(view, peer, Asked::Held, patience, share)).collect();
-        while let Some(answer) = asking.next().await {
-            if matches!(answer, Answer::Chunk(_)) {
-                return answer;
-            }
-        }
-        Answer::No { whom: "those who owned it lately".to_owned(), why: "do not have it".to_owned(), transient: false }
-    }
-
     async fn ask_peer(&self, view: &View, peer: Candidate, asked: Asked, patience: Duration, share: &Arc<Share>) -> Answer {
         let mut question = self.swarm.0.health.ask(&peer.id, patience);
-        let _asking = self.pilot.asking(&peer.id);
         let no = |why: String, transient| Answer::No { whom: peer.id.to_string(), why, transient };
         let failed = |why| counter!(m::PEER_FAILURES, "why" => why).increment(1);
         match self.take_from(view, &peer, asked, share, &mut question).await {
@@ -157,6 +142,7 @@ impl Flight {
         share: &Arc<Share>,
         question: &mut Question<'_>,
     ) -> Result<Chunk, Useless> {
+        let mut asking = self.pilot.asking(&peer.id);
         let pieces = self.content.geometry().pieces(self.chunk);
         let (request, patience, deadline) = self.request(asked, self.pilot.first_missing(pieces));
         let mut ask = self.swarm.ask(view, deadline);
@@ -169,7 +155,10 @@ impl Flight {
         }
         match body.is_here() {
             true => question.began(asked_at.elapsed()),
-            false => question.waits(),
+            false => {
+                asking.waits();
+                question.waits();
+            }
         }
         self.land_all(&mut body, share, question).await
     }

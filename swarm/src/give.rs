@@ -39,14 +39,15 @@ impl Swarm {
     /// A chunk for a peer. From this node's disk, or as it arrives here; an object's, unless only what is held is asked for, from the origin.
     pub async fn give(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ServeError> {
         let question = self.question(asked, asker)?;
-        let landing = self.landing_for(&question);
+        let landing = self.landing_of(&question);
         if let (Some(landing), Some(asker), Urge::Named) = (&landing, &question.asker, question.urge)
             && landing.is_asked_of(&asker.node)
         {
             // Two whom different owners pointed at each other.
             return Ok(GivenChunk::Busy { holders: Vec::new() });
         }
-        let busy = self.is_busy(landing.as_deref());
+        let is_to_come = landing.is_none() && self.is_to_come(&question);
+        let busy = !is_to_come && self.is_busy(landing.as_deref());
         // Who was pointed to a node that has all of it has found it: elsewhere it would only wait as long.
         let refused = busy && (question.urge == Urge::Any || landing.is_some());
         let holders = self.holders(&question, refused);
@@ -54,7 +55,8 @@ impl Swarm {
             counter!(m::REDIRECTS).increment(1);
             return Ok(GivenChunk::Busy { holders: holders.iter().map(ToString::to_string).collect() });
         }
-        match landing {
+        // Not before: for who is pointed elsewhere the origin is not asked.
+        match landing.or_else(|| is_to_come.then(|| self.bring_for(&question))) {
             Some(landing) => Ok(self.pass_on(landing, &question)),
             None => self.give_kept(question).await,
         }
@@ -117,17 +119,19 @@ impl Swarm {
         view.get(id).is_some() && !view.suspect(id)
     }
 
-    /// Where the chunk is not here but on its way, or is to be brought for the asker.
-    fn landing_for(&self, question: &Question) -> Option<Arc<Landing>> {
-        let Question { content, chunk, first, wanted, urge, .. } = question;
-        if self.is_here(content, *chunk) || self.0.unkept.get(&(content.id(), *chunk)).is_some() {
+    fn is_kept(&self, question: &Question) -> bool {
+        let Question { content, chunk, .. } = question;
+        self.is_here(content, *chunk) || self.0.unkept.get(&(content.id(), *chunk)).is_some()
+    }
+
+    /// Where the chunk is not here but on its way, and the asker is to wait for it.
+    fn landing_of(&self, question: &Question) -> Option<Arc<Landing>> {
+        let Question { content, chunk, urge, .. } = question;
+        if self.is_kept(question) {
             return None;
         }
         match (content.source(), urge) {
-            (Source::Object(_), Urge::Any | Urge::Insist) => {
-                let want = Want { first: *first, until: chunk.saturating_add(*wanted) };
-                Some(self.launch(content, *chunk, want, Role::Owner))
-            }
+            (Source::Object(_), Urge::Any | Urge::Insist) => self.0.chunks.running(&(content.id(), *chunk, Role::Owner)),
             // Who was pointed here waits for what comes; who only looks here is not to wait for one who may look there.
             (_, Urge::Named) => self.under_way(content, *chunk),
             (_, Urge::Held) => None,
@@ -136,6 +140,18 @@ impl Swarm {
                 begun.filter(|_| self.0.config.redirects)
             }
         }
+    }
+
+    /// Whether the chunk is not here, and is brought from the origin for who asks.
+    fn is_to_come(&self, question: &Question) -> bool {
+        let is_object = matches!(question.content.source(), Source::Object(_));
+        is_object && matches!(question.urge, Urge::Any | Urge::Insist) && !self.is_kept(question)
+    }
+
+    fn bring_for(&self, question: &Question) -> Arc<Landing> {
+        let Question { content, chunk, first, wanted, .. } = question;
+        let want = Want { first: *first, until: chunk.saturating_add(*wanted) };
+        self.launch(content, *chunk, want, Role::Owner)
     }
 
     fn under_way(&self, content: &Content, chunk: u32) -> Option<Arc<Landing>> {

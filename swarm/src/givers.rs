@@ -20,8 +20,8 @@ pub(crate) enum Giver {
     Again(Candidate),
     /// A node that may have it.
     Holder(Candidate),
-    /// Those who owned it until lately, all at once: the origin waits for their answers.
-    Former(Vec<Candidate>),
+    /// One who owned it until lately: the origin waits longer for its answer than another holder would.
+    Former(Candidate),
     /// A node that has it or gets it now, as a busy one says.
     Named(Candidate),
     /// An owner that was busy, after those whom it named.
@@ -61,7 +61,7 @@ impl Givers {
 
     /// The origin has another version by now: this one is only with those who hold it.
     pub fn only_holders(&mut self) {
-        self.queue.retain(|giver| matches!(giver, Giver::Holder(_) | Giver::Named(_)));
+        self.queue.retain(|giver| matches!(giver, Giver::Holder(_) | Giver::Former(_) | Giver::Named(_)));
     }
 
     /// A busy owner named others: they are asked next, and then, if they do not give it either, this one once more. Before that the other

@@ -35,15 +35,28 @@ pub(crate) struct Landing {
     peers: AtomicUsize,
     /// Peers that are asked for it now.
     asked: Mutex<Vec<NodeId>>,
+    /// How many of them said that they wait, for their turn or for others.
+    in_turn: AtomicUsize,
 }
 
 /// A peer that is asked for it.
-pub(crate) struct Asking<'a>(&'a Landing, NodeId);
+pub(crate) struct Asking<'a> {
+    landing: &'a Landing,
+    peer: NodeId,
+    in_turn: Option<Waiting<'a>>,
+}
+
+impl Asking<'_> {
+    /// The peer said that it waits.
+    pub fn waits(&mut self) {
+        self.in_turn.get_or_insert_with(|| Waiting::new(&self.landing.in_turn));
+    }
+}
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        let mut asked = self.0.asked();
-        if let Some(at) = asked.iter().position(|one| *one == self.1) {
+        let mut asked = self.landing.asked();
+        if let Some(at) = asked.iter().position(|one| *one == self.peer) {
             asked.swap_remove(at);
         }
     }
@@ -230,6 +243,7 @@ impl Landing {
             waiting: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
             asked: Mutex::default(),
+            in_turn: AtomicUsize::new(0),
         })
     }
 
@@ -331,7 +345,12 @@ impl Pilot {
     /// Notes that a peer is asked, until this is dropped.
     pub fn asking(&self, peer: &NodeId) -> Asking<'_> {
         self.landing.asked().push(peer.clone());
-        Asking(&self.landing, peer.clone())
+        Asking { landing: &self.landing, peer: peer.clone(), in_turn: None }
+    }
+
+    /// Whether one who is asked said that it waits.
+    pub fn is_in_turn(&self) -> bool {
+        self.landing.in_turn.load(Relaxed) > 0
     }
 
     /// Whether the origin itself has begun to give it.

@@ -103,7 +103,7 @@ impl Flight {
             run.get_or_insert_with(|| self.claim_run());
         }
         let asked = fed.into_iter().chain(owners.into_iter().map(Giver::Peer));
-        let asked = asked.chain((!lately.is_empty()).then_some(Giver::Former(lately)));
+        let asked = asked.chain(lately.into_iter().map(Giver::Former));
         match swarm.0.health.origin_failed_lately(&object.origin) {
             true => asked.chain(holders).chain(origin).collect(),
             false => asked.chain(origin).chain(holders).collect(),
@@ -192,13 +192,14 @@ impl Flight {
                 () = sleep(patience), if asking.len() < TOGETHER && !givers.is_empty() => {
                     // Slow is not stuck, and what was only sent for ahead may take its time.
                     let stuck = std::mem::replace(&mut landed, self.pilot.landed()) == landed && !self.is_held();
-                    // Who was silent for so long is in trouble, and not only slower than usual.
-                    let given_up = denied + patience >= most;
+                    // Who was silent for so long is in trouble, and not only slower than usual; who said that it waits is in none so soon.
+                    let longest = if self.pilot.is_in_turn() { most.max(NAMED_PATIENCE) } else { most };
+                    let given_up = denied + patience >= longest;
                     if !stuck || !self.pilot.is_awaited() {
                         denied = Duration::ZERO;
                     } else if !given_up && !self.swarm.0.health.may_hedge() {
                         denied += patience;
-                        patience = most.saturating_sub(denied);
+                        patience = longest.saturating_sub(denied);
                     } else if let Some(giver) = givers.next() {
                         counter!(m::HEDGES).increment(1);
                         ((patience, most), denied) = (self.patience(&giver), Duration::ZERO);

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::select;
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::time::sleep;
 
 /// How long what nobody waits for stands back at most: a prefetch that goes on by a chunk a second, 4 MiB/s, is over some day, and takes
-/// little from those who read.
+/// little from those who read. On a link that takes longer for a chunk it is one at a time: at 10 Mbit/s one a second would be all of it.
 const STANDS_BACK: Duration = Duration::from_secs(1);
 
 /// The readers of this node that wait for bytes from elsewhere, and those who let them go first.
@@ -33,11 +34,20 @@ impl Readers {
         *self.waiting.borrow() > 0
     }
 
-    /// Waits until no reader does, or for as long as one stands back, one after the other.
-    pub async fn go_first(&self) {
-        let _turn = self.turn.lock().await;
-        // The sender is in `self`; who has waited long enough goes on.
-        let _ = timeout(STANDS_BACK, self.waiting.subscribe().wait_for(|waiting| *waiting == 0)).await;
+    /// Waits until no reader does. Where readers wait on and on, one goes on at a time: the next a while after what this returns was dropped.
+    pub async fn go_first(&self) -> Option<MutexGuard<'_, ()>> {
+        let slowly = async {
+            let turn = self.turn.lock().await;
+            sleep(STANDS_BACK).await;
+            turn
+        };
+        let mut waiting = self.waiting.subscribe();
+        select! {
+            biased;
+            // The sender is in `self`.
+            _ = waiting.wait_for(|waiting| *waiting == 0) => None,
+            turn = slowly => Some(turn),
+        }
     }
 
     /// Wakes who stands back only once nobody waits any more.
@@ -59,7 +69,7 @@ impl Drop for Waiting<'_> {
 mod tests {
     use futures_util::FutureExt;
     use futures_util::future::{join, join_all};
-    use tokio::time::{Instant, sleep};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -89,9 +99,27 @@ mod tests {
         let (readers, begun) = (Readers::default(), Instant::now());
         let _reader = readers.wait();
         let went = join_all((0..5).map(|_| async {
-            readers.go_first().await;
+            drop(readers.go_first().await);
             begun.elapsed()
         }));
         assert_eq!(went.await, [1, 2, 3, 4, 5].map(Duration::from_secs));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_goes_on_once_what_the_one_before_brings_has_come_or_no_reader_waits() {
+        let (readers, begun) = (Readers::default(), Instant::now());
+        let reader = readers.wait();
+        let went = join_all((0..3).map(|_| async {
+            let turn = readers.go_first().await;
+            let went = begun.elapsed().as_secs();
+            sleep(Duration::from_secs(3)).await;
+            drop(turn);
+            went
+        }));
+        let leave = async {
+            sleep(Duration::from_secs(6)).await;
+            drop(reader);
+        };
+        assert_eq!(join(went, leave).await.0, [1, 5, 6]);
     }
 }

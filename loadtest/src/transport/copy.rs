@@ -11,19 +11,29 @@ use super::tool::failed;
 use super::{Bench, Pair, TransportError, address, processes, question};
 
 impl Bench<'_> {
-    /// Each into a file that was not there before, and is removed at once: the next one gets its pages, where fresh ones would cost more
-    /// than all else.
+    /// Each into a file that was not there before, and is removed afterwards.
     pub fn fetch(&mut self) -> Result<(), TransportError> {
+        self.warm()?;
         self.turn(Fetch, "cp", &[], |bench| bench.copy(&bench.clear))?;
         self.forget(&self.clear)?;
         let both = |pair: &Pair| processes(pair.swarm.nodes());
         let nodes = both(&self.clear);
+        self.warm()?;
         self.turn(Fetch, "node to node: fetch, verify, write", &nodes, |bench| bench.prefetch(&bench.clear))?;
         self.forget(&self.clear)?;
         let Some(nodes) = self.sealed.as_ref().map(both) else { return Ok(()) };
+        self.warm()?;
         let prefetch = |bench: &Self| bench.sealed.as_ref().map_or(Ok(0), |pair| bench.prefetch(pair));
         self.turn(Fetch, "node to node with TLS: fetch, verify, write", &nodes, prefetch)?;
         self.sealed.as_ref().map_or(Ok(()), |pair| self.forget(pair))
+    }
+
+    /// Gives the next turn pages that were in use a moment before. A virtual machine may hand free ones back to its host within seconds, and the first
+    /// write to one of those takes ten times as long as copying to it.
+    fn warm(&self) -> Result<(), TransportError> {
+        let (from, to) = (self.clear.owner().backing(self.blob.id), self.clear.receiver()?.dir.join("warm"));
+        let copied = std::fs::copy(from, &to).and_then(|_| std::fs::remove_file(&to));
+        copied.map_err(failed("a copy to warm up"))
     }
 
     fn copy(&self, pair: &Pair) -> Result<u64, TransportError> {

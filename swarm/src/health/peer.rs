@@ -13,6 +13,8 @@ pub(super) struct Peer {
     pub told: Told,
     /// When the first was asked of those questions to which nothing came since.
     pub silent_since: Option<Instant>,
+    /// For how long it was silent before that: while nobody asks it, it is not.
+    silent_before: Duration,
 }
 
 /// Bytes that the peer said that it is about to send, and when.
@@ -36,13 +38,28 @@ impl Told {
 }
 
 impl Peer {
+    pub fn asked(&mut self, now: Instant) {
+        self.waiting += 1;
+        self.silent_since.get_or_insert(now);
+    }
+
     /// Nothing is outstanding that the peer should have answered before it answers anything else.
     pub fn heard(&mut self) {
-        self.silent_since = None;
+        (self.silent_since, self.silent_before) = (None, Duration::ZERO);
+    }
+
+    /// A question is over, answered or not.
+    pub fn left(&mut self, now: Instant) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            let since = self.silent_since.take();
+            self.silent_before += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        }
     }
 
     /// For how long nothing came, at least as long as the question that ends now has waited.
     pub fn silence(&self, waited: Duration, now: Instant) -> Duration {
-        self.silent_since.map_or(waited, |since| waited.max(now.saturating_duration_since(since)))
+        let since = self.silent_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        waited.max(self.silent_before + since)
     }
 }

@@ -30,8 +30,7 @@ impl<'a> Question<'a> {
     pub(super) fn new(health: &'a Health, peer: &NodeId, patience: Duration) -> Self {
         let now = Instant::now();
         let probe = health.peers().with(peer, |peer| {
-            peer.waiting += 1;
-            peer.silent_since.get_or_insert(now);
+            peer.asked(now);
             peer.breaker.begin(now)
         });
         Self { health, peer: peer.clone(), asked: now, heard: now, longest: None, patience, probe, waits: false, settled: false }
@@ -119,7 +118,7 @@ impl Drop for Question<'_> {
             self.lost(waited);
         }
         self.health.peers().with(&self.peer, |peer| {
-            peer.waiting = peer.waiting.saturating_sub(1);
+            peer.left(Instant::now());
             if self.settled && peer.waiting == 0 {
                 peer.heard();
             }

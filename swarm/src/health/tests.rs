@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::breaker::{Breaker, LONGEST};
 use super::budget::{BURST, PRICE};
 use super::pace::SHORTEST;
-use super::peer::Told;
+use super::peer::{Peer, Told};
 use super::*;
 
 const MOST: Duration = Duration::from_millis(500);
@@ -108,6 +108,19 @@ fn who_says_nothing_to_anybody_is_passed_by_soon_though_each_waits_a_little_only
     }
     assert!(health.is_open(&peers[0]) && !health.failed_lately(&peers[0]));
     assert!(peers[1..].iter().all(|peer| !health.is_open(peer)));
+}
+
+#[test]
+fn while_nobody_asks_it_a_peer_is_not_silent() {
+    let (mut peer, begun) = (Peer::default(), Instant::now());
+    peer.asked(begun);
+    peer.left(begun + ms(10));
+    let later = begun + Duration::from_secs(3600);
+    peer.asked(later);
+    peer.asked(later + ms(5));
+    assert_eq!(peer.silence(ms(7), later + ms(8)), ms(18), "it answered neither then nor now");
+    peer.heard();
+    assert_eq!(peer.silence(ms(7), later + ms(8)), ms(7));
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl Swarm {
         let geometry = content.geometry();
         let bytes = u32::try_from(geometry.chunk_range(chunk).len().min(BYTES_IN_FLIGHT as u64)).unwrap_or(u32::MAX);
         let _in_flight = self.0.jobs.in_flight.acquire_many(bytes).await.expect("the semaphore is never closed");
-        self.0.readers.go_first().await;
+        let _turn = self.0.readers.go_first().await;
         self.expect_room(content)?;
         let overloaded = |_| ReadError::Overloaded { what: content.to_string(), waited_ms: MEMORY_DEADLINE.as_millis() };
         let _share = self.0.ahead_memory.take(geometry.chunk_range(chunk).len(), MEMORY_DEADLINE).await.map_err(overloaded)?;

@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use herring_blob::{BlobId, Chunk};
+use herring_blob::{BlobId, ByteRange, Chunk};
 use herring_http_api::arriving::{Arriving, GivenChunk};
-use herring_http_api::peer::{Asker, ChunkRequest, Urge};
+use herring_http_api::peer::{Asker, ChunkOf, ChunkRequest, Urge};
+use herring_swarm::Source;
+use tempfile::TempDir;
 
-use crate::net::{CHUNK, CHUNK_LEN, Net, noise};
+use crate::count::origin_bytes;
+use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
 
 /// What a node says when another asks it for a chunk of a blob that nobody waits for yet.
 async fn ask(net: &Net, node: usize, asker: usize, id: BlobId, urge: Urge) -> GivenChunk {
@@ -121,4 +124,33 @@ async fn all_read_at_once_and_each_byte_is_right() {
     let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
     let reads = join_all((1..8).map(|node| net.nodes[node].get(id))).await;
     assert!(reads.into_iter().all(|read| read.unwrap() == bytes));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn for_who_is_pointed_elsewhere_the_origin_is_not_asked() {
+    let dir = TempDir::new().unwrap();
+    let net = Setup::new(3, 1).origin("pointed", &dir).start().await;
+    let mut members = net.members();
+    for (index, member) in members.iter_mut().enumerate() {
+        (member.zone, member.weight) = if index == 0 { ("here".to_owned(), 100) } else { ("there".to_owned(), 0) };
+    }
+    net.publish(&members);
+    std::fs::write(dir.path().join("o"), noise(92, 2 * CHUNK_LEN)).unwrap();
+    let (owner, one) = (&net.nodes[0], &net.nodes[1]);
+    let content = owner.swarm.open_object("pointed", "o").await.unwrap();
+    let Source::Object(object) = content.source() else { panic!("{content} is no object") };
+    let ask = |asker: usize, index| {
+        let of = ChunkOf::Object { object: object.clone(), chunk_size: CHUNK, wanted: 1 };
+        let asker = Asker { from: net.nodes[asker].info.id.to_string(), background: false };
+        owner.swarm.give(ChunkRequest { of, index, first: 0, urge: Urge::Any }, asker)
+    };
+    one.swarm.read(&content, ByteRange::at(0, 10)).await.unwrap();
+    let has = |chunk| owner.store.get(&content.id()).is_some_and(|entry| entry.has(chunk));
+    eventually("the owner has it on its disk", || has(0)).await;
+    owner.store.remove(&content.id()).await.unwrap();
+    assert_eq!(named(ask(2, 0).await.unwrap()), ["n1"], "which is near it, and has it");
+    // Behind it, so that it would have come by now.
+    let GivenChunk::Arriving(frames) = ask(2, 1).await.unwrap() else { panic!("it comes from the origin") };
+    assert_eq!(pieces(frames.collect().await).len(), CHUNK_LEN);
+    assert_eq!(origin_bytes("pointed"), 2 * CHUNK_LEN as u64);
 }

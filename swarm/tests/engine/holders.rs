@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::count::{origin_bytes, origin_reads, unique_bytes};
 use crate::door::nobody;
 use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, eventually, noise};
+use crate::peer::Fault;
 use crate::site::{Site, response};
 
 /// Puts another file in the place of one: another version, whatever the clock's grain.
@@ -101,6 +102,23 @@ async fn former_owners_spare_the_origin() {
     assert!(join_all(readings).await.into_iter().all(|read| read.unwrap() == bytes));
     assert_eq!(origin_bytes("former"), bytes.len() as u64);
     assert_eq!(unique_bytes("former"), bytes.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_origin_is_asked_beside_former_owners_that_hang() {
+    let dir = TempDir::new().unwrap();
+    let mut net = Setup::new(2, 1).origin("beside", &dir).start().await;
+    let bytes = noise(78, 32 * CHUNK_LEN);
+    std::fs::write(dir.path().join("o"), &bytes).unwrap();
+    let content = net.nodes[0].swarm.open_object("beside", "o").await.unwrap();
+    net.add().await;
+    net.publish(&net.members());
+    let chunk = (0..32).find(|chunk| owner(&net, &content, *chunk) == 2).unwrap();
+    net.nodes[..2].iter().for_each(|node| node.peer.set(Fault::Hang));
+    let (start, len) = (chunk as usize * CHUNK_LEN, u64::from(CHUNK));
+    let read = net.nodes[2].swarm.read(&content, ByteRange::at(start as u64, len)).await.unwrap();
+    assert!(read == bytes[start..start + CHUNK_LEN]);
+    assert!(net.nodes[..2].iter().all(|node| node.peer.asked().objects.contains(&chunk)), "they were asked, one after the other");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

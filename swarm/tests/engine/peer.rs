@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt, stream};
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::arriving::{Arriving, GivenChunk};
@@ -30,6 +30,8 @@ pub struct Asked {
     /// Indices of the chunks of objects.
     pub objects: Vec<u32>,
     pub uploads: usize,
+    /// Those that are not taken yet among them.
+    pub uploads_begun: usize,
     pub commits: usize,
     pub names: Vec<NamesCall>,
     /// Questions about origins.
@@ -48,6 +50,8 @@ pub enum Fault {
     Hold(Arc<Semaphore>),
     /// Answers what was so when it was asked, once there is a permit.
     HoldAnswer(Arc<Semaphore>),
+    /// Says at once that it waits, and gives the chunk, or takes it, once there is a permit.
+    Wait(Arc<Semaphore>),
     /// Other bytes, with the digest of the right ones or of the wrong ones. Waits for a permit too.
     Lie { right_header: bool, hold: Arc<Semaphore> },
     /// 503.
@@ -109,7 +113,7 @@ impl Peer {
             Fault::Hold(gate) | Fault::Lie { hold: gate, .. } => gate.acquire().await.unwrap().forget(),
             Fault::Refuse => return Err(ApiError::new(ErrorKind::Unavailable, "not now")),
             Fault::Forget => return Err(ApiError::new(ErrorKind::NotFound, "never heard of it")),
-            Fault::None | Fault::Full | Fault::HoldAnswer(_) => {}
+            Fault::None | Fault::Full | Fault::Wait(_) | Fault::HoldAnswer(_) => {}
         }
         let reply = reply.await.map_err(answer)?;
         if let Fault::HoldAnswer(gate) = &fault {
@@ -158,6 +162,21 @@ fn wrong_piece(frame: Arriving) -> Arriving {
     }
 }
 
+/// All of a chunk, once there is a permit.
+fn in_turn(chunk: Chunk, gate: Arc<Semaphore>) -> impl Stream<Item = Arriving> {
+    let frames = async move {
+        gate.acquire().await.unwrap().forget();
+        let digests = chunk.digests().clone();
+        let piece = |index| {
+            let bytes = chunk.slice(digests.pieces().range(index));
+            Arriving::Piece { index, digest: digests.piece(index).unwrap(), bytes }
+        };
+        let pieces: Vec<_> = (0..digests.pieces().count()).map(piece).collect();
+        stream::iter([Arriving::Digests(digests)].into_iter().chain(pieces))
+    };
+    stream::once(frames).flatten()
+}
+
 #[async_trait]
 impl PeerBackend for Peer {
     async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
@@ -174,7 +193,11 @@ impl PeerBackend for Peer {
             ChunkOf::Blob(_) => told.chunks.push(asked.index),
             ChunkOf::Object { .. } => told.objects.push(asked.index),
         });
-        self.give(self.swarm.give(asked, asker), lie_of_chunk).await
+        let given = self.give(self.swarm.give(asked, asker), lie_of_chunk).await?;
+        Ok(match (self.fault(), given) {
+            (Fault::Wait(gate), GivenChunk::Whole(chunk)) => GivenChunk::Arriving(in_turn(chunk, gate).boxed()),
+            (_, given) => given,
+        })
     }
 
     fn load(&self) -> u64 {
@@ -194,6 +217,10 @@ impl PeerBackend for Peer {
         body: ByteStream,
     ) -> Result<(), ApiError> {
         self.take().await?;
+        self.asked.send_modify(|asked| asked.uploads_begun += 1);
+        if let Fault::Wait(gate) = self.fault() {
+            gate.acquire().await.unwrap().forget();
+        }
         let taken = self.swarm.upload_chunk(upload, chunk_size, index, digest, body).await.map_err(answer);
         self.asked.send_modify(|asked| asked.uploads += 1);
         taken

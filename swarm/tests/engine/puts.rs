@@ -1,5 +1,6 @@
 //! What a put leaves behind: everything where it belongs, or nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +9,10 @@ use herring_blob::{BlobId, ChunkDigest};
 use herring_http_api::ByteStream;
 use herring_ring::Point;
 use herring_swarm::{PutError, PutOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::door::{Door, Manner, nobody};
-use crate::net::{CHUNK_LEN, Net, body, manifest_of, noise};
+use crate::net::{CHUNK_LEN, Net, Setup, body, manifest_of, noise};
 use crate::peer::Fault;
 
 /// A body that a test feeds: it ends when the sender is dropped.
@@ -182,4 +183,28 @@ async fn puts_of_one_blob_at_once_are_one_blob() {
     for node in &net.nodes {
         assert_eq!(node.uploads(), 0, "nothing is left of the puts that came second");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_to_owners_has_a_bound() {
+    const LARGE: u32 = 16 << 20;
+    let net = Setup::new(2, 1).tune(|config| config.chunk_size = LARGE).start().await;
+    let mut members = net.members();
+    members[0].weight = 0;
+    net.publish(&members);
+    let gate = Arc::new(Semaphore::new(0));
+    let owner = &net.nodes[1].peer;
+    owner.set(Fault::Wait(gate.clone()));
+    let bytes = noise(79, 5 * LARGE as usize);
+    let taking = async {
+        // 48 MiB; the next begins when one of them is taken.
+        for begun in 3..=5 {
+            owner.until(|asked| asked.uploads_begun >= begun).await;
+            assert_eq!(owner.asked().uploads_begun, begun);
+            gate.add_permits(1);
+        }
+        gate.add_permits(2);
+    };
+    let (put, ()) = tokio::join!(net.nodes[0].put(&bytes), taking);
+    assert_eq!(put.unwrap().stored.id, BlobId::of(&bytes));
 }

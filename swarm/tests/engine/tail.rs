@@ -1,11 +1,14 @@
 //! One peer of five is ill: slow, mute, or breaking off. What is read is right, hardly more is asked than without it, and it is left alone until
 //! it is well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use herring_blob::{BlobId, ByteRange};
 use herring_ring::Point;
 use herring_swarm::Content;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::door::{Door, Manner};
@@ -136,4 +139,30 @@ async fn who_breaks_off_time_and_again_is_passed_by() {
     ward.net.detour(ILL, door.addr);
     ward.assert_unharmed(&content, 54).await;
     ward.assert_budget(&content, ward.asked(ILL));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_that_it_waits_is_not_asked_past_the_budget() {
+    const FEW: u32 = 16;
+    let hedge = Duration::from_secs(1);
+    let tune = |config: &mut herring_swarm::SwarmConfig| (config.chunk_size, config.hedge) = (SMALL, hedge);
+    let net = Setup::new(3, 2).tune(tune).start().await;
+    let mut members = net.members();
+    members[2].weight = 0;
+    net.publish(&members);
+    let bytes = noise(53, (FEW * SMALL) as usize);
+    let id = net.nodes[PUTTER].put(&bytes).await.unwrap().stored.id;
+    let content = net.nodes[2].swarm.open_blob(id).await.unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    net.nodes[..2].iter().for_each(|node| node.peer.set(Fault::Wait(gate.clone())));
+    let reads = (0..FEW).map(|chunk| net.nodes[2].swarm.read(&content, ByteRange::at((chunk * SMALL).into(), SMALL.into())));
+    let open = async {
+        // Who says nothing for so long is in trouble.
+        sleep(hedge * 2).await;
+        gate.add_permits(Semaphore::MAX_PERMITS);
+    };
+    let (read, ()) = tokio::join!(join_all(reads), open);
+    assert!(read.into_iter().map(Result::unwrap).collect::<Vec<_>>().concat() == bytes);
+    let asked: usize = net.nodes[..2].iter().map(|node| node.peer.asked().chunks.len()).sum();
+    assert!(asked <= FEW as usize + SAVED_UP + 1, "{asked} questions for {FEW} chunks");
 }
