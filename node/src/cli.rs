@@ -8,6 +8,7 @@ use herring_http_api::tls::ClientTls;
 
 use crate::commands::ClientCommand;
 use crate::config::NodeSettings;
+use crate::certs::CertsCommand;
 use crate::drill::DrillArgs;
 use crate::error::Failure;
 use crate::logging::LogFormat;
@@ -61,6 +62,9 @@ pub enum Command {
     Node(Box<NodeArgs>),
     /// Tries what the swarm promises, under load, while something happens to it
     Drill(DrillArgs),
+    /// Makes the secrets of a swarm: its authority, its nodes' certificates, the key of its gossip
+    #[command(subcommand)]
+    Certs(CertsCommand),
     #[command(flatten)]
     Client(ClientCommand),
     /// Prints completions for a shell, to be sourced or installed

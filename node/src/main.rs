@@ -1,6 +1,7 @@
 //! The `herring` program: a node, and the commands that talk to one.
 
 mod api;
+mod certs;
 mod check;
 mod cli;
 mod commands;
@@ -51,6 +52,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(args) => node::run(configure(*args)?).await,
         Command::Drill(args) => drill::run(args, cli.global.output()).await,
         Command::Up(args) => up::run(args, cli.global.output()).await,
+        Command::Certs(command) => certs::run(&command, cli.global.output()),
         Command::Client(command) => commands::run(command, &cli.global).await,
         Command::Completions { shell } => output::print(&cli::completions(shell)),
     }

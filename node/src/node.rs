@@ -262,9 +262,15 @@ async fn follow_view(swarm: Swarm, mut view: watch::Receiver<Arc<View>>) {
         tracing::info!(epoch = %now.epoch(), members = now.members().len(), owners, "the swarm changed");
         // One that is leaving owns nothing any more.
         if now.settled() && !now.alone() && now.members().len() == 1 && owners == 1 {
-            tracing::warn!(
-                "no other node is seen, and this one goes on by itself: a seed is another node's gossip address, the port above its API's"
-            );
+            match swarm.missing() {
+                gone if gone.is_empty() => tracing::warn!(
+                    "no other node is seen, and this one goes on by itself: a seed is another node's gossip address, the port above its API's"
+                ),
+                gone => tracing::warn!(
+                    missing = gone.join(", "),
+                    "no other node is seen any more: this one is cut off from them, or they ended"
+                ),
+            }
         }
         swarm.view_changed();
     }

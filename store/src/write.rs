@@ -18,9 +18,7 @@ pub enum WriteError {
     #[error("chunk {chunk} is not what it should be, by its length or its digest; nothing of it was kept")]
     Mismatch { chunk: u32 },
     /// The store's cap, with nothing left that may be evicted; or the disk below it, then `free` is 0.
-    #[error(
-        "no room for {needed} bytes, {free} are free and nothing may be evicted; remove or unpin something, or raise the capacity"
-    )]
+    #[error("{}", full(*needed, *free))]
     Full { needed: u64, free: u64 },
     #[error("it was removed, committed or aborted meanwhile; begin again")]
     Gone,
@@ -38,6 +36,16 @@ pub enum WriteError {
     Busy,
     #[error("writing to this disk failed: {0}")]
     Io(io::Error),
+}
+
+fn full(needed: u64, free: u64) -> String {
+    match needed {
+        // The file system does not say for what.
+        0 => "the disk of the store is full: make room on it, or lower the capacity".to_owned(),
+        _ => format!(
+            "no room for {needed} bytes, {free} are free and nothing may be evicted; remove or unpin something, or raise the capacity"
+        ),
+    }
 }
 
 impl From<io::Error> for WriteError {

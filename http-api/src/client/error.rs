@@ -101,6 +101,10 @@ impl From<WireError> for PeerError {
 
 /// An error and what caused it, in one line.
 pub(super) fn reasons(error: &(dyn Error + 'static)) -> String {
+    // hyper says then that a task of its own is gone. Nothing of ours is a user's error in its eyes.
+    if error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_canceled() || error.is_user()) {
+        return "the connection ended before the answer".to_owned();
+    }
     let chain = std::iter::successors(Some(error), |&error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

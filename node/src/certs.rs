@@ -1,0 +1,223 @@
+//! The secrets of a swarm: an authority, the certificates that it gives to nodes, and the key that gossip is sealed with.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use herring_gossip::ClusterKeys;
+use herring_ring::NodeId;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use serde_json::json;
+use time::{Duration, OffsetDateTime};
+
+use crate::error::{Failure, OrFail};
+use crate::output::Output;
+
+const AUTHORITY: (&str, &str) = ("ca.pem", "ca.key");
+const CLUSTER_KEY: &str = "cluster.key";
+/// Clocks of machines that just started may be behind.
+const BEFORE: Duration = Duration::hours(1);
+/// Nobody but the owner.
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
+
+#[derive(Debug, Subcommand)]
+pub enum CertsCommand {
+    /// Makes an authority of a swarm's own, and the key that its gossip is sealed with
+    Init {
+        /// Where they are kept: whoever can read ca.key can make nodes
+        #[arg(long, value_name = "DIR", default_value = "herring-certs")]
+        dir: PathBuf,
+
+        /// For how many days the authority is good
+        #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
+    },
+    /// Makes a node's certificate and key, by the authority in the same directory
+    Issue(IssueArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct IssueArgs {
+    /// The node's name, as its --id
+    #[arg(value_name = "NODE")]
+    node: NodeId,
+
+    /// IP address or host name under which others reach the node, such as that of its --advertise; may be repeated
+    #[arg(long, value_name = "HOST", required = true)]
+    address: Vec<String>,
+
+    /// Where the authority is
+    #[arg(long, value_name = "DIR", default_value = "herring-certs")]
+    dir: PathBuf,
+
+    /// For how many days the certificate is good
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..))]
+    days: u16,
+}
+
+pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        CertsCommand::Init { dir, days } => {
+            let made = init(dir, *days)?;
+            show(output, &made, &format!("give each node {}, and make its certificate with: herring certs issue NODE", made[2].display()))
+        }
+        CertsCommand::Issue(args) => {
+            let made = issue(args)?;
+            let flags = format!(
+                "herring node --id {} --tls-cert {} --tls-key {} --tls-ca {} --cluster-key {}",
+                args.node,
+                made[0].display(),
+                made[1].display(),
+                args.dir.join(AUTHORITY.0).display(),
+                args.dir.join(CLUSTER_KEY).display()
+            );
+            show(output, &made, &flags)
+        }
+    }
+}
+
+fn show(output: Output, made: &[PathBuf], next: &str) -> Result<(), Failure> {
+    let list = || made.iter().map(|path| format!("{}\n", path.display())).collect::<String>();
+    output.show(&json!({ "made": made, "next": next }), || format!("{}{next}\n", list()))
+}
+
+/// The authority's certificate, its key, and the cluster's key.
+fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).or_fail(|| format!("cannot make {}", dir.display()))?;
+    let paths = [AUTHORITY.0, AUTHORITY.1, CLUSTER_KEY].map(|name| dir.join(name));
+    // Before anything is written: half an authority would be in the way of the next try.
+    if let Some(there) = paths.iter().find(|path| path.exists()) {
+        return Err(is_there(there));
+    }
+    let key = KeyPair::generate().or_fail(|| "cannot make a key".to_owned())?;
+    let mut params = params("herring authority", days);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let certificate = params.self_signed(&key).or_fail(|| "cannot make an authority".to_owned())?;
+    write(&paths[0], &certificate.pem(), PUBLIC)?;
+    write(&paths[1], &key.serialize_pem(), SECRET)?;
+    write(&paths[2], &ClusterKeys::generate(), SECRET)?;
+    Ok(paths)
+}
+
+/// The node's certificate and its key.
+fn issue(args: &IssueArgs) -> Result<[PathBuf; 2], Failure> {
+    let paths = ["pem", "key"].map(|end| args.dir.join(format!("{}.{end}", args.node)));
+    if let Some(there) = paths.iter().find(|path| path.exists()) {
+        return Err(is_there(there));
+    }
+    let authority = authority(&args.dir)?;
+    let mut params = params(args.node.as_str(), args.days);
+    params.subject_alt_names = names(args)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let key = KeyPair::generate().or_fail(|| "cannot make a key".to_owned())?;
+    let certificate = params.signed_by(&key, &authority).or_fail(|| "cannot make a certificate".to_owned())?;
+    write(&paths[0], &certificate.pem(), PUBLIC)?;
+    write(&paths[1], &key.serialize_pem(), SECRET)?;
+    Ok(paths)
+}
+
+fn params(name: &str, days: u16) -> CertificateParams {
+    let (mut params, now) = (CertificateParams::default(), OffsetDateTime::now_utc());
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = (now - BEFORE, now + Duration::days(days.into()));
+    params
+}
+
+/// What the certificate is for: the node by its name, and its addresses.
+fn names(args: &IssueArgs) -> Result<Vec<SanType>, Failure> {
+    let dns = |name: &str| {
+        let refuse = || Failure::usage(format_args!("{name:?} is no IP address and no host name"));
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        name.try_into().ok().filter(|_| is_name).map(SanType::DnsName).ok_or_else(refuse)
+    };
+    let address = |address: &String| address.parse::<IpAddr>().map_or_else(|_| dns(address), |ip| Ok(SanType::IpAddress(ip)));
+    std::iter::once(dns(args.node.as_str())).chain(args.address.iter().map(address)).collect()
+}
+
+fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        std::fs::read_to_string(&path).map_err(|error| {
+            Failure::failed(format_args!("{} cannot be read: {error}; make an authority first: herring certs init --dir {}", path.display(), dir.display()))
+        })
+    };
+    let (certificate, key) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);
+    let key = KeyPair::from_pem(&key).or_fail(|| format!("{} is no key", dir.join(AUTHORITY.1).display()))?;
+    Issuer::from_ca_cert_pem(&certificate, key).or_fail(|| format!("{} is no authority", dir.join(AUTHORITY.0).display()))
+}
+
+/// Never over a file that is there.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => is_there(path),
+        _ => Failure::failed(format_args!("{} cannot be written: {error}", path.display())),
+    })
+}
+
+fn is_there(path: &Path) -> Failure {
+    Failure::failed(format_args!("{} is there already and stays as it is: move it away first, or name another --dir", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use herring_http_api::tls::{ClientTls, ServerTls};
+
+    use super::*;
+
+    fn args(dir: &Path, node: &str, address: &[&str]) -> IssueArgs {
+        let address = address.iter().map(ToString::to_string).collect();
+        IssueArgs { node: node.parse().unwrap(), address, dir: dir.to_owned(), days: 1 }
+    }
+
+    #[test]
+    fn what_is_made_can_be_used_and_secrets_are_nobody_elses() {
+        let room = tempfile::tempdir().unwrap();
+        let dir = room.path().join("certs");
+        let [ca, ca_key, cluster] = init(&dir, 2).unwrap();
+        let [cert, key] = issue(&args(&dir, "n_1", &["10.0.0.7", "fd00::7", "node-1.example"])).unwrap();
+        ServerTls::load(&cert, &key, Some(&ca)).unwrap();
+        ClientTls::load(&ca, Some((&cert, &key))).unwrap();
+        crate::keys::load(&cluster).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!([&ca_key, &key, &cluster].map(|path| mode(path)), [SECRET; 3]);
+        assert_eq!(mode(&dir), 0o700);
+    }
+
+    #[test]
+    fn nothing_is_written_over() {
+        let room = tempfile::tempdir().unwrap();
+        init(room.path(), 2).unwrap();
+        let before = std::fs::read(room.path().join("ca.key")).unwrap();
+        assert!(init(room.path(), 2).unwrap_err().to_string().contains("is there already"));
+        issue(&args(room.path(), "n1", &["10.0.0.7"])).unwrap();
+        assert!(issue(&args(room.path(), "n1", &["10.0.0.8"])).unwrap_err().to_string().contains("n1.pem is there already"));
+        assert_eq!(std::fs::read(room.path().join("ca.key")).unwrap(), before);
+    }
+
+    #[test]
+    fn what_cannot_be_made_says_why() {
+        let room = tempfile::tempdir().unwrap();
+        let why = |address: &[&str]| issue(&args(room.path(), "n1", address)).unwrap_err().to_string();
+        assert!(why(&["10.0.0.7"]).contains("herring certs init"));
+        init(room.path(), 2).unwrap();
+        for wrong in ["", "10.0.0.7:7070", "http://x", "é"] {
+            assert!(why(&[wrong]).contains("no IP address and no host name"), "{wrong}");
+        }
+        std::fs::write(room.path().join("ca.pem"), "no certificate").unwrap();
+        assert!(why(&["10.0.0.7"]).contains("ca.pem is no authority"));
+    }
+}
