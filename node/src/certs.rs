@@ -46,7 +46,7 @@ pub enum CertsCommand {
 pub struct IssueArgs {
     /// The node's name, as its --id
     #[arg(value_name = "NODE")]
-    node: NodeId,
+    id: NodeId,
 
     /// IP address or host name under which others reach the node, such as that of its --advertise; may be repeated
     #[arg(long, value_name = "HOST", required = true)]
@@ -71,7 +71,7 @@ pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
             let made = issue(args)?;
             let flags = format!(
                 "herring node --id {} --tls-cert {} --tls-key {} --tls-ca {} --cluster-key {}",
-                args.node,
+                args.id,
                 made[0].display(),
                 made[1].display(),
                 args.dir.join(AUTHORITY.0).display(),
@@ -108,12 +108,12 @@ fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
 
 /// The node's certificate and its key.
 fn issue(args: &IssueArgs) -> Result<[PathBuf; 2], Failure> {
-    let paths = ["pem", "key"].map(|end| args.dir.join(format!("{}.{end}", args.node)));
+    let paths = ["pem", "key"].map(|end| args.dir.join(format!("{}.{end}", args.id)));
     if let Some(there) = paths.iter().find(|path| path.exists()) {
         return Err(is_there(there));
     }
     let authority = authority(&args.dir)?;
-    let mut params = params(args.node.as_str(), args.days);
+    let mut params = params(args.id.as_str(), args.days);
     params.subject_alt_names = names(args)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -139,7 +139,7 @@ fn names(args: &IssueArgs) -> Result<Vec<SanType>, Failure> {
         name.try_into().ok().filter(|_| is_name).map(SanType::DnsName).ok_or_else(refuse)
     };
     let address = |address: &String| address.parse::<IpAddr>().map_or_else(|_| dns(address), |ip| Ok(SanType::IpAddress(ip)));
-    std::iter::once(dns(args.node.as_str())).chain(args.address.iter().map(address)).collect()
+    std::iter::once(dns(args.id.as_str())).chain(args.address.iter().map(address)).collect()
 }
 
 fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
@@ -180,7 +180,7 @@ mod tests {
 
     fn args(dir: &Path, node: &str, address: &[&str]) -> IssueArgs {
         let address = address.iter().map(ToString::to_string).collect();
-        IssueArgs { node: node.parse().unwrap(), address, dir: dir.to_owned(), days: 1 }
+        IssueArgs { id: node.parse().unwrap(), address, dir: dir.to_owned(), days: 1 }
     }
 
     #[test]
@@ -195,6 +195,14 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!([&ca_key, &key, &cluster].map(|path| mode(path)), [SECRET; 3]);
         assert_eq!(mode(&dir), 0o700);
+    }
+
+    /// The global options have names of their own.
+    #[test]
+    fn the_command_is_understood() {
+        use clap::Parser;
+        let cli = crate::cli::Cli::try_parse_from(["herring", "certs", "issue", "n1", "--address", "::1", "--node", "http://n2:7070"]);
+        assert_eq!(cli.unwrap().global.node, "http://n2:7070");
     }
 
     #[test]
