@@ -65,7 +65,11 @@ pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
     match command {
         CertsCommand::Init { dir, days } => {
             let made = init(dir, *days)?;
-            show(output, &made, &format!("give each node {}, and make its certificate with: herring certs issue NODE", made[2].display()))
+            show(
+                output,
+                &made,
+                &format!("give each node {}, and make its certificate with: herring certs issue NODE", made[2].display()),
+            )
         }
         CertsCommand::Issue(args) => {
             let made = issue(args)?;
@@ -146,7 +150,11 @@ fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
     let read = |name: &str| {
         let path = dir.join(name);
         std::fs::read_to_string(&path).map_err(|error| {
-            Failure::failed(format_args!("{} cannot be read: {error}; make an authority first: herring certs init --dir {}", path.display(), dir.display()))
+            Failure::failed(format_args!(
+                "{} cannot be read: {error}; make an authority first: herring certs init --dir {}",
+                path.display(),
+                dir.display()
+            ))
         })
     };
     let (certificate, key) = (read(AUTHORITY.0)?, read(AUTHORITY.1)?);
@@ -167,7 +175,10 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 }
 
 fn is_there(path: &Path) -> Failure {
-    Failure::failed(format_args!("{} is there already and stays as it is: move it away first, or name another --dir", path.display()))
+    Failure::failed(format_args!(
+        "{} is there already and stays as it is: move it away first, or name another --dir",
+        path.display()
+    ))
 }
 
 #[cfg(test)]
@@ -201,7 +212,8 @@ mod tests {
     #[test]
     fn the_command_is_understood() {
         use clap::Parser;
-        let cli = crate::cli::Cli::try_parse_from(["herring", "certs", "issue", "n1", "--address", "::1", "--node", "http://n2:7070"]);
+        let cli =
+            crate::cli::Cli::try_parse_from(["herring", "certs", "issue", "n1", "--address", "::1", "--node", "http://n2:7070"]);
         assert_eq!(cli.unwrap().global.node, "http://n2:7070");
     }
 

@@ -6,9 +6,9 @@ use clap_complete::Shell;
 use herring_http_api::client::{ApiClient, PeerConfig};
 use herring_http_api::tls::ClientTls;
 
+use crate::certs::CertsCommand;
 use crate::commands::ClientCommand;
 use crate::config::NodeSettings;
-use crate::certs::CertsCommand;
 use crate::drill::DrillArgs;
 use crate::error::Failure;
 use crate::logging::LogFormat;

@@ -57,11 +57,15 @@ pub(crate) struct Custodian {
     placed: Mutex<Option<(Epoch, u64)>>,
     /// Held while this node says what it has, and while it lets something go: what it said under a ring holds as long as that is the ring.
     word: tokio::sync::Mutex<()>,
+    /// What some other member knows of deleted blobs this node knows, too, since it started.
+    met: AtomicBool,
     /// This node was asked to hand over everything. One that only says goodbye before a restart keeps what it has.
     draining: AtomicBool,
     foreign_chunks: AtomicU64,
     /// Chunks that this node owned and had not when it looked last, but for those that came since.
     gaps: AtomicU64,
+    /// The ring under which what is lacking was last looked for.
+    sought: Mutex<Option<Epoch>>,
     lost: Mutex<Lost>,
     /// There was no room for the last chunk that was to come.
     full: AtomicBool,
@@ -89,7 +93,7 @@ enum Look {
 impl Custodian {
     pub fn new(rate: u64) -> Self {
         let (census, wants, kick, nudge, placed, word) = Default::default();
-        let (draining, foreign_chunks, gaps, lost, full, scrubbed) = Default::default();
+        let (met, draining, foreign_chunks, gaps, sought, lost, full, scrubbed) = Default::default();
         Self {
             census,
             wants,
@@ -99,9 +103,11 @@ impl Custodian {
             nudge,
             placed,
             word,
+            met,
             draining,
             foreign_chunks,
             gaps,
+            sought,
             lost,
             full,
             scrubbed,
@@ -115,6 +121,10 @@ impl Custodian {
     /// A chunk that was lacking is here.
     fn came(&self) {
         let _ = self.gaps.fetch_update(Relaxed, Relaxed, |gaps| gaps.checked_sub(1));
+    }
+
+    pub fn has_met(&self) -> bool {
+        self.met.load(Relaxed)
     }
 
     fn nudge(&self) {
@@ -148,6 +158,7 @@ impl Swarm {
     async fn look_after(self) {
         let mut changes = self.0.store.durable_changes();
         let (mut due, mut not_before, mut pause, mut last) = (Instant::now() + SOON, Instant::now(), AGAIN, Instant::now());
+        let mut nudged = false;
         loop {
             tokio::select! {
                 () = sleep_until(due) => {}
@@ -158,6 +169,7 @@ impl Swarm {
                 }
                 () = self.0.custody.nudge.notified() => {
                     due = due.min(last + pause).max(not_before);
+                    nudged = true;
                     continue;
                 }
                 () = self.0.custody.kick.notified() => {
@@ -174,7 +186,9 @@ impl Swarm {
                 Look::Placed => TICK,
                 Look::Open => pause,
             };
-            pause = if look == Look::Open { (pause * 2).min(MOST_AGAIN) } else { AGAIN };
+            // Where somebody finds a difference and this node none, that may be how it stays.
+            let in_vain = std::mem::take(&mut nudged) || look == Look::Open;
+            pause = if in_vain { (pause * 2).min(MOST_AGAIN) } else { AGAIN };
             last = Instant::now();
             not_before = last + SOON.max(took * SELDOM);
             due = (last + wait).max(not_before);

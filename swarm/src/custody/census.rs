@@ -2,7 +2,7 @@
 //! should keep besides.
 //! A function of what is kept and of the ring, without I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use herring_blob::{BlobId, ChunkDigest};
 use herring_http_api::repair::{BlobParts, Bucket, BucketDigest};
@@ -68,6 +68,8 @@ pub(crate) struct Census {
     slots: Vec<Slot>,
     /// What this node and another one own.
     shared: BTreeMap<NodeId, Leaves>,
+    /// Of manifests that this node owns: who is to have them besides their owners, by their places among the ring's members.
+    keepers: HashMap<u32, Box<[u32]>>,
     /// What others own and this node does not.
     foreign: Vec<Slot>,
     /// What this node owns and has not, of blobs that it knows.
@@ -89,9 +91,9 @@ pub(crate) struct Batch {
 
 impl Census {
     pub fn new(kept: impl IntoIterator<Item = KeptBlob>, ring: &Ring, me: &NodeId, replicas: usize) -> Self {
-        let (blobs, slots, shared, foreign, gaps) = Default::default();
+        let (blobs, slots, shared, keepers, foreign, gaps) = Default::default();
         let (ring, me) = (ring.clone(), me.clone());
-        let mut census = Self { ring, me, replicas, blobs, slots, shared, foreign, gaps, fresh: 0, generation: 0 };
+        let mut census = Self { ring, me, replicas, blobs, slots, shared, keepers, foreign, gaps, fresh: 0, generation: 0 };
         kept.into_iter().for_each(|blob| census.add(blob));
         census.slots.sort_unstable_by_key(|slot| slot.point);
         census
@@ -110,7 +112,8 @@ impl Census {
         let usual = self.replicas;
         let owners = |point: Point| owners(&ring, point.as_u64(), kept.replicas, usual);
         let point = Point::of_blob(&kept.id);
-        let mut keepers: BTreeSet<&NodeId> = owners(point).into_iter().collect();
+        let manifest_owners = owners(point);
+        let mut keepers: BTreeSet<&NodeId> = manifest_owners.iter().copied().collect();
         let (owns_manifest, mut owns_chunks, mut here) = (keepers.contains(&self.me), false, kept.chunks.iter().peekable());
         for chunk in 0..kept.count {
             let point = (kept.point)(chunk);
@@ -130,6 +133,11 @@ impl Census {
         // A manifest is with its owners, and with the owners of the blob's chunks. Each of the former compares with each of the latter: so it comes back whoever
         // lost it, and who owns a chunk knows of it even where nobody has that any more.
         let slot = Slot::new(point, blob, Part::Manifest);
+        if keepers.len() > manifest_owners.len() {
+            let place = |node: &NodeId| ring.members().binary_search_by(|member| member.id.cmp(node)).ok();
+            let places = keepers.iter().filter_map(|node| u32::try_from(place(node)?).ok());
+            self.keepers.insert(blob, places.collect());
+        }
         if owns_manifest || owns_chunks {
             self.share(slot, keepers.into_iter(), kept.fresh);
         } else if kept.chunks.is_empty() {
@@ -187,12 +195,18 @@ impl Census {
         for bucket in buckets {
             for slot in self.within(*bucket) {
                 let (id, replicas) = self.blobs[slot.blob as usize];
-                if owners(&self.ring, slot.point, replicas, self.replicas).contains(&peer) {
+                if owners(&self.ring, slot.point, replicas, self.replicas).contains(&peer) || self.is_keeper(slot, peer) {
                     parts.add(id, replicas, slot.part());
                 }
             }
         }
         parts.into_blobs()
+    }
+
+    /// Whether this is a manifest of this node's that the peer is to have since it owns a chunk.
+    fn is_keeper(&self, slot: &Slot, peer: &NodeId) -> bool {
+        let places = self.keepers.get(&slot.blob).filter(|_| slot.part() == Part::Manifest);
+        places.is_some_and(|places| places.iter().any(|place| self.ring.members()[*place as usize].id == *peer))
     }
 
     fn within(&self, bucket: Bucket) -> &[Slot] {

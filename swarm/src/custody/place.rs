@@ -1,6 +1,7 @@
 //! Comparing with the other owners, and offering what they lack.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{StreamExt, stream};
 use herring_blob::ContentId;
@@ -45,7 +46,10 @@ impl Swarm {
         others.truncate(most);
         let met = stream::iter(others).map(|node| async move {
             match self.reconcile_fates(view, &node).await {
-                Ok(_) => true,
+                Ok(_) => {
+                    self.0.custody.met.store(true, Relaxed);
+                    true
+                }
                 Err(error) => {
                     tracing::debug!(peer = %node.id, %error, "fates were not reconciled");
                     view.suspect(&node.id)

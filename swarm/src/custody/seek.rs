@@ -9,7 +9,7 @@ use herring_blob::{BlobId, ContentId};
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_http_api::repair::{BlobParts, RepairCall, RepairReply};
-use herring_ring::NodeId;
+use herring_ring::{Epoch, NodeId};
 
 use super::Custodian;
 use super::census::{Census, Part, Parts, lacking, parts_of};
@@ -20,8 +20,8 @@ use crate::config::REPAIR_DEADLINE;
 
 /// Nodes that are asked at the same time.
 const TOGETHER: usize = 8;
-/// Blobs that are sought in one look: a thousand with some hundred chunks each are a message of a megabyte to every node.
-const MOST: usize = 1_000;
+/// Blobs that are sought at a time: a thousand are a message of some 100 KB to every node.
+const AT_ONCE: usize = 1_000;
 
 /// What this node should keep, and nobody has who was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub(super) struct Lost {
 impl Custodian {
     pub(super) fn lost(&self) -> Lost {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing was looked for under this ring yet.
+    fn seeks_first(&self, epoch: Epoch) -> bool {
+        self.sought.lock().unwrap_or_else(PoisonError::into_inner).replace(epoch) != Some(epoch)
     }
 
     /// Tells of the change.
@@ -62,16 +67,21 @@ impl Swarm {
             gaps.extend(lacking(&gap, |part| self.is_offered(&gap.id, part)));
         }
         custody.gaps.store(all_gaps, Relaxed);
-        let beyond: u64 = gaps.split_off(gaps.len().min(MOST)).iter().map(count).sum();
-        let mut sought: BTreeSet<(BlobId, Part)> = gaps.iter().flat_map(parts_of).collect();
-        let (mut all, answers) = (true, self.holders_of(view, gaps).await);
-        for (holder, has) in answers {
-            all &= has.is_some();
-            let blobs = has.unwrap_or_default();
-            custody.wants.add(&blobs, &holder);
-            blobs.iter().flat_map(parts_of).for_each(|part| _ = sought.remove(&part));
+        if custody.seeks_first(census.epoch()) && !gaps.is_empty() {
+            // After a change of owners the others have not offered anything yet.
+            return false;
         }
-        let lost = Lost { chunks: sought.len() as u64 + beyond, of: sought.first().map(|(id, _)| *id) };
+        let (mut all, mut lost) = (true, Lost::default());
+        for some in gaps.chunks(AT_ONCE) {
+            let mut sought: BTreeSet<(BlobId, Part)> = some.iter().flat_map(parts_of).collect();
+            for (holder, has) in self.holders_of(view, some.to_vec()).await {
+                all &= has.is_some();
+                let blobs = has.unwrap_or_default();
+                custody.wants.add(&blobs, &holder);
+                blobs.iter().flat_map(parts_of).for_each(|part| _ = sought.remove(&part));
+            }
+            lost = Lost { chunks: lost.chunks + sought.len() as u64, of: lost.of.or(sought.first().map(|(id, _)| *id)) };
+        }
         custody.set_lost(lost);
         all
     }

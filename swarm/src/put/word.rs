@@ -15,22 +15,29 @@ use herring_ring::Point;
 
 use super::commit::Committed;
 use super::{Part, Transfer};
-use crate::PutError;
 use crate::candidates::Candidate;
+use crate::{PutError, Tried};
+
+/// How often a put that deletions disturb is committed before it is refused.
+const WORDS: usize = 4;
 
 impl Transfer {
     /// Commits it so that no deletion before now undoes it.
     pub(super) async fn commit_to_stay(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<Committed, PutError> {
         let id = manifest.id();
-        let lives = self.first_word(id).await?;
-        let known = self.swarm.0.fates.get(&id);
-        let done = self.saying(lives).commit_all(manifest, parts).await?;
-        if lives.is_some() || (self.met_all_owners(id, &done) && self.swarm.0.fates.get(&id) == known) {
-            return Ok(done);
+        let mut lives = self.first_word(id).await?;
+        for _ in 0..WORDS {
+            let known = self.swarm.0.fates.get(&id);
+            let done = self.saying(lives).commit_all(manifest, parts).await?;
+            let undisturbed = self.swarm.0.fates.get(&id) == known;
+            if undisturbed && (lives.is_some() || self.met_all_owners(id, &done)) {
+                return Ok(done);
+            }
+            // Some of those who had it may have heard of a deletion before they heard this, and have forgotten it: so it is committed once more.
+            lives = Some(self.swarm.revive(&self.view, id).await?);
         }
-        // Some of those who have it may hear of a deletion before they hear this, and forget it: so it is committed once more.
-        let lives = self.swarm.revive(&self.view, id).await?;
-        self.saying(Some(lives)).commit_all(manifest, parts).await
+        let tried = Tried::of("the others", format_args!("deleted it {WORDS} times while it was put; put it again"));
+        Err(PutError::TooFewReplicas { needed: self.needed(), got: 0, tried })
     }
 
     /// What must be said in any case.
@@ -46,9 +53,10 @@ impl Transfer {
         Self { lives, ..self.clone() }
     }
 
-    /// Nobody of the last hour is missing, and the owners are those by which this put began.
+    /// Nobody of the last hour is missing, the owners are those by which this put began, and this node has heard what others know since it started.
     fn sees_all(&self) -> bool {
-        self.swarm.missing().is_empty() && self.swarm.view().epoch() == self.view.epoch()
+        let heard = self.swarm.0.custody.has_met() || self.view.members().len() < 2;
+        heard && self.swarm.missing().is_empty() && self.swarm.view().epoch() == self.view.epoch()
     }
 
     /// A put of fewer replicas than usual does not ask all owners to keep it: the others say what they know.

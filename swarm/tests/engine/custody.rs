@@ -118,21 +118,23 @@ async fn a_disk_that_lost_everything_is_filled_again() {
     until_placed(&net, &[0, 1, 2], &blobs).await;
 }
 
-/// A blob of which all owners of one chunk lost everything, while some owner of its manifest did not: it, its bytes and those owners.
+/// A blob of which the owners of one chunk, who own nothing else of it, lost everything: it, its bytes and those owners.
 async fn bereft(net: &Net, read_by: std::ops::Range<usize>) -> (Arc<Manifest>, Vec<u8>, Vec<usize>) {
-    let bytes = noise(11, 12 * CHUNK_LEN);
-    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
-    net.assert_readable(read_by, id, &bytes).await;
-    let manifest = manifest_of(&net.nodes[0].swarm.open_blob(id).await.unwrap());
-    let knowing = net.owners(Point::of_blob(&id));
-    let owners = |chunk| net.owners(Point::of_chunk(&manifest, chunk));
-    let mut chunks = 0..manifest.geometry().chunk_count();
-    let chunk = chunks.find(|chunk| !knowing.iter().all(|node| owners(*chunk).contains(node))).unwrap();
-    let bereft = owners(chunk);
-    for node in &bereft {
-        net.nodes[*node].store.remove(&id.into()).await.unwrap();
+    for seed in 0.. {
+        let bytes = noise(seed, 3 * CHUNK_LEN);
+        let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+        let manifest = manifest_of(&net.nodes[0].swarm.open_blob(id).await.unwrap());
+        let points = (0..3).map(|chunk| Point::of_chunk(&manifest, chunk)).chain([Point::of_blob(&id)]);
+        let owners: Vec<Vec<usize>> = points.map(|point| net.owners(point)).collect();
+        let owns_more = |node: &usize| owners.iter().filter(|owners| owners.contains(node)).count() > 1;
+        let Some(bereft) = owners[..3].iter().find(|owners| !owners.iter().any(owns_more)) else { continue };
+        net.assert_readable(read_by, id, &bytes).await;
+        for node in bereft {
+            net.nodes[*node].store.remove(&id.into()).await.unwrap();
+        }
+        return (manifest, bytes.to_vec(), bereft.clone());
     }
-    (manifest, bytes.to_vec(), bereft)
+    unreachable!("there are many seeds")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
