@@ -107,10 +107,14 @@ impl SealedSocket {
         };
         self.refresh();
         match self.opener.open(&self.buffer[..length], now_ms()) {
-            Ok(Some(message)) => {
-                self.hatch.put(&message).await?;
-                self.inside = Some((from, length));
-            }
+            Ok(Some(message)) => match self.hatch.put(&message).await {
+                Ok(()) => self.inside = Some((from, length)),
+                // Longer than any datagram, or there is no memory just now: as if it was lost on the way.
+                Err(error) => {
+                    debug!(%from, %error, "gossip was lost within this node");
+                    self.refusals.note(from, Refusal::Garbled);
+                }
+            },
             Ok(None) => {}
             Err(why) => self.refusals.note(from, why.into()),
         }

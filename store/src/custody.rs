@@ -47,9 +47,10 @@ impl Kept {
         }
     }
 
-    /// What it is once somebody keeps it who asks for so many, or does not say.
+    /// What it is once somebody keeps it who asks for so many, or does not say. Of two numbers the higher counts.
     pub fn with(self, replicas: Option<u8>) -> Self {
         match (self, replicas) {
+            (Self::Replicas(now), Some(replicas)) if replicas < now => Self::Replicas(now),
             (_, Some(replicas)) => Self::Replicas(replicas.clamp(1, MAX_REPLICAS)),
             (Self::No, None) => Self::Yes,
             (now, None) => now,

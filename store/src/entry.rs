@@ -183,7 +183,7 @@ impl Entry {
     }
 
     /// `None` while it is given the name, which may take as long as the disk does: who makes room does not wait for that.
-    pub(crate) fn linked_now(&self) -> Option<bool> {
+    fn linked_now(&self) -> Option<bool> {
         match self.0.linked.try_read() {
             Ok(linked) => Some(*linked),
             Err(TryLockError::Poisoned(linked)) => Some(*linked.into_inner()),

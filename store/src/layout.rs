@@ -143,6 +143,15 @@ impl Layout {
         DirBuilder::new().recursive(true).mode(0o700).create(self.shelf(id))
     }
 
+    pub fn lock_path(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// A shelf that may have been removed is made, and made durable, anew.
+    pub fn forget_shelf(&self, id: &ContentId) {
+        self.synced.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.shelf(id));
+    }
+
     /// Makes renames and removals on this id's shelf durable, and the shelf itself, which needs that once.
     pub fn sync_shelf(&self, id: &ContentId) -> io::Result<()> {
         #[cfg(test)]
@@ -179,7 +188,7 @@ impl Layout {
     }
 
     fn lock(&self) -> Result<File, OpenError> {
-        let path = self.dir.join("lock");
+        let path = self.lock_path();
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(OpenError::at(&path))?;
         match file.try_lock() {

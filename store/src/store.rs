@@ -125,6 +125,11 @@ impl Store {
         self.0.disk.rotten.load(Relaxed)
     }
 
+    /// Whether chunk `n` of it was found rotten lately, and did not come back since.
+    pub fn was_rotten(&self, id: &ContentId, n: u32) -> bool {
+        self.0.disk.rotten_lately.get(&(*id, n)).is_some()
+    }
+
     /// Whether so many bytes more could be durable here, whatever of the rest goes for them.
     pub fn could_keep(&self, bytes: u64) -> bool {
         self.0.disk.space.free_for(Class::Durable) >= bytes

@@ -166,6 +166,7 @@ impl Entry {
     fn forget(&self, life: &Life<'_>, n: u32, was: State) {
         metrics::counter!(names::ROTTEN_CHUNKS).increment(1);
         self.0.disk.rotten.fetch_add(1, Relaxed);
+        self.0.disk.rotten_lately.insert((self.0.id, n), ());
         tracing::warn!(id = %self.0.id, chunk = n, "a chunk on disk is not what it should be; dropped, to be fetched again");
         if let Err(error) = self.erase(life, n, was) {
             // It will be found rotten again after the next start.

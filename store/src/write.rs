@@ -84,6 +84,7 @@ impl Entry {
         self.0.heat.reset(n);
         self.0.table.set_written(n, seen);
         room.keep(1);
+        self.0.disk.rotten_lately.remove(&(self.0.id, n));
         self.0.disk.evictor.enter(self, n);
         Ok(())
     }

@@ -127,7 +127,7 @@ impl Swarm {
 
     /// Whether this node's own copy was rotten, and nobody gave another yet.
     pub(crate) fn was_rotten(&self, id: &ContentId, chunk: u32) -> bool {
-        self.0.rotten.get(&(*id, chunk)).is_some()
+        self.0.store.was_rotten(id, chunk)
     }
 }
 
@@ -217,9 +217,7 @@ impl Flight {
     }
 
     async fn write(&self, held: &Held) -> Result<(), WriteError> {
-        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await?;
-        self.swarm.0.rotten.remove(&(self.content.id(), self.chunk));
-        Ok(())
+        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await
     }
 
     /// A blob's is made when it is opened. Where it is gone since then it was evicted, and is made anew; unless the blob was deleted: a reader under

@@ -140,12 +140,9 @@ impl Swarm {
         entry.read(range).await.inspect_err(|error| self.disk_failed(&content.id(), error)).ok()
     }
 
-    /// The disk did not give what it has. What is missing now was rotten, unless all of it was removed meanwhile.
+    /// The disk did not give what it has. That a chunk is missing is everyday life.
     pub(crate) fn disk_failed(&self, id: &ContentId, error: &StoreError) {
         match error {
-            StoreError::Missing { chunk } if self.0.store.get(id).is_some_and(|entry| !entry.has(*chunk)) => {
-                self.0.rotten.insert((*id, *chunk), ());
-            }
             StoreError::Missing { .. } => {}
             error => tracing::error!(%id, %error, "this node's disk cannot be read"),
         }

@@ -60,8 +60,6 @@ pub(crate) struct Inner {
     pub tracker: Tracker,
     /// Chunks that found no room on the disk, for those who read them in small pieces; until the next sweep.
     pub unkept: Cache<(ContentId, u32), Held, Bytes>,
-    /// Chunks that were rotten on the disk and dropped, and did not come back yet: an error says so.
-    pub rotten: Cache<(ContentId, u32), ()>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
     pub verifications: Arc<Flights<BlobId, ()>>,
     /// Held by the verification whose turn it is.
@@ -106,8 +104,6 @@ impl Weighter<(ContentId, u32), Held> for Bytes {
 const UNKEPT_CHUNKS: usize = 64;
 /// Which part of the readers' memory they may take: a quarter, 64 MiB.
 const UNKEPT_SHARE: u64 = 4;
-/// Rotten chunks that are remembered: some 100 bytes each.
-const ROTTEN: usize = 1024;
 /// Deletions that a slow listener may be behind before it is told that it missed some.
 const DELETIONS_BEHIND: usize = 1024;
 
@@ -124,7 +120,6 @@ impl Swarm {
             peer_memory: Memory::new(config.peer_memory),
             ahead_memory: Memory::new(config.memory / 2),
             unkept: Cache::with_weighter(UNKEPT_CHUNKS, config.memory as u64 / UNKEPT_SHARE, Bytes),
-            rotten: Cache::new(ROTTEN),
             tracker: Tracker::default(),
             chunks: Flights::new(tasks.clone(), stop.clone()),
             manifests: Flights::new(tasks.clone(), stop.clone()),

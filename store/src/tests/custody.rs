@@ -37,15 +37,27 @@ async fn how_many_replicas_a_blob_has_is_remembered() {
     let upload = store.begin_upload(CHUNK).await.unwrap();
     upload.write_chunk(0, thing.chunk(0)).await.unwrap();
     assert_eq!(upload.commit(thing.manifest(), Some(7)).await.unwrap().replicas(), Some(7));
-    for (said, after) in [(None, 7), (Some(crate::MAX_REPLICAS), crate::MAX_REPLICAS), (Some(0), 1), (Some(2), 2), (None, 2)] {
+    for (said, after) in [
+        (None, 7),
+        (Some(0), 7),
+        (Some(2), 7),
+        (Some(9), 9),
+        (None, 9),
+        (Some(u8::MAX), crate::MAX_REPLICAS),
+        (Some(9), crate::MAX_REPLICAS),
+    ] {
         let entry = store.get(&thing.id()).unwrap();
         assert!(entry.keep(vec![], said).await.unwrap().is_empty());
         assert_eq!(entry.replicas(), Some(after));
     }
-    assert_eq!(thing.upload(&store, &[1]).await.unwrap().replicas(), Some(2), "a put that says nothing leaves it");
+    assert_eq!(
+        thing.upload(&store, &[1]).await.unwrap().replicas(),
+        Some(crate::MAX_REPLICAS),
+        "a put that says nothing leaves it"
+    );
     drop((store, upload));
     let entry = room.open().get(&thing.id()).unwrap();
-    assert_eq!((entry.replicas(), durable(&entry)), (Some(2), vec![0, 1]));
+    assert_eq!((entry.replicas(), durable(&entry)), (Some(crate::MAX_REPLICAS), vec![0, 1]));
 }
 
 /// A meta as format 1 wrote it, and any other byte.

@@ -12,9 +12,11 @@ enum Taken {
     Shelf,
     /// Something else is in the data's place.
     Replaced,
+    /// And in the meta's.
+    MetaReplaced,
 }
 
-const ALL: [Taken; 5] = [Taken::Data, Taken::Meta, Taken::Both, Taken::Shelf, Taken::Replaced];
+const ALL: [Taken; 6] = [Taken::Data, Taken::Meta, Taken::Both, Taken::Shelf, Taken::Replaced, Taken::MetaReplaced];
 
 fn take(room: &Room, id: &ContentId, how: Taken) {
     let (data, meta) = (room.data(id), room.meta(id));
@@ -23,9 +25,10 @@ fn take(room: &Room, id: &ContentId, how: Taken) {
         Taken::Meta => std::fs::remove_file(meta).unwrap(),
         Taken::Both => [data, meta].iter().for_each(|path| std::fs::remove_file(path).unwrap()),
         Taken::Shelf => std::fs::remove_dir_all(data.parent().unwrap()).unwrap(),
-        Taken::Replaced => {
-            std::fs::remove_file(&data).unwrap();
-            std::fs::create_dir(&data).unwrap();
+        Taken::Replaced | Taken::MetaReplaced => {
+            let path = if matches!(how, Taken::Replaced) { data } else { meta };
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
         }
     }
 }
@@ -48,8 +51,10 @@ fn is_lost(store: &Store, entry: &Entry) -> bool {
 #[tokio::test]
 async fn who_reads_finds_that_files_are_gone() {
     // A removed meta does not show in what is read of the data: the scrubber and the hourly look find it.
-    for (how, open) in
-        ALL.into_iter().flat_map(|how| [(how, true), (how, false)]).filter(|(how, open)| !(matches!(how, Taken::Meta) && *open))
+    for (how, open) in ALL
+        .into_iter()
+        .flat_map(|how| [(how, true), (how, false)])
+        .filter(|(how, open)| !(matches!(how, Taken::Meta | Taken::MetaReplaced) && *open))
     {
         let room = Room::new();
         let (store, thing, entry) = committed(&room, open).await;
@@ -74,8 +79,6 @@ async fn whoever_looks_finds_that_files_are_gone() {
         assert!(entry.look_for_files().await && entry.is_alive());
         take(&room, &thing.id(), how);
         assert!(!entry.look_for_files().await && is_lost(&store, &entry), "{how:?}, open {open}");
-        let (store, thing, entry) = committed(&Room::new(), open).await;
-        drop((store, thing, entry));
         let room = Room::new();
         let (store, thing, entry) = committed(&room, open).await;
         take(&room, &thing.id(), how);
@@ -108,6 +111,30 @@ async fn what_is_no_file_does_not_count_when_the_store_is_opened() {
     let store = room.open();
     assert!(store.get(&thing.id()).is_none() && room.quarantined() == 1);
     thing.fill(&store).await;
+}
+
+/// Who cleans up among the second names takes nothing away.
+#[tokio::test]
+async fn a_native_name_that_is_gone_loses_nothing() {
+    let room = Room::new();
+    let (store, thing, entry) = committed(&room, true).await;
+    std::fs::remove_file(store.native_dir().join(entry.native_path().unwrap())).unwrap();
+    assert_eq!(entry.read(thing.whole()).await.unwrap(), thing.bytes);
+    assert!(entry.is_durable(0) && entry.look_for_files().await);
+}
+
+/// As when its disk is unmounted: all would be brought again, to the disk below.
+#[tokio::test]
+async fn a_directory_that_is_gone_as_a_whole_loses_nothing() {
+    let room = Room::new();
+    let (home, away) = (room.dir.path(), room.dir.path().with_extension("away"));
+    let (store, thing, entry) = committed(&room, false).await;
+    std::fs::rename(home, &away).unwrap();
+    assert!(matches!(entry.read(thing.whole()).await, Err(ReadError::Io(_))));
+    assert!(!entry.look_for_files().await && entry.is_durable(0));
+    std::fs::rename(&away, home).unwrap();
+    assert_eq!(entry.read(thing.whole()).await.unwrap(), thing.bytes);
+    drop(store);
 }
 
 /// Too many open files pass; what is on the disk stays.
