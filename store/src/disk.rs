@@ -33,6 +33,8 @@ pub(crate) struct Disk {
     pub rotten: AtomicU64,
     /// Those of the last ones that did not come back yet.
     pub rotten_lately: Cache<(ContentId, u32), ()>,
+    /// Entries whose files were gone.
+    pub lost: AtomicU64,
     /// Uploads that are open.
     pub uploads: AtomicUsize,
     /// Counts what [`Store::durable_changes`] tells of.
@@ -51,7 +53,7 @@ impl Disk {
         let shelves = (0..SHELVES).map(|_| AtomicU64::new(0)).collect();
         let (files, buffers) = (Files::new(), Arc::default());
         let (changes, owner) = (watch::Sender::new(0), OnceLock::new());
-        let (records, rotten, uploads) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        let (records, rotten, lost, uploads) = Default::default();
         Ok(Self {
             layout,
             space,
@@ -62,6 +64,7 @@ impl Disk {
             buffers,
             rotten,
             rotten_lately: Cache::new(ROTTEN),
+            lost,
             uploads,
             changes,
             owner,

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::fs::{fstat, lstat};
 use rustix::io::Errno;
@@ -104,6 +105,7 @@ impl Store {
             return false;
         }
         metrics::counter!(crate::metrics::LOST_ENTRIES).increment(1);
+        disk.lost.fetch_add(1, Relaxed);
         tracing::error!(id = %entry.id(), %error, "files of the store are gone from the disk; what they held comes again from others, check the disk");
         self.drop_dead(entry);
         disk.changed();

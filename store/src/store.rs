@@ -125,6 +125,11 @@ impl Store {
         self.0.disk.rotten.load(Relaxed)
     }
 
+    /// Entries whose files were found gone since it was opened.
+    pub fn lost_entries(&self) -> u64 {
+        self.0.disk.lost.load(Relaxed)
+    }
+
     /// Whether chunk `n` of it was found rotten lately, and did not come back since.
     pub fn was_rotten(&self, id: &ContentId, n: u32) -> bool {
         self.0.disk.rotten_lately.get(&(*id, n)).is_some()

@@ -59,13 +59,13 @@ impl Swarm {
         met.buffer_unordered(TOGETHER).fold(true, |all, met| async move { all && met }).await
     }
 
-    /// Offers every other owner what it lacks. True where nobody lacks anything.
+    /// Offers every other owner what it lacks. True where all have the same.
     pub(super) async fn place_all(&self, view: &View, census: &Arc<Census>) -> bool {
         let others = view.ring().members().iter().filter(|member| member.id != *view.me());
         let nodes: Vec<Candidate> = others.filter_map(|member| view.get(&member.id)).map(Candidate::from).collect();
         let placed = stream::iter(nodes).map(|node| async move {
             match self.place_at(view, census, &node).await {
-                Ok(lacking) => lacking == 0,
+                Ok(same) => same,
                 Err(error) => {
                     tracing::debug!(peer = %node.id, %error, "replicas were not compared");
                     false
@@ -75,9 +75,12 @@ impl Swarm {
         placed.buffer_unordered(TOGETHER).fold(true, |all, placed| async move { all && placed }).await
     }
 
-    /// How many blobs the node lacks something of.
-    async fn place_at(&self, view: &View, census: &Arc<Census>, node: &Candidate) -> Result<usize, Unplaced> {
+    /// Whether the two have the same of what both own. Where they have not, the node lacks what it is offered now, or offers what this one lacks.
+    async fn place_at(&self, view: &View, census: &Arc<Census>, node: &Candidate) -> Result<bool, Unplaced> {
         let buckets = self.compare(view, census, node).await?;
+        if buckets.is_empty() {
+            return Ok(true);
+        }
         // Of a joiner it is all that there is.
         let (counted, peer) = (Arc::clone(census), node.id.clone());
         let parts = tokio::task::spawn_blocking(move || counted.shared_parts(&peer, &buckets)).await;
@@ -85,7 +88,7 @@ impl Swarm {
         if !lacking.is_empty() {
             tracing::info!(peer = %node.id, blobs = lacking.len(), "an owner lacks what this node keeps, and was offered it");
         }
-        Ok(lacking.len())
+        Ok(false)
     }
 
     /// The smallest buckets in which the two keep different things.

@@ -10,6 +10,9 @@ use crate::Swarm;
 
 /// Within which each entry's files are looked for: 300 looks a second where there are a million.
 const FILES: Duration = Duration::from_secs(3600);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// Where some were gone: a thousand a second.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// Between two looks at a store with nothing in it.
 const EMPTY: Duration = Duration::from_secs(60);
 /// The longest pause between two chunks: a store with little in it is read more often than it must be.
@@ -36,17 +39,22 @@ impl Swarm {
         }
     }
 
-    /// Looks, over and over, whether all files are still there: within an hour, whatever nobody reads.
+    /// Looks, over and over, whether all files are still there: within an hour, whatever nobody reads. Where one is gone, others may be: then all are looked for
+    /// at once.
     pub(super) async fn look_for_all_files(self) {
+        let (store, mut known) = (&self.0.store, 0);
         loop {
-            let entries: Vec<Entry> = self.0.store.blobs().into_iter().chain(self.0.store.objects()).collect();
-            let pause = FILES / u32::try_from(entries.len()).unwrap_or(u32::MAX).max(60);
+            let entries: Vec<Entry> = store.blobs().into_iter().chain(store.objects()).collect();
+            let pause = (FILES / u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)).min(LONGEST_LOOK);
+            let before = store.lost_entries();
             for entry in in_turn(&entries) {
-                sleep(pause).await;
+                sleep(if store.lost_entries() > known { AT_ONCE } else { pause }).await;
                 if !entry.look_for_files().await {
                     self.0.custody.kick();
                 }
             }
+            // What went since this round began, behind where it was, the next one finds.
+            known = before;
             if entries.is_empty() {
                 sleep(EMPTY).await;
             }

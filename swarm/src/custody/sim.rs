@@ -310,6 +310,7 @@ impl World {
                 }
                 asked = buckets.into_iter().flat_map(Bucket::parts).collect();
             };
+            placed &= buckets.is_empty();
             if !buckets.is_empty() {
                 self.hosts[other].due = self.hosts[other].due.min(self.tick + 1);
             }
