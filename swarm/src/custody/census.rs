@@ -68,7 +68,7 @@ pub(crate) struct Census {
     slots: Vec<Slot>,
     /// What this node and another one own.
     shared: BTreeMap<NodeId, Leaves>,
-    /// Of manifests that this node owns: who is to have them besides their owners, by their places among the ring's members.
+    /// Of manifests that others than their owners are to have as well: all who are, by their places among the ring's members.
     keepers: HashMap<u32, Box<[u32]>>,
     /// What others own and this node does not.
     foreign: Vec<Slot>,
@@ -108,41 +108,51 @@ impl Census {
         self.blobs.push((kept.id, kept.replicas));
         self.fresh += usize::from(kept.fresh);
         // Owners are borrowed from it while what they own is noted.
-        let ring = self.ring.clone();
-        let usual = self.replicas;
+        let (ring, usual) = (self.ring.clone(), self.replicas);
         let owners = |point: Point| owners(&ring, point.as_u64(), kept.replicas, usual);
         let point = Point::of_blob(&kept.id);
         let manifest_owners = owners(point);
-        let mut keepers: BTreeSet<&NodeId> = manifest_owners.iter().copied().collect();
-        let (owns_manifest, mut owns_chunks, mut here) = (keepers.contains(&self.me), false, kept.chunks.iter().peekable());
+        let owns_manifest = manifest_owners.contains(&&self.me);
+        let (mut chunk_owners, mut owns_chunks, mut here) = (BTreeSet::new(), false, kept.chunks.iter().peekable());
         for chunk in 0..kept.count {
             let point = (kept.point)(chunk);
-            let (slot, owners) = (Slot::new(point, blob, Part::Chunk(chunk)), owners(point));
-            let (owned, is_here) = (owners.contains(&&self.me), here.next_if_eq(&&chunk).is_some());
-            owns_chunks |= owned;
-            match (owned, is_here) {
-                (true, true) => self.share(slot, owners.iter().copied(), kept.fresh),
-                (true, false) if !kept.fresh => self.gaps.push(slot),
-                (false, true) => self.foreign.push(slot),
-                _ => {}
-            }
+            let (owners, is_here) = (owners(point), here.next_if_eq(&&chunk).is_some());
+            owns_chunks |= self.add_chunk(Slot::new(point, blob, Part::Chunk(chunk)), &owners, is_here, kept.fresh);
             if owns_manifest {
-                keepers.extend(owners);
+                chunk_owners.extend(owners);
             }
         }
-        // A manifest is with its owners, and with the owners of the blob's chunks. Each of the former compares with each of the latter: so it comes back whoever
-        // lost it, and who owns a chunk knows of it even where nobody has that any more.
         let slot = Slot::new(point, blob, Part::Manifest);
-        if keepers.len() > manifest_owners.len() {
-            let place = |node: &NodeId| ring.members().binary_search_by(|member| member.id.cmp(node)).ok();
-            let places = keepers.iter().filter_map(|node| u32::try_from(place(node)?).ok());
-            self.keepers.insert(blob, places.collect());
-        }
         if owns_manifest || owns_chunks {
-            self.share(slot, keepers.into_iter(), kept.fresh);
+            self.add_manifest(slot, &manifest_owners, chunk_owners, kept.fresh);
         } else if kept.chunks.is_empty() {
             self.foreign.push(slot);
         }
+    }
+
+    /// True where this node owns it.
+    fn add_chunk(&mut self, slot: Slot, owners: &[&NodeId], is_here: bool, fresh: bool) -> bool {
+        let owned = owners.contains(&&self.me);
+        match (owned, is_here) {
+            (true, true) => self.share(slot, owners.iter().copied(), fresh),
+            (true, false) if !fresh => self.gaps.push(slot),
+            (false, true) => self.foreign.push(slot),
+            _ => {}
+        }
+        owned
+    }
+
+    /// A manifest is with its owners, and with the owners of the blob's chunks. Each of the former compares with each of the latter: so it comes back whoever
+    /// lost it, and who owns a chunk knows of it even where nobody has that any more.
+    fn add_manifest(&mut self, slot: Slot, owners: &[&NodeId], chunk_owners: BTreeSet<&NodeId>, fresh: bool) {
+        let mut keepers = chunk_owners;
+        keepers.extend(owners);
+        if keepers.len() > owners.len() {
+            let place = |node: &NodeId| self.ring.members().binary_search_by(|member| member.id.cmp(node)).ok();
+            let places = keepers.iter().filter_map(|node| u32::try_from(place(node)?).ok()).collect();
+            self.keepers.insert(slot.blob, places);
+        }
+        self.share(slot, keepers.into_iter(), fresh);
     }
 
     /// This is to be with those others, too.
@@ -195,7 +205,7 @@ impl Census {
         for bucket in buckets {
             for slot in self.within(*bucket) {
                 let (id, replicas) = self.blobs[slot.blob as usize];
-                if owners(&self.ring, slot.point, replicas, self.replicas).contains(&peer) || self.is_keeper(slot, peer) {
+                if self.is_to_have(slot, peer) {
                     parts.add(id, replicas, slot.part());
                 }
             }
@@ -203,10 +213,12 @@ impl Census {
         parts.into_blobs()
     }
 
-    /// Whether this is a manifest of this node's that the peer is to have since it owns a chunk.
-    fn is_keeper(&self, slot: &Slot, peer: &NodeId) -> bool {
-        let places = self.keepers.get(&slot.blob).filter(|_| slot.part() == Part::Manifest);
-        places.is_some_and(|places| places.iter().any(|place| self.ring.members()[*place as usize].id == *peer))
+    fn is_to_have(&self, slot: &Slot, peer: &NodeId) -> bool {
+        let is_peer = |place: &u32| self.ring.members()[*place as usize].id == *peer;
+        match self.keepers.get(&slot.blob).filter(|_| slot.part() == Part::Manifest) {
+            Some(places) => places.iter().any(is_peer),
+            None => owners(&self.ring, slot.point, self.blobs[slot.blob as usize].1, self.replicas).contains(&peer),
+        }
     }
 
     fn within(&self, bucket: Bucket) -> &[Slot] {
