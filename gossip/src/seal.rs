@@ -7,7 +7,7 @@
 
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
@@ -27,6 +27,8 @@ const MOST: usize = DATAGRAM - HEADER - TIME - TAG;
 const AGE_MS: u64 = 60_000;
 /// Runs of nodes that are told apart. Only members make any.
 const SESSIONS: usize = 16_384;
+/// First halves that wait for their second, which is sent right behind them: at most 4 MB.
+const HALVES: usize = 64;
 
 /// Which part of a message a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,14 @@ fn nonce(counter: u64) -> Nonce {
 pub(crate) struct Opener {
     keys: Arc<ClusterKeys>,
     sessions: HashMap<(KeyId, Session), Heard>,
+    halves: VecDeque<Half>,
+}
+
+/// The first half of a message.
+struct Half {
+    session: (KeyId, Session),
+    counter: u64,
+    bytes: Vec<u8>,
 }
 
 /// A run of a node that was heard.
@@ -125,8 +135,6 @@ struct Heard {
     key: LessSafeKey,
     window: Window,
     last_ms: u64,
-    /// The first half of a message, and its counter.
-    half: Option<(u64, Vec<u8>)>,
 }
 
 struct Header<'a> {
@@ -147,7 +155,7 @@ impl<'a> Header<'a> {
 
 impl Opener {
     pub fn new(keys: Arc<ClusterKeys>) -> Self {
-        Self { keys, sessions: HashMap::new() }
+        Self { keys, sessions: HashMap::new(), halves: VecDeque::new() }
     }
 
     /// From now on with these. What is sealed with others is refused.
@@ -159,16 +167,37 @@ impl Opener {
     /// A member's message; `None` while its second half is not here.
     pub fn open(&mut self, datagram: &[u8], now_ms: u64) -> Result<Option<Vec<u8>>, Refused> {
         let header = Header::read(datagram).ok_or(Refused::Unsealed)?;
-        if let Some(heard) = self.sessions.get_mut(&header.session) {
-            return heard.take(&header, datagram, now_ms);
-        }
+        let part = match self.sessions.get_mut(&header.session) {
+            Some(heard) => heard.take(&header, datagram, now_ms)?,
+            None => self.take_first(&header, datagram, now_ms)?,
+        };
+        Ok(self.join(&header, part))
+    }
+
+    /// Nobody is remembered who could not say one right word.
+    fn take_first(&mut self, header: &Header<'_>, datagram: &[u8], now_ms: u64) -> Result<Vec<u8>, Refused> {
         let key = self.keys.find(header.session.0).ok_or(Refused::Key)?;
-        let mut heard = Heard { key: derive(key, &header.session.1), window: Window::default(), last_ms: now_ms, half: None };
-        // Nobody is remembered who could not say one right word.
-        let message = heard.take(&header, datagram, now_ms)?;
+        let mut heard = Heard { key: derive(key, &header.session.1), window: Window::default(), last_ms: now_ms };
+        let part = heard.take(header, datagram, now_ms)?;
         self.make_room(now_ms)?;
         self.sessions.insert(header.session, heard);
-        Ok(message)
+        Ok(part)
+    }
+
+    fn join(&mut self, &Header { part, session, counter, .. }: &Header<'_>, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        match part {
+            Part::Whole => Some(bytes),
+            Part::First => {
+                self.halves.truncate(HALVES - 1);
+                self.halves.push_front(Half { session, counter, bytes });
+                None
+            }
+            Part::Second => {
+                let is_first = |half: &Half| half.session == session && half.counter.checked_add(1) == Some(counter);
+                let first = self.halves.iter().position(is_first).and_then(|at| self.halves.remove(at))?;
+                Some([first.bytes, bytes].concat())
+            }
+        }
     }
 
     /// Who was silent for so long that nothing of it can be replayed is forgotten.
@@ -181,7 +210,7 @@ impl Opener {
 }
 
 impl Heard {
-    fn take(&mut self, header: &Header<'_>, datagram: &[u8], now_ms: u64) -> Result<Option<Vec<u8>>, Refused> {
+    fn take(&mut self, header: &Header<'_>, datagram: &[u8], now_ms: u64) -> Result<Vec<u8>, Refused> {
         if !self.window.is_new(header.counter) {
             return Err(Refused::Replayed);
         }
@@ -196,21 +225,7 @@ impl Heard {
         self.window.note(header.counter);
         self.last_ms = now_ms;
         sealed.drain(..TIME);
-        Ok(self.join(header, sealed))
-    }
-
-    fn join(&mut self, header: &Header<'_>, part: Vec<u8>) -> Option<Vec<u8>> {
-        match header.part {
-            Part::Whole => Some(part),
-            Part::First => {
-                self.half = Some((header.counter, part));
-                None
-            }
-            Part::Second => {
-                let (_, first) = self.half.take().filter(|(counter, _)| counter.checked_add(1) == Some(header.counter))?;
-                Some([first, part].concat())
-            }
-        }
+        Ok(sealed)
     }
 }
 

@@ -112,7 +112,7 @@ impl SealedSocket {
                 // Longer than any datagram, or there is no memory just now: as if it was lost on the way.
                 Err(error) => {
                     debug!(%from, %error, "gossip was lost within this node");
-                    self.refusals.note(from, Refusal::Garbled);
+                    self.refusals.note(from, Refusal::Lost);
                 }
             },
             Ok(None) => {}
@@ -216,6 +216,8 @@ enum Refusal {
     Seal(#[from] Refused),
     #[error("it is no gossip")]
     Garbled,
+    #[error("this node could not take it in just now")]
+    Lost,
     #[error("that node is of another cluster (--cluster)")]
     OtherCluster,
 }
@@ -225,6 +227,7 @@ impl Refusal {
         match self {
             Self::Seal(refused) => refused.reason(),
             Self::Garbled => "garbled",
+            Self::Lost => "lost",
             Self::OtherCluster => "cluster",
         }
     }

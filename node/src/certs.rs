@@ -65,11 +65,9 @@ pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
     match command {
         CertsCommand::Init { dir, days } => {
             let made = init(dir, *days)?;
-            show(
-                output,
-                &made,
-                &format!("give each node {}, and make its certificate with: herring certs issue NODE", made[2].display()),
-            )
+            let [ca, _, key] = made.each_ref().map(|path| path.display());
+            let issue = format!("herring certs issue NODE --address HOST --dir {}", dir.display());
+            show(output, &made, &format!("give each node {ca} and {key}, and make its certificate: {issue}"))
         }
         CertsCommand::Issue(args) => {
             let made = issue(args)?;

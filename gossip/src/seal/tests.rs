@@ -39,6 +39,19 @@ fn a_full_message_goes_in_two_halves() {
     assert_eq!(opener.open(&sealer.seal(b"x", NOW)[0], NOW), Ok(Some(b"x".to_vec())));
 }
 
+/// What a member sends and never ends takes no more memory than that.
+#[test]
+fn halves_have_a_bound_and_the_newest_are_kept() {
+    let (mut sealer, mut opener) = pair();
+    let message = vec![7; MOST + 1];
+    let sealed: Vec<_> = (0..=HALVES).map(|_| sealer.seal(&message, NOW)).collect();
+    assert!(sealed.iter().all(|halves| opener.open(&halves[0], NOW) == Ok(None)));
+    assert_eq!(opener.halves.len(), HALVES);
+    assert_eq!(opener.open(&sealed[0][1], NOW), Ok(None), "the oldest one went");
+    assert!(sealed[1..].iter().all(|halves| opener.open(&halves[1], NOW) == Ok(Some(message.clone()))));
+    assert!(opener.halves.is_empty());
+}
+
 #[test]
 fn keys_are_replaced_without_a_word_lost() {
     let (old, both, swapped, new) = (keys(&["1"]), keys(&["1", "2"]), keys(&["2", "1"]), keys(&["2"]));
