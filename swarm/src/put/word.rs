@@ -20,23 +20,35 @@ use crate::{PutError, Tried};
 
 /// How often a put that deletions disturb is committed before it is refused.
 const WORDS: usize = 4;
+/// How often a put is committed before it is refused where others put the same blob: each of them says at most a few words, all at the beginning.
+const ROUNDS: usize = 64;
 
 impl Transfer {
     /// Commits it so that no deletion before now undoes it.
     pub(super) async fn commit_to_stay(&self, manifest: &Arc<Manifest>, parts: &[Part]) -> Result<Committed, PutError> {
         let id = manifest.id();
         let mut lives = self.first_word(id).await?;
-        for _ in 0..WORDS {
+        let (mut said, mut words) = (lives.is_some(), 0);
+        for _ in 0..ROUNDS {
             let known = self.swarm.0.fates.get(&id);
             let done = self.saying(lives).commit_all(manifest, parts).await?;
-            let undisturbed = self.swarm.0.fates.get(&id) == known;
-            if undisturbed && (lives.is_some() || self.met_all_owners(id, &done)) {
+            let now = self.swarm.0.fates.get(&id);
+            let stays = said || self.met_all_owners(id, &done);
+            if stays && now == known {
                 return Ok(done);
             }
             // Some of those who had it may have heard of a deletion before they heard this, and have forgotten it: so it is committed once more.
-            lives = Some(self.swarm.revive(&self.view, id).await?);
+            lives = match now {
+                // Whoever puts it too has said it. A word of one's own would disturb that put in turn.
+                Some(word) if stays && !word.deleted => Some(word),
+                _ if words == WORDS => break,
+                _ => {
+                    (said, words) = (true, words + 1);
+                    Some(self.swarm.revive(&self.view, id).await?)
+                }
+            };
         }
-        let tried = Tried::of("the others", format_args!("deleted it {WORDS} times while it was put; put it again"));
+        let tried = Tried::of("the others", "deleted it again and again while it was put; put it again");
         Err(PutError::TooFewReplicas { needed: self.needed(), got: 0, tried })
     }
 

@@ -171,7 +171,7 @@ async fn what_an_owner_lost_before_the_commit_is_given_to_another() {
 async fn puts_of_one_blob_at_once_are_one_blob() {
     let net = Net::start(4, 2).await;
     let bytes = noise(14, 7 * CHUNK_LEN + 5);
-    let puts = (0..8).map(|turn| net.nodes[turn % 4].put(&bytes));
+    let puts = (0..24).map(|turn| net.nodes[turn % 4].put(&bytes));
     for put in futures_util::future::join_all(puts).await {
         assert_eq!(put.unwrap().stored.replicas, 2);
     }
