@@ -1,6 +1,7 @@
 //! What a new connection may ask, by how it came.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,14 +13,21 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::observe;
-use super::{ApiError, ErrorKind};
-use crate::tls::{self, Accepted, ServerTls};
+use super::came::Came;
+use super::{ApiError, ErrorKind, observe};
+use crate::tls::{self, Accepted, ServerTls, Shown};
 
 /// The first byte of every TLS connection; no HTTP begins with it.
 const HANDSHAKE: u8 = 0x16;
 
 pub(super) type Socket = Either<TcpStream, Accepted>;
+
+/// A connection as it is spoken over, what it may ask, and how it came.
+pub(super) struct Admitted {
+    pub socket: Socket,
+    pub router: Router,
+    pub came: Came,
+}
 
 /// The door of a server.
 pub(super) struct Entry {
@@ -37,18 +45,18 @@ impl Entry {
     /// `patience`: how long a handshake may take.
     pub(super) fn new(all: Router, tls: Option<ServerTls>, patience: Duration, closing: CancellationToken) -> Self {
         let public = all.clone().layer(from_fn(no_peers));
-        Self { tls, all, public, refusing: Router::new().fallback(in_clear), patience, closing }
+        Self { tls, all, public, refusing: Router::new().fallback(speak_tls), patience, closing }
     }
 
     pub(super) fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// The connection as it is spoken over, and what it may ask; `None` where it may ask nothing, or hung up without a word.
-    pub(super) async fn admit(&self, stream: TcpStream) -> Option<(Socket, Router)> {
-        let Some(tls) = &self.tls else { return Some((Either::Left(stream), self.all.clone())) };
+    /// `None` where it may ask nothing, or hung up without a word.
+    pub(super) async fn admit(&self, stream: TcpStream, from: SocketAddr) -> Option<Admitted> {
+        let Some(tls) = &self.tls else { return Some(in_clear(stream, &self.all, from)) };
         // Nothing was asked yet, so a shutdown need not wait.
-        match self.closing.run_until_cancelled(timeout(self.patience, self.greet(tls, stream))).await? {
+        match self.closing.run_until_cancelled(timeout(self.patience, self.greet(tls, stream, from))).await? {
             Ok(Ok(admitted)) => admitted,
             Ok(Err(error)) => {
                 observe::handshake("failed");
@@ -63,19 +71,25 @@ impl Entry {
         }
     }
 
-    async fn greet(&self, tls: &ServerTls, stream: TcpStream) -> io::Result<Option<(Socket, Router)>> {
+    async fn greet(&self, tls: &ServerTls, stream: TcpStream, from: SocketAddr) -> io::Result<Option<Admitted>> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Ok(None);
         }
         if first[0] != HANDSHAKE {
-            return Ok(Some((Either::Left(stream), self.refusing.clone())));
+            return Ok(Some(in_clear(stream, &self.refusing, from)));
         }
         let stream = tls.accept(stream).await?;
         observe::handshake(if tls::is_resumed(&stream) { "resumed" } else { "full" });
-        let may_be_peer = !tls.asks_clients() || tls::is_peer(&stream);
-        Ok(Some((Either::Right(stream), if may_be_peer { &self.all } else { &self.public }.clone())))
+        let shown = tls::shown(&stream);
+        let may_be_peer = !tls.asks_clients() || matches!(shown, Shown::Certificate(_));
+        let router = if may_be_peer { &self.all } else { &self.public }.clone();
+        Ok(Some(Admitted { socket: Either::Right(stream), router, came: Came { from, shown: Some(shown) } }))
     }
+}
+
+fn in_clear(stream: TcpStream, router: &Router, from: SocketAddr) -> Admitted {
+    Admitted { socket: Either::Left(stream), router: router.clone(), came: Came { from, shown: None } }
 }
 
 async fn no_peers(request: Request, next: Next) -> Response {
@@ -86,6 +100,6 @@ async fn no_peers(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn in_clear() -> ApiError {
+async fn speak_tls() -> ApiError {
     ApiError::new(ErrorKind::BadRequest, "this port speaks TLS: write https://, and give the swarm's authority (--ca FILE)")
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::entry::Entry;
+use super::entry::{Admitted, Entry};
 use super::untaken::Untaken;
 use super::watched::UNREAD;
 use super::{Backends, Limits, observe, router};
@@ -203,13 +203,15 @@ impl Connections {
     async fn accept_from(&self, listener: &TcpListener) -> Infallible {
         loop {
             let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
-            self.start(accept(listener).await, slot);
+            let (stream, from) = accept(listener).await;
+            self.start(stream, from, slot);
         }
     }
 
-    fn start(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+    fn start(&self, stream: TcpStream, from: SocketAddr, slot: OwnedSemaphorePermit) {
         prepare(&stream, self.unread);
-        let connection = connection(self.builder.clone(), stream, self.entry.clone(), self.graceful.watcher(), self.unread);
+        let connection =
+            connection(self.builder.clone(), (stream, from), self.entry.clone(), self.graceful.watcher(), self.unread);
         let cut = self.cut.clone();
         self.tasks.spawn(async move {
             cut.run_until_cancelled(connection).await;
@@ -231,10 +233,10 @@ impl Connections {
 }
 
 /// The next connection. An accept that fails leaves the listener as it was, so none is a reason to stop.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             // The client was gone before it was accepted.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
             Err(error) => {
@@ -255,17 +257,24 @@ fn prepare(stream: &TcpStream, unread: Duration) {
 }
 
 /// One connection, to its end. It ends as well where its client takes nothing of an answer for `unread`.
-async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, entry: Arc<Entry>, watcher: Watcher, unread: Duration) {
-    let Some((stream, router)) = entry.admit(stream).await else { return };
+async fn connection(
+    builder: Builder<TokioExecutor>,
+    (stream, from): (TcpStream, SocketAddr),
+    entry: Arc<Entry>,
+    watcher: Watcher,
+    unread: Duration,
+) {
+    let Some(Admitted { socket, router, came }) = entry.admit(stream, from).await else { return };
     let asked = Arc::new(AtomicBool::new(false));
     let untaken = Arc::new(Untaken::default());
     let (mark, watching) = (Arc::clone(&asked), Arc::clone(&untaken));
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(came.clone());
         mark.store(true, Ordering::Relaxed);
         let (answer, watching) = (router.clone().oneshot(request), Arc::clone(&watching));
         async move { answer.await.map(|answer| answer.map(|body| watching.watch(body))) }
     });
-    let mut serving = std::pin::pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
+    let mut serving = std::pin::pin!(watcher.watch(builder.serve_connection(TokioIo::new(socket), service).into_owned()));
     let served = async {
         match tokio::time::timeout(entry.patience(), &mut serving).await {
             Ok(ended) => ended,

@@ -7,6 +7,7 @@ mod admission;
 mod backend;
 mod blobs;
 mod body;
+mod came;
 mod cluster;
 mod deadline;
 mod docs;

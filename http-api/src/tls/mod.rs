@@ -23,7 +23,7 @@ pub(crate) use error::told;
 #[cfg(feature = "server")]
 pub use server::ServerTls;
 #[cfg(feature = "server")]
-pub(crate) use server::{Accepted, is_peer, is_resumed};
+pub(crate) use server::{Accepted, Shown, is_resumed, shown};
 
 /// Nothing older: both ends are ours, and 1.3 has one exchange less.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13];

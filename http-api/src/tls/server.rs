@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use tokio_rustls::rustls::{HandshakeKind, ServerConfig};
@@ -63,9 +64,17 @@ impl ServerTls {
 /// Boxed: 2 KiB where a socket is a few words.
 pub(crate) type Accepted = Box<TlsStream<TcpStream>>;
 
-/// Whether the client has shown a certificate of the authority; a wrong one has ended the handshake.
-pub(crate) fn is_peer(stream: &Accepted) -> bool {
-    stream.get_ref().1.peer_certificates().is_some()
+/// What the client has shown over TLS; a wrong certificate has ended the handshake.
+#[derive(Debug, Clone)]
+pub(crate) enum Shown {
+    Nothing,
+    /// A certificate of the swarm's authority, DER.
+    Certificate(CertificateDer<'static>),
+}
+
+pub(crate) fn shown(stream: &Accepted) -> Shown {
+    let own = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    own.map_or(Shown::Nothing, |certificate| Shown::Certificate(certificate.clone().into_owned()))
 }
 
 pub(crate) fn is_resumed(stream: &Accepted) -> bool {
