@@ -98,7 +98,7 @@ impl Mount {
     /// Blocks for some milliseconds. The runtime must outlive the mount, or readers get EIO.
     pub fn start(config: MountConfig, swarm: Swarm, runtime: Handle) -> Result<Self, MountError> {
         check_device(&config.at)?;
-        let at = mountpoint::prepare(&config.at)?;
+        let at = mountpoint::prepare(&config.at, config.allow_other)?;
         let (fs, changes) = HerringFs::new(swarm.clone());
         let (fs, readers) = (Arc::new(fs), Arc::new(Readers::default()));
         let deletions = swarm.deletions();

@@ -1,7 +1,8 @@
 //! What the kernel has mounted where, and taking a mount away by its path.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -37,12 +38,14 @@ struct Mounted {
 }
 
 /// A directory to mount on: made if it is missing, and free of what crashed there.
-pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
+///
+/// `for_others`: what is made on the way is open to them as well, whatever this process keeps to itself otherwise.
+pub(crate) fn prepare(at: &Path, for_others: bool) -> Result<PathBuf, MountError> {
     let failed = |source| MountError::Directory { at: at.to_owned(), source };
     if let Ok(real) = resolve(at) {
         clear_stale(&real)?;
     }
-    fs::create_dir_all(at).map_err(failed)?;
+    make(at, for_others).map_err(failed)?;
     let real = resolve(at).map_err(failed)?;
     if !fs::metadata(&real).map_err(failed)?.is_dir() {
         return Err(failed(io::ErrorKind::NotADirectory.into()));
@@ -51,6 +54,13 @@ pub(crate) fn prepare(at: &Path) -> Result<PathBuf, MountError> {
         tracing::warn!(at = %real.display(), "this directory is not empty: what is in it is hidden while the mount is there");
     }
     Ok(real)
+}
+
+fn make(at: &Path, for_others: bool) -> io::Result<()> {
+    let missing: Vec<&Path> = at.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    fs::create_dir_all(at)?;
+    let mut opened = missing.into_iter().filter(|_| for_others);
+    opened.try_for_each(|path| fs::set_permissions(path, Permissions::from_mode(0o755)))
 }
 
 /// What is mounted exactly here; of several on top of each other, the one that is seen.
@@ -158,13 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn others_come_through_what_is_made_for_them() {
+        let room = tempfile::tempdir().unwrap();
+        prepare(&room.path().join("a/b"), true).unwrap();
+        let mode = |path: &str| fs::metadata(room.path().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("a"), mode("a/b")), (0o755, 0o755));
+    }
+
+    #[test]
     fn a_live_mount_is_refused() {
-        assert!(matches!(prepare(Path::new("/proc")), Err(MountError::Occupied { fstype, .. }) if fstype == "proc"));
+        assert!(matches!(prepare(Path::new("/proc"), false), Err(MountError::Occupied { fstype, .. }) if fstype == "proc"));
     }
 
     #[test]
     fn a_file_is_no_mount_point() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(prepare(file.path()), Err(MountError::Directory { .. })));
+        assert!(matches!(prepare(file.path(), false), Err(MountError::Directory { .. })));
     }
 }

@@ -23,6 +23,8 @@ mod weight;
 
 use std::process::ExitCode;
 
+use rustix::fs::Mode;
+
 use crate::cli::{Cli, Command, NodeArgs};
 use crate::config::{NodeConfig, NodeSettings};
 use crate::error::{Failure, OrFail};
@@ -39,12 +41,20 @@ fn main() -> ExitCode {
 
 fn start() -> Result<(), Failure> {
     let Some(cli) = Cli::read()? else { return Ok(()) };
+    if matches!(cli.command, Command::Node(_) | Command::Up(_)) {
+        keep_private();
+    }
     logging::start(cli.global.log_format, cli.command.log_level())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail(|| "cannot start".to_owned())?;
     let done = runtime.block_on(run(cli));
     // A thread may still wait for stdin or a hung mount; it must not keep the program.
     runtime.shutdown_background();
     done
+}
+
+/// What a node writes, its logs and records among it, is for its user alone: files 0600, directories 0700.
+fn keep_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {

@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt;
+
 use bytes::Bytes;
 
 use crate::swarm::{Plan, Swarm, noise, stream, wait_until};
@@ -46,4 +48,23 @@ fn a_node_that_has_not_met_its_swarm_yet_acknowledges_nothing_alone() {
             true
         })
     });
+}
+
+#[test]
+fn what_a_node_writes_is_for_its_user_alone() {
+    let swarm = Swarm::start(Plan { nodes: 1, replicas: 1, ..Plan::default() });
+    swarm.put(0, &noise(9 << 20, 3));
+    let mut waiting = vec![swarm.nodes[0].dir.join("data")];
+    let mut seen = 0;
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let (path, meta) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+            seen += 1;
+            assert_eq!(meta.mode() & 0o077, 0, "{} is {:o}", path.display(), meta.mode());
+            if meta.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    assert!(seen > 5, "only {seen} files were looked at");
 }
