@@ -55,6 +55,20 @@ impl BlobHasher {
     }
 }
 
+/// Computes a blob's id alone, from bytes in any portions, given in order.
+#[derive(Debug, Clone, Default)]
+pub struct IdHasher(Sha256);
+
+impl IdHasher {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(self) -> BlobId {
+        BlobId::from_bytes(self.0.finalize().into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ pub use chunk::{Arrival, Chunk, PieceCutter, WrongPiece};
 pub use content::{ContentId, ObjectRef};
 pub use digest::ChunkDigest;
 pub use geometry::Geometry;
-pub use hashing::BlobHasher;
+pub use hashing::{BlobHasher, IdHasher};
 pub use id::{BlobId, IdError, ObjectId};
 pub use manifest::{Manifest, ManifestError, RawManifest};
 pub use pieces::{PieceDigest, PieceDigests, Pieces};

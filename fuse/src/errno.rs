@@ -45,7 +45,7 @@ fn of_name(error: &NameError) -> Errno {
 /// Overload is EBUSY: on EAGAIN, Python's raw files return `None` instead of raising, and ENOMEM sounds like the reader's own.
 fn of_read(error: &ReadError) -> Errno {
     match error {
-        ReadError::Unavailable { .. } => Errno::EIO,
+        ReadError::Unavailable { .. } | ReadError::False { .. } => Errno::EIO,
         ReadError::Changed { .. } => Errno::ESTALE,
         ReadError::Overloaded { .. } => Errno::EBUSY,
     }

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `GET blobs/{id}/manifest` | 200 manifest, 404 |
+//! | `GET blobs/{id}/manifest` | 200 manifest, and [`PROVEN`], 404 |
 //! | `GET blobs/{id}/chunks/{n}?first=&urge=` | 200 the chunk's bytes from piece `first` on, [`DIGEST`] and [`PIECES`]; 200 with [`ARRIVING`]: see [`crate::arriving`]; 404; 503 with [`HOLDERS`] |
 //! | `GET blobs/{id}/presence` | 200 [`crate::types::Presence`], 404 |
 //! | `DELETE blobs/{id}` | 204, also where there was none |
@@ -27,6 +27,8 @@ use uuid::Uuid;
 pub const DIGEST: &str = "herring-digest";
 /// The digests of that chunk's pieces, [`PieceDigests::to_hex`](herring_blob::PieceDigests::to_hex): at most 1 KiB.
 pub const PIECES: &str = "herring-pieces";
+/// With a manifest, `1`: the answering node has hashed the whole blob itself.
+pub const PROVEN: &str = "herring-proven";
 /// Instead of the two above, `1`: the chunk is still on its way to the peer, and is passed on as it comes.
 pub const ARRIVING: &str = "herring-arriving";
 /// The epoch of the asker's view.

@@ -127,7 +127,7 @@ impl Backend for Api {
 
 #[async_trait]
 impl PeerBackend for Api {
-    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+    async fn local_manifest(&self, id: BlobId) -> Result<(Arc<Manifest>, bool), ApiError> {
         self.swarm.local_manifest(id).map_err(serve_error)
     }
 
@@ -221,7 +221,7 @@ fn open_error(error: OpenError) -> ApiError {
 
 fn read_error(error: ReadError) -> ApiError {
     let kind = match error {
-        ReadError::Unavailable { .. } => ErrorKind::BadGateway,
+        ReadError::Unavailable { .. } | ReadError::False { .. } => ErrorKind::BadGateway,
         ReadError::Changed { .. } => ErrorKind::Changed,
         ReadError::Overloaded { .. } => ErrorKind::Unavailable,
     };

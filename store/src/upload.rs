@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use herring_blob::{ByteRange, Chunk, Manifest, PieceDigests, Pieces};
+use herring_blob::{BlobId, ByteRange, Chunk, IdHasher, Manifest, PieceDigests, Pieces};
 use uuid::Uuid;
 
 use crate::blocking::blocking;
 use crate::claims::Claims;
 use crate::disk::Disk;
-use crate::files::{punch, write_segments};
+use crate::files::{punch, read_range, write_segments};
 use crate::layout::{create_file, remove_file};
 use crate::space::Class;
 use crate::weight::on_disk;
@@ -81,6 +81,12 @@ impl Upload {
             Ok(entry)
         })
         .await
+    }
+
+    /// What all that was received hashes to, where it is `chunks` chunks from the first on; `None` where it is not. Reads it back.
+    pub async fn whole_id(&self, chunks: u32) -> Result<Option<BlobId>, WriteError> {
+        let draft = self.draft.clone();
+        blocking(move || Ok(draft.whole_id(chunks)?)).await
     }
 
     /// Drops the chunks received. Later writes and commits are refused.
@@ -164,6 +170,18 @@ impl Draft {
 
     pub fn received(&self) -> MutexGuard<'_, HashMap<u32, PieceDigests>> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn whole_id(&self, chunks: u32) -> std::io::Result<Option<BlobId>> {
+        let received = BTreeMap::from_iter(self.received().clone());
+        if !received.keys().copied().eq(0..chunks) {
+            return Ok(None);
+        }
+        let mut hasher = IdHasher::default();
+        for (&n, digests) in &received {
+            hasher.update(&read_range(&self.file, self.range(n, digests.pieces().chunk_len().into()))?);
+        }
+        Ok(Some(hasher.finish()))
     }
 
     pub fn touch(&self) {

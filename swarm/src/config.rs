@@ -13,6 +13,9 @@ pub struct SwarmConfig {
     pub rebalance_rate: u64,
     /// Within which time everything on the disk is read and verified once, 30 days. 0: it is not.
     pub scrub_period: Duration,
+    /// Up to how many bytes a blob is shown only once it is known to be what its id says, 64 MiB: to hash that takes 30 ms, and its bytes are wanted
+    /// anyway. 0: nothing is hashed that others give, and everybody is believed.
+    pub prove_first: u64,
     /// Bytes in a chunk of what is put here. Origins' objects are cut alike, so all nodes must agree.
     pub chunk_size: u32,
     /// Whether a busy node points its peers at others who have the same chunk or get it now. Without it all bytes come from owners, which is there
@@ -55,6 +58,7 @@ impl Default for SwarmConfig {
             rebalance_after: Duration::from_secs(10),
             rebalance_rate: 256 << 20,
             scrub_period: Duration::from_secs(30 * 24 * 3600),
+            prove_first: 64 << 20,
             chunk_size: CHUNK_SIZE,
             redirects: true,
             memory: 256 << 20,

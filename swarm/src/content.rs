@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -17,6 +18,8 @@ struct Inner {
     geometry: Geometry,
     source: Source,
     modified: SystemTime,
+    /// A blob: its manifest is known to be its own.
+    proven: AtomicBool,
     /// Who reads it where.
     streams: Mutex<Streams<Ahead>>,
     /// The tree that it was opened as a part of.
@@ -47,10 +50,19 @@ impl Content {
             geometry,
             source,
             modified,
+            proven: AtomicBool::new(false),
             streams: Mutex::default(),
             tree: OnceLock::new(),
             trace: OnceLock::new(),
         }))
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.0.proven.load(Relaxed)
+    }
+
+    pub(crate) fn set_proven(&self) {
+        self.0.proven.store(true, Relaxed);
     }
 
     pub fn id(&self) -> ContentId {

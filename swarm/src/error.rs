@@ -65,9 +65,18 @@ pub enum ReadError {
     Unavailable { what: String, chunk: u32, tried: Tried },
     #[error("{what} changed at its origin while it was read: open it again")]
     Changed { what: String },
+    /// Whoever keeps it, a node lied about it, or kept it wrongly.
+    #[error("what the swarm has as {what} does not hash to that id, and is not shown: put the blob again")]
+    False { what: String },
     /// Try again later. 0 ms: so many waited already that this reader did not.
     #[error("{what}: {}", overloaded(*waited_ms))]
     Overloaded { what: String, waited_ms: u128 },
+}
+
+impl ReadError {
+    pub(crate) fn interrupted(what: String, chunk: u32) -> Self {
+        Self::Unavailable { what, chunk, tried: Tried::of("this node", "is shutting down") }
+    }
 }
 
 fn overloaded(waited_ms: u128) -> String {

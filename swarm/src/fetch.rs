@@ -217,7 +217,11 @@ impl Flight {
     }
 
     async fn write(&self, held: &Held) -> Result<(), WriteError> {
-        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await
+        self.entry_to_fill().await?.write_chunk(self.chunk, held.chunk()).await?;
+        if let Source::Blob(manifest) = self.content.source() {
+            self.swarm.prove_soon_if_here(manifest);
+        }
+        Ok(())
     }
 
     /// A blob's is made when it is opened. Where it is gone since then it was evicted, and is made anew; unless the blob was deleted: a reader under
@@ -234,5 +238,5 @@ impl Flight {
 }
 
 fn interrupted(content: &Content, chunk: u32) -> ReadError {
-    ReadError::Unavailable { what: content.to_string(), chunk, tried: Tried::of("this node", "is shutting down") }
+    ReadError::interrupted(content.to_string(), chunk)
 }

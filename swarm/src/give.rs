@@ -259,7 +259,7 @@ fn arriving(passed: Result<Passed, ReadError>, promise: &mut Promise) -> Arrivin
         Err(error) => {
             let status = match error {
                 ReadError::Changed { .. } => 409,
-                ReadError::Unavailable { .. } => 502,
+                ReadError::Unavailable { .. } | ReadError::False { .. } => 502,
                 ReadError::Overloaded { .. } => 503,
             };
             Arriving::Failed { status, detail: error.to_string() }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod ask;
+mod ballot;
 mod candidates;
 mod config;
 mod content;
@@ -28,6 +29,7 @@ mod names;
 mod open;
 mod pins;
 mod profile;
+mod proof;
 mod put;
 mod race;
 mod read;

@@ -20,6 +20,7 @@ impl Swarm {
 
     /// The file of a blob below [`native_dir`](Self::native_dir), if all of it is here and was verified by this process. BLOCKS, shortly.
     pub fn native_path(&self, id: BlobId) -> Option<PathBuf> {
+        self.open_blob_now(id).filter(|content| self.is_shown(content))?;
         self.0.store.get(&id.into())?.native_path()
     }
 

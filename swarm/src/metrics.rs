@@ -1,5 +1,9 @@
 //! The engine's figures: each name once, with its unit and meaning.
 
+/// Manifests that were not their blob's: a node lied, or kept something wrongly.
+pub(crate) const FALSE_MANIFESTS: &str = "herring_swarm_false_manifests_total";
+/// Opens of blobs of which nodes gave different manifests.
+pub(crate) const DISPUTES: &str = "herring_swarm_manifest_disputes_total";
 /// Chunks fetched from elsewhere, by `from`: `peer` or `origin`.
 pub(crate) const CHUNKS_FETCHED: &str = "herring_swarm_chunks_fetched_total";
 /// Bytes fetched from elsewhere, by `from`: of a `peer` once their chunk is verified, of the `origin` as they come.

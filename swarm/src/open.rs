@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use herring_blob::{BlobId, Manifest};
 use herring_gossip::View;
@@ -9,12 +8,17 @@ use herring_http_api::client::PeerError;
 use herring_ring::Point;
 use herring_store::{Description, Entry, WriteError};
 
+use crate::ballot::Ballot;
 use crate::candidates::Candidate;
 use crate::config::SMALL_DEADLINE;
+use crate::proof::By;
 use crate::{Content, OpenError, Swarm, Tried};
 
 /// What is said of who kept something and is gone.
 pub(crate) const MISSING: &str = "is missing, and was here within the last hour";
+
+/// What is said of who gave a manifest that does not fit its blob.
+const FALSE: &str = "gave a manifest that is known to be false";
 
 impl Swarm {
     /// Opens a blob: its manifest from this node's disk, else from its owners, else from whoever may have it.
@@ -63,17 +67,21 @@ impl Swarm {
     }
 
     /// The blob's entry in the store, made where it is not there. Gone where the blob was deleted: whatever comes first, this or the
-    /// word of it, no entry stays.
+    /// word of it, no entry stays. So of what was found to be false.
     pub(crate) async fn entry_of(&self, manifest: &Arc<Manifest>) -> Result<Entry, WriteError> {
         let entry = self.0.store.create(Description::Blob(Arc::clone(manifest))).await?;
         if self.0.fates.is_deleted(&manifest.id()) {
             self.0.store.remove_if(&entry.id(), self.still_deleted(manifest.id())).await?;
             return Err(WriteError::Gone);
         }
+        if self.0.proofs.is_false(manifest) {
+            self.remove_false(manifest).await?;
+            return Err(WriteError::Gone);
+        }
         Ok(entry)
     }
 
-    /// Asks all of `round` at once; the first manifest wins. `silent` is set where one of them may have it but did not say.
+    /// Asks all of `round` at once, and believes most of those who answer in time. `silent` is set where one of them may have it but did not say.
     async fn ask_manifest(
         &self,
         view: &View,
@@ -81,28 +89,45 @@ impl Swarm {
         round: Vec<Candidate>,
         tried: &mut Tried,
         silent: &mut bool,
-    ) -> Option<Manifest> {
+    ) -> Option<Arc<Manifest>> {
         let ask = self.ask(view, SMALL_DEADLINE);
         let question = |peer: Candidate| async {
             let answer = self.0.peers.manifest(peer.http, id, &ask).await;
             (peer, answer)
         };
+        let mut ballot = Ballot::new(round.len(), self.0.config.prove_first);
         let mut answers: FuturesUnordered<_> = round.into_iter().map(question).collect();
-        while let Some((peer, answer)) = answers.next().await {
+        while let Some((peer, answer)) = ballot.next(&mut answers).await {
             match answer {
-                Ok(manifest) => return Some(manifest),
+                Ok((manifest, _)) if self.0.proofs.is_false(&manifest) => tried.note(peer.id, FALSE),
+                Ok((manifest, proven)) => ballot.count(manifest, proven),
                 Err(error) => {
                     *silent |= error != PeerError::NotFound;
                     tried.note(peer.id, error);
                 }
             }
         }
-        None
+        if ballot.is_disputed() {
+            self.0.proofs.note_disputed(id);
+        }
+        let (manifest, vouched) = ballot.won()?;
+        if vouched {
+            self.note_proof(&manifest, By::Others);
+        }
+        Some(manifest)
+    }
+
+    /// Whether enough others say that they have hashed the whole.
+    pub(crate) async fn is_vouched(&self, manifest: &Arc<Manifest>) -> bool {
+        let (view, id) = (self.view(), manifest.id());
+        let (owners, _) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
+        let (mut tried, mut silent) = (Tried::default(), false);
+        let found = self.ask_manifest(&view, id, owners, &mut tried, &mut silent).await;
+        found.is_some_and(|found| found == *manifest) && self.0.proofs.of(manifest).is_some()
     }
 
     /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that.
-    async fn keep_manifest(&self, manifest: Manifest) -> Content {
-        let manifest = Arc::new(manifest);
+    async fn keep_manifest(&self, manifest: Arc<Manifest>) -> Content {
         let created = self.entry_of(&manifest).await.map(|entry| entry.modified());
         let not_kept = |error| tracing::debug!(id = %manifest.id(), %error, "a manifest was not kept");
         let modified = created.map_err(not_kept).unwrap_or_else(|()| SystemTime::now());

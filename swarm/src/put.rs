@@ -27,6 +27,7 @@ use self::abandon::Abandon;
 use self::commit::Committed;
 use self::spread::Copies;
 use crate::cut::{Cut, Cutter};
+use crate::proof::By;
 use crate::{PutError, Swarm, Tried, metrics as m};
 
 /// What a put asks for, where it asks.
@@ -118,8 +119,10 @@ impl Transfer {
         if let Some(expected) = expected.filter(|expected| *expected != id) {
             return Err(PutError::Mismatch { expected, found: id });
         }
+        let manifest = Arc::new(manifest);
+        self.swarm.note_proof(&manifest, By::Myself);
         let (placed, known) = tokio::join!(sending.all(), self.swarm.open_blob(id));
-        let Committed { replicas, wanted, .. } = self.commit_to_stay(&Arc::new(manifest), &placed?).await?;
+        let Committed { replicas, wanted, .. } = self.commit_to_stay(&manifest, &placed?).await?;
         Ok(Put { stored: Stored { id, size, replicas, wanted }, created: known.is_err() })
     }
 

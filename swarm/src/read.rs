@@ -8,6 +8,7 @@ use herring_store::{Entry, ReadError as StoreError};
 
 use crate::ahead::Ahead;
 use crate::fetch::Role;
+use crate::proof::Checking;
 use crate::{Content, ReadError, Swarm};
 
 /// Bytes of one piece of a stream: `pread` of 1 MiB at a time is as fast as more, and a slow client holds only this much.
@@ -21,19 +22,26 @@ struct Cursor {
     begun: bool,
 }
 
+impl Cursor {
+    fn new(content: &Content, range: ByteRange) -> Self {
+        Self { left: range.clamp_to(content.size()), ahead: Ahead::default(), begun: false }
+    }
+}
+
 impl Swarm {
     /// Fills `buffer` with the bytes from `offset` if that takes no waiting: on this node's disk, verified, and in the page cache.
     /// Where it cannot, the buffer holds anything.
     pub fn read_into_now(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> bool {
         let Some(entry) = self.noted(content, ByteRange::at(offset, buffer.len() as u64)) else { return false };
-        entry.read_into_now(offset, buffer)
+        self.is_shown(content) && entry.read_into_now(offset, buffer)
     }
 
     /// The same from this node's disk, which it waits for: not for the runtime's threads. False where the disk lacks any of it.
     pub fn read_into_local(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> bool {
         let range = ByteRange::at(offset, buffer.len() as u64);
         let Some(entry) = self.noted(content, range) else { return false };
-        has_all(&entry, range)
+        self.is_shown(content)
+            && has_all(&entry, range)
             && entry.read_into(offset, buffer).inspect_err(|error| self.disk_failed(&content.id(), error)).is_ok()
     }
 
@@ -49,6 +57,7 @@ impl Swarm {
 
     /// The bytes of `range`, from wherever they are; held in memory whole, so a few MiB at a time.
     pub async fn read(&self, content: &Content, range: ByteRange) -> Result<Bytes, ReadError> {
+        self.expect_shown(content).await?;
         let range = range.clamp_to(content.size());
         self.noted(content, range);
         if let Some(bytes) = self.read_local(content, range).await {
@@ -101,7 +110,31 @@ impl Swarm {
     /// The bytes of `range` piece by piece, in order; ends after the first error. Where this node is overloaded that comes at once, and
     /// not any more once there was a piece.
     pub fn stream(&self, content: &Content, range: ByteRange) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
-        let cursor = Cursor { left: range.clamp_to(content.size()), ahead: Ahead::default(), begun: false };
+        let cursor = Cursor::new(content, range);
+        stream::try_unfold(
+            (self.clone(), content.clone(), cursor, None),
+            |(swarm, content, mut cursor, mut checking)| async move {
+                if !cursor.begun {
+                    swarm.expect_shown(&content).await?;
+                    let whole = cursor.left.len() == content.size() && !content.is_proven();
+                    checking = (whole && swarm.0.config.prove_first > 0).then(|| Checking::of(content.size()));
+                }
+                let Some(mut piece) = swarm.next_piece(&content, &mut cursor).await? else { return Ok(None) };
+                if let Some(checking) = &mut checking {
+                    piece = swarm.check_piece(checking, &content, piece).await?;
+                }
+                Ok(Some((piece, (swarm, content, cursor, checking))))
+            },
+        )
+    }
+
+    /// The same of what may not be that blob.
+    pub(crate) fn stream_unproven(
+        &self,
+        content: &Content,
+        range: ByteRange,
+    ) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
+        let cursor = Cursor::new(content, range);
         stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
             let piece = swarm.next_piece(&content, &mut cursor).await?;
             Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))

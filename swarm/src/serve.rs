@@ -7,12 +7,14 @@ use futures_util::StreamExt;
 use herring_blob::{BlobId, Chunk, ChunkDigest, Manifest};
 use herring_http_api::ByteStream;
 use herring_http_api::types::Presence;
-use herring_store::{Entry, RecordError, WriteError};
+use herring_ring::Point;
+use herring_store::{Entry, RecordError, Upload, WriteError};
 use uuid::Uuid;
 
 use crate::config::PEER_MEMORY_DEADLINE;
 use crate::memory::Share;
-use crate::{Content, ReadError, Source, Swarm};
+use crate::proof::{By, VOUCHERS};
+use crate::{ReadError, Source, Swarm};
 
 /// Why a peer does not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +41,19 @@ pub enum ServeError {
 }
 
 impl Swarm {
-    pub fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ServeError> {
-        match self.open_blob_now(id).as_ref().map(Content::source) {
-            Some(Source::Blob(manifest)) => Ok(Arc::clone(manifest)),
-            _ => Err(ServeError::NotHere),
+    /// With whether this node has hashed the whole blob itself. What is false is not here.
+    pub fn local_manifest(&self, id: BlobId) -> Result<(Arc<Manifest>, bool), ServeError> {
+        let content = self.open_blob_now(id).ok_or(ServeError::NotHere)?;
+        let Source::Blob(manifest) = content.source() else { return Err(ServeError::NotHere) };
+        if self.0.proofs.is_false(manifest) {
+            return Err(ServeError::NotHere);
         }
+        let proven = self.0.proofs.of(manifest) == Some(By::Myself);
+        if !proven {
+            // Whoever asks next may hear more.
+            self.prove_soon_if_here(manifest);
+        }
+        Ok((Arc::clone(manifest), proven))
     }
 
     /// Which chunks of a blob are on this node's disk.
@@ -81,12 +91,53 @@ impl Swarm {
             return Err(ServeError::Deleted(id));
         }
         let replicas = self.replicas_of(id, replicas);
-        let entry = self.0.store.upload(upload, chunk_size).await?.commit(manifest, replicas).await?;
+        let upload = self.0.store.upload(upload, chunk_size).await?;
+        self.check_upload(&upload, &manifest).await?;
+        let mut committed = upload.commit(Arc::clone(&manifest), replicas).await;
+        if matches!(committed, Err(WriteError::Conflict { .. })) && self.make_way(&manifest).await {
+            committed = upload.commit(Arc::clone(&manifest), replicas).await;
+        }
+        let entry = committed?;
+        match self.0.proofs.of(&manifest) {
+            // From here on it lives as long as the entry.
+            Some(By::Myself) => self.note_proof(&manifest, By::Myself),
+            _ => self.prove_as_owner(&manifest),
+        }
         if self.0.fates.is_deleted(&id) {
             self.remove_deleted(id).await?;
             return Err(ServeError::Deleted(id));
         }
         Ok(presence_of(&entry, |chunk| entry.is_durable(chunk)))
+    }
+
+    /// A put that comes here whole must be that blob's.
+    async fn check_upload(&self, upload: &Upload, manifest: &Arc<Manifest>) -> Result<(), ServeError> {
+        let (id, proofs) = (manifest.id(), &self.0.proofs);
+        if proofs.is_false(manifest) {
+            return Err(ServeError::Invalid(format!("this manifest is not that of {id}")));
+        }
+        if manifest.size() > self.0.config.prove_first || proofs.of(manifest) == Some(By::Myself) {
+            return Ok(());
+        }
+        match upload.whole_id(manifest.geometry().chunk_count()).await? {
+            Some(found) if found != id => Err(ServeError::Invalid(format!("the bytes hash to {found}, not to {id}"))),
+            Some(_) => {
+                self.note_proof(manifest, By::Myself);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The first owners of a blob read it once, so that others need not: they vouch for it.
+    fn prove_as_owner(&self, manifest: &Arc<Manifest>) {
+        let view = self.view();
+        let first = view.owners(Point::of_blob(&manifest.id()), VOUCHERS);
+        if manifest.size() <= self.0.config.prove_first && first.iter().any(|node| node.id == *view.me()) {
+            self.prove_soon(manifest);
+        } else {
+            self.prove_soon_if_here(manifest);
+        }
     }
 
     /// The highest number that was asked for counts: a put of the same bytes for less takes nothing from who put them before. Who says nothing asks for

@@ -29,6 +29,7 @@ use crate::meta::Meta;
 use crate::names::Names;
 use crate::pins::Pins;
 use crate::profile::Traces;
+use crate::proof::Proofs;
 use crate::readers::Readers;
 use crate::tracker::Tracker;
 use crate::trees::Trees;
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     /// Chunks that found no room on the disk, for those who read them in small pieces; until the next sweep.
     pub unkept: Cache<(ContentId, u32), Held, Bytes>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
+    pub proofs: Proofs,
     pub verifications: Arc<Flights<BlobId, ()>>,
     /// Held by the verification whose turn it is.
     pub verifying: tokio::sync::Mutex<()>,
@@ -123,6 +125,7 @@ impl Swarm {
             tracker: Tracker::default(),
             chunks: Flights::new(tasks.clone(), stop.clone()),
             manifests: Flights::new(tasks.clone(), stop.clone()),
+            proofs: Proofs::new(&tasks, &stop),
             verifications: Flights::new(tasks.clone(), stop.clone()),
             verifying: tokio::sync::Mutex::new(()),
             meta: Meta::new(&tasks, &stop),

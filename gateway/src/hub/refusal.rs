@@ -102,7 +102,7 @@ impl From<ReadError> for Refusal {
         let status = match &error {
             ReadError::Changed { .. } => StatusCode::CONFLICT,
             ReadError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            ReadError::Unavailable { .. } => StatusCode::BAD_GATEWAY,
+            ReadError::Unavailable { .. } | ReadError::False { .. } => StatusCode::BAD_GATEWAY,
         };
         Self::new(status, "Unavailable", error.to_string())
     }

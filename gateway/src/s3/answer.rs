@@ -57,7 +57,7 @@ pub(super) fn read_error(error: ReadError) -> S3Error {
     let code = match &error {
         ReadError::Changed { .. } => S3ErrorCode::OperationAborted,
         ReadError::Overloaded { .. } => S3ErrorCode::SlowDown,
-        ReadError::Unavailable { .. } => S3ErrorCode::ServiceUnavailable,
+        ReadError::Unavailable { .. } | ReadError::False { .. } => S3ErrorCode::ServiceUnavailable,
     };
     refuse(code, error.to_string())
 }

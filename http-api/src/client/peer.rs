@@ -21,7 +21,7 @@ use super::segments::Segments;
 use super::{PeerConfig, PeerError};
 use crate::peer::{
     Asker, BACKGROUND, ChunkOf, ChunkRequest, DEADLINE, DIGEST, EPOCH, FROM, HOLDERS, HOP, MetaCall, MetaReply, NamesCall,
-    NamesReply, PROTOCOL, Urge, VERSION,
+    NamesReply, PROTOCOL, PROVEN, Urge, VERSION,
 };
 use crate::repair::{RepairCall, RepairReply};
 use crate::types::{NodeUsage, Presence, Problem};
@@ -53,10 +53,16 @@ impl PeerClient {
         Self { config: Arc::new(config), routes: Arc::default() }
     }
 
-    /// The manifest of `id`; of that very id, or it is garbage.
-    pub async fn manifest(&self, peer: SocketAddr, id: BlobId, ask: &Ask) -> Result<Manifest, PeerError> {
-        let manifest: Manifest = self.json(peer, &format!("blobs/{id}/manifest"), MANIFEST_LIMIT, ask).await?;
-        manifest.expect(id).map_err(|error| PeerError::Garbage(error.to_string()))
+    /// The manifest of `id`, and whether the peer says that it has hashed the whole blob; of that very id, or it is garbage.
+    pub async fn manifest(&self, peer: SocketAddr, id: BlobId, ask: &Ask) -> Result<(Manifest, bool), PeerError> {
+        let call = Call::new(Method::GET, format!("blobs/{id}/manifest"));
+        let read = async |answer: Answer| {
+            let proven = answer.headers().get(PROVEN).is_some_and(|said| said == "1");
+            Ok((answer.json::<Manifest>(MANIFEST_LIMIT).await?, proven))
+        };
+        let (manifest, proven) = self.ask(peer, call, ask, read).await?;
+        let manifest = manifest.expect(id).map_err(|error| PeerError::Garbage(error.to_string()))?;
+        Ok((manifest, proven))
     }
 
     /// A chunk that is cut into `pieces`. Returns as soon as the answer's head is here; the asker's deadline covers the stream as well, which keeps one of the connections' turns

@@ -99,7 +99,8 @@ pub trait JobsBackend: Send + Sync + 'static {
 /// The peers' side.
 #[async_trait]
 pub trait PeerBackend: Send + Sync + 'static {
-    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError>;
+    /// With whether this node has hashed the whole blob itself.
+    async fn local_manifest(&self, id: BlobId) -> Result<(Arc<Manifest>, bool), ApiError>;
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError>;
     async fn chunk(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ApiError>;
     /// Bytes that this node has promised to send its peers and has not sent yet.

@@ -11,7 +11,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use herring_blob::{BlobId, Chunk, ChunkDigest, MAX_CHUNK_SIZE, Manifest, ObjectRef};
+use herring_blob::{BlobId, Chunk, ChunkDigest, MAX_CHUNK_SIZE, ObjectRef};
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -28,7 +28,7 @@ use super::{ApiError, ErrorKind, PeerBackend, observe, protocol};
 use crate::arriving::{Arriving, GivenChunk};
 use crate::peer::{
     ARRIVING, Asker, BACKGROUND, ChunkOf, ChunkRequest, DIGEST, FROM, HOLDERS, HOP, LOAD, MetaCall, MetaReply, NamesCall,
-    NamesReply, PIECES, Urge,
+    NamesReply, PIECES, PROVEN, Urge,
 };
 use crate::repair::{RepairCall, RepairReply};
 use crate::types::{NodeUsage, Presence};
@@ -72,8 +72,10 @@ async fn from_a_peer(request: Request, next: Next) -> Response {
     }
 }
 
-async fn local_manifest(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<Json<Manifest>, ApiError> {
-    within(of_peer(&headers), peers.local_manifest(id)).await.map(|manifest| Json(Arc::unwrap_or_clone(manifest)))
+async fn local_manifest(State(peers): Peers, Path(id): Path<BlobId>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let (manifest, proven) = within(of_peer(&headers), peers.local_manifest(id)).await?;
+    let head = [(PROVEN, if proven { "1" } else { "0" })];
+    Ok((head, Json(&*manifest)).into_response())
 }
 
 #[derive(Debug, Deserialize)]

@@ -102,7 +102,7 @@ async fn peers() {
     let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), PATIENT, &ask).await.unwrap();
     assert_eq!(chunk.next().await, Ok(Some(held(0, said))));
     assert_eq!(chunk.next().await, Ok(None));
-    assert_eq!(client.manifest(peer, id, &ask).await.unwrap().id(), id);
+    assert_eq!(client.manifest(peer, id, &ask).await.unwrap().0.id(), id);
     assert_eq!(client.presence(peer, id, &ask).await.unwrap(), Presence::of([0]));
     assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
     client.delete(peer, id, &ask).await.unwrap();

@@ -306,8 +306,8 @@ impl Backend for Fake {
 
 #[async_trait]
 impl PeerBackend for Fake {
-    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
-        self.manifest(id).await
+    async fn local_manifest(&self, id: BlobId) -> Result<(Arc<Manifest>, bool), ApiError> {
+        self.manifest(id).await.map(|manifest| (manifest, false))
     }
 
     async fn presence(&self, id: BlobId) -> Result<Presence, ApiError> {

@@ -128,7 +128,8 @@ impl Swarm {
         let ask = self.ask(view, SMALL_DEADLINE);
         for holder in want.holders.iter().filter_map(|id| view.get(id)).map(Candidate::from) {
             match self.0.peers.manifest(holder.http, id, &ask).await {
-                Ok(manifest) => return Ok(manifest),
+                Ok((manifest, _)) if !self.0.proofs.is_false(&manifest) => return Ok(manifest),
+                Ok(_) => tracing::debug!(peer = %holder.id, %id, "a holder gave a manifest that is known to be false"),
                 Err(error) => tracing::debug!(peer = %holder.id, %id, %error, "a holder did not give a manifest"),
             }
         }

@@ -25,6 +25,7 @@ mod origins;
 mod overload;
 mod pins;
 mod profiles;
+mod proofs;
 mod puts;
 mod reads;
 mod removal;

@@ -65,6 +65,7 @@ impl Setup {
     pub fn new(nodes: usize, replicas: usize) -> Self {
         let never = Duration::from_secs(3600);
         let config = SwarmConfig {
+            prove_first: 0,
             replicas,
             chunk_size: CHUNK,
             profile_idle: Duration::ZERO,

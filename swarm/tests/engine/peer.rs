@@ -179,7 +179,7 @@ fn in_turn(chunk: Chunk, gate: Arc<Semaphore>) -> impl Stream<Item = Arriving> {
 
 #[async_trait]
 impl PeerBackend for Peer {
-    async fn local_manifest(&self, id: BlobId) -> Result<Arc<Manifest>, ApiError> {
+    async fn local_manifest(&self, id: BlobId) -> Result<(Arc<Manifest>, bool), ApiError> {
         self.asked.send_modify(|asked| asked.manifests += 1);
         self.swarm.local_manifest(id).map_err(answer)
     }

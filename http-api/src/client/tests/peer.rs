@@ -122,7 +122,7 @@ async fn a_manifest_is_that_of_the_id() {
     let manifest = hasher.finish().unwrap();
     let json = serde_json::to_vec(&manifest).unwrap();
     let server = Server::start(move |_| std::future::ready(reply(200, json.clone()))).await;
-    assert_eq!(client().manifest(server.address, id(), &ask()).await, Ok(manifest));
+    assert_eq!(client().manifest(server.address, id(), &ask()).await, Ok((manifest, false)));
     let other = client().manifest(server.address, BlobId::of(b"cod"), &ask()).await;
     assert!(matches!(other, Err(PeerError::Garbage(_))), "{other:?}");
 }

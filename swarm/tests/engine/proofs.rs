@@ -1,0 +1,169 @@
+//! Nodes that lie about what a blob is: they have a manifest under its id, and the chunks that fit the manifest.
+
+use std::sync::Arc;
+
+use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, Manifest};
+use herring_http_api::types::Presence;
+use herring_ring::Point;
+use herring_store::WriteError;
+use herring_swarm::{OpenError, ReadError, ServeError};
+use uuid::Uuid;
+
+use crate::net::{CHUNK, CHUNK_LEN, Net, Node, Setup, body, eventually, noise};
+
+/// Larger than every blob here, or smaller.
+const ALL: u64 = 64 << 20;
+const NONE: u64 = 1;
+
+async fn net(nodes: usize, replicas: usize, prove_first: u64) -> Net {
+    Setup::new(nodes, replicas).tune(|config| config.prove_first = prove_first).start().await
+}
+
+/// The manifest of `bytes` under the id of something else.
+fn lie(id: BlobId, bytes: &[u8]) -> Arc<Manifest> {
+    let mut hasher = BlobHasher::new(CHUNK);
+    bytes.chunks(CHUNK_LEN).for_each(|chunk| _ = hasher.chunk(chunk));
+    let honest = hasher.finish().unwrap();
+    Arc::new(Manifest::new(id, honest.size(), CHUNK, honest.chunks().to_vec()).unwrap())
+}
+
+/// The node has that as the blob, durable, as if it were right.
+async fn plant(node: &Node, id: BlobId, bytes: &[u8]) {
+    let upload = node.store.begin_upload(CHUNK).await.unwrap();
+    for (n, chunk) in (0..).zip(bytes.chunks(CHUNK_LEN)) {
+        upload.write_chunk(n, Chunk::of(chunk.to_vec().into(), CHUNK)).await.unwrap();
+    }
+    // The node itself may be about to fetch the blob once more, to hash it.
+    for _ in 0..100 {
+        node.store.remove(&id.into()).await.unwrap();
+        match upload.commit(lie(id, bytes), None).await {
+            Err(WriteError::Conflict { .. }) => {}
+            planted => return drop(planted.unwrap()),
+        }
+    }
+    panic!("another always comes before");
+}
+
+/// A part of the upload, and what the node says to the commit of all of it.
+async fn commit(node: &Node, manifest: &Arc<Manifest>, bytes: &[u8], chunks: &[u32]) -> Result<Presence, ServeError> {
+    let upload = Uuid::new_v4();
+    for &n in chunks {
+        let chunk = bytes.chunks(CHUNK_LEN).nth(n as usize).unwrap();
+        let digest = manifest.digest(n).unwrap();
+        node.swarm.upload_chunk(upload, CHUNK, n, digest, body(chunk)).await.unwrap();
+    }
+    node.swarm.commit_upload(upload, Arc::clone(manifest), None).await
+}
+
+async fn range(node: &Node, id: BlobId, range: ByteRange) -> Result<Vec<u8>, String> {
+    let content = node.swarm.open_blob(id).await.map_err(|error| error.to_string())?;
+    node.swarm.read(&content, range).await.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_makes_up_nobody_shows() {
+    let net = net(3, 3, ALL).await;
+    let (id, made_up) = (BlobId::of(b"never put"), noise(1, 3 * CHUNK_LEN + 7));
+    plant(&net.nodes[1], id, &made_up).await;
+    for reader in [0, 2, 0] {
+        let first = range(&net.nodes[reader], id, ByteRange::new(0, 10)).await.unwrap_err();
+        assert!(first.contains("does not hash") || first.contains("is not here"), "{first}");
+    }
+    for node in [0, 2] {
+        eventually("nobody keeps it", || net.nodes[node].store.get(&id.into()).is_none()).await;
+    }
+    // The liar itself shows it to nobody once it has looked.
+    let own = net.nodes[1].get(id).await;
+    assert!(matches!(own, Err(ReadError::False { .. })), "{own:?}");
+    assert!(net.nodes[1].store.get(&id.into()).is_some(), "what is kept an operator looks at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_large_blob_that_is_made_up_the_end_is_never_given() {
+    let net = net(3, 3, NONE).await;
+    let (id, made_up) = (BlobId::of(b"never put"), noise(1, 3 * CHUNK_LEN + 7));
+    plant(&net.nodes[1], id, &made_up).await;
+    let reader = &net.nodes[0];
+    let content = reader.swarm.open_blob(id).await.unwrap();
+    assert!(matches!(reader.drain(&content).await, Err(ReadError::False { .. })));
+    eventually("what came is hashed again, and gone", || reader.store.get(&id.into()).is_none()).await;
+    assert!(matches!(reader.swarm.open_blob(id).await, Err(OpenError::NotFound { .. })), "and it is not taken again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_owner_that_lies_is_outvoted() {
+    for prove_first in [NONE, ALL] {
+        let net = net(5, 3, prove_first).await;
+        let (bytes, made_up) = (noise(2, 4 * CHUNK_LEN), noise(3, 4 * CHUNK_LEN));
+        let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+        let liar = net.owners(Point::of_blob(&id))[0];
+        plant(&net.nodes[liar], id, &made_up).await;
+        let owners = net.owners(Point::of_blob(&id));
+        let others = (0..5).filter(|node| !owners.contains(node));
+        // Those who own nothing of it hear two who agree; an owner that lost its disk hears one against the other.
+        for reader in others.chain([owners[1]]) {
+            let reader = &net.nodes[reader];
+            reader.store.remove(&id.into()).await.unwrap();
+            let mut right = range(reader, id, ByteRange::new(0, 99)).await;
+            if right.is_err() {
+                right = range(reader, id, ByteRange::new(0, 99)).await;
+            }
+            assert_eq!(right.unwrap(), bytes[..99], "{prove_first}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lies_is_refused_by_who_has_all_of_it() {
+    let net = net(3, 3, ALL).await;
+    let (id, made_up) = (BlobId::of(b"never put"), noise(4, 3 * CHUNK_LEN));
+    let manifest = lie(id, &made_up);
+    let refused = commit(&net.nodes[0], &manifest, &made_up, &[0, 1, 2]).await;
+    assert!(matches!(&refused, Err(ServeError::Invalid(why)) if why.contains("hash to")), "{refused:?}");
+    assert!(net.nodes[0].store.get(&id.into()).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_lies_to_each_owner_in_part_is_shown_to_nobody_and_gives_way() {
+    let net = net(4, 2, ALL).await;
+    let bytes = noise(5, 3 * CHUNK_LEN);
+    let (id, made_up) = (BlobId::of(&bytes), noise(6, 3 * CHUNK_LEN));
+    let manifest = lie(id, &made_up);
+    for node in 0..4 {
+        let parts = [0, 1, 2].into_iter().filter(|n| *n as usize % 2 == node % 2).collect::<Vec<_>>();
+        commit(&net.nodes[node], &manifest, &made_up, &parts).await.unwrap();
+    }
+    for node in &net.nodes {
+        let shown = range(node, id, ByteRange::new(0, 10)).await;
+        assert!(shown.is_err(), "{shown:?}");
+    }
+    // Who knows that it is false takes the true one in its place.
+    net.nodes[0].put(&bytes).await.unwrap();
+    net.assert_readable(0..4, id, &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_have_hashed_others_need_not() {
+    let net = net(6, 3, ALL).await;
+    let bytes = noise(7, 8 * CHUNK_LEN);
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    let owners = net.owners(Point::of_blob(&id));
+    let proven = |node: usize| net.nodes[node].swarm.local_manifest(id).is_ok_and(|(_, proven)| proven);
+    eventually("two owners have hashed it", || owners.iter().filter(|node| proven(**node)).count() >= 2).await;
+    let reader = (0..6).find(|node| net.nodes[*node].store.get(&id.into()).is_none());
+    let Some(reader) = reader else { return };
+    assert_eq!(range(&net.nodes[reader], id, ByteRange::new(0, 9)).await.unwrap(), bytes[..9]);
+    let entry = net.nodes[reader].store.get(&id.into()).unwrap();
+    assert_eq!(entry.present_count(), 1, "nothing but what was read was fetched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_right_is_shown_after_a_restart() {
+    let mut net = net(2, 1, ALL).await;
+    let bytes = noise(8, 5 * CHUNK_LEN + 1);
+    let id = net.nodes[0].put(&bytes).await.unwrap().stored.id;
+    for node in 0..2 {
+        net.restart(node).await;
+    }
+    net.assert_readable(0..2, id, &bytes).await;
+}
