@@ -1,5 +1,6 @@
 //! Which of the manifests that nodes gave is believed.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,13 +63,14 @@ impl Ballot {
         self.given.len() > 1
     }
 
-    /// The one that most have hashed, or else gave; and whether enough have hashed it.
-    pub fn won(self) -> Option<(Arc<Manifest>, bool)> {
+    /// All that were given, first the one that most have hashed, or else gave; and whether enough have hashed that one.
+    pub fn won(mut self) -> (Vec<Arc<Manifest>>, bool) {
         if let [one, _, ..] = &*self.given {
             counter!(m::DISPUTES).increment(1);
             tracing::warn!(id = %one.manifest.id(), manifests = self.given.len(), "nodes gave different manifests of one blob: one of them lies, or they were put with different chunk sizes");
         }
-        let won = self.given.into_iter().max_by_key(|given| (given.proven, given.by))?;
-        Some((won.manifest, won.proven >= VOUCHERS))
+        self.given.sort_by_key(|given| Reverse((given.proven, given.by)));
+        let vouched = self.given.first().is_some_and(|first| first.proven >= VOUCHERS);
+        (self.given.into_iter().map(|given| given.manifest).collect(), vouched)
     }
 }

@@ -12,7 +12,7 @@ use crate::ballot::Ballot;
 use crate::candidates::Candidate;
 use crate::config::SMALL_DEADLINE;
 use crate::proof::By;
-use crate::{Content, OpenError, Swarm, Tried};
+use crate::{Content, OpenError, ReadError, Swarm, Tried};
 
 /// What is said of who kept something and is gone.
 pub(crate) const MISSING: &str = "is missing, and was here within the last hour";
@@ -53,8 +53,15 @@ impl Swarm {
         // Until this node has met its swarm, nobody else having it says nothing.
         let (mut tried, mut silent) = (Tried::default(), !view.settled());
         for round in [owners, others] {
-            if let Some(manifest) = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await {
-                return Ok(self.keep_manifest(manifest).await);
+            let given = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await;
+            let disputed = given.len() > 1;
+            for manifest in given {
+                let content = self.keep_manifest(manifest).await;
+                // Where they differ it is found out now: a reader cannot change to another.
+                if !disputed || !matches!(self.expect_shown(&content).await, Err(ReadError::False { .. })) {
+                    return Ok(content);
+                }
+                tried.note("one of them", FALSE);
             }
         }
         // Who had it may be gone, and come back: then it is not lost.
@@ -81,7 +88,7 @@ impl Swarm {
         Ok(entry)
     }
 
-    /// Asks all of `round` at once, and believes most of those who answer in time. `silent` is set where one of them may have it but did not say.
+    /// Asks all of `round` at once: the manifests that those gave who answer in time, the one that is to be believed first. `silent` is set where one of them may have it but did not say.
     async fn ask_manifest(
         &self,
         view: &View,
@@ -89,7 +96,7 @@ impl Swarm {
         round: Vec<Candidate>,
         tried: &mut Tried,
         silent: &mut bool,
-    ) -> Option<Arc<Manifest>> {
+    ) -> Vec<Arc<Manifest>> {
         let ask = self.ask(view, SMALL_DEADLINE);
         let question = |peer: Candidate| async {
             let answer = self.0.peers.manifest(peer.http, id, &ask).await;
@@ -110,11 +117,9 @@ impl Swarm {
         if ballot.is_disputed() {
             self.0.proofs.note_disputed(id);
         }
-        let (manifest, vouched) = ballot.won()?;
-        if vouched {
-            self.note_proof(&manifest, By::Others);
-        }
-        Some(manifest)
+        let (given, vouched) = ballot.won();
+        given.first().filter(|_| vouched).inspect(|best| self.note_proof(best, By::Others));
+        given
     }
 
     /// Whether enough others say that they have hashed the whole.
@@ -123,7 +128,7 @@ impl Swarm {
         let (owners, _) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
         let (mut tried, mut silent) = (Tried::default(), false);
         let found = self.ask_manifest(&view, id, owners, &mut tried, &mut silent).await;
-        found.is_some_and(|found| found == *manifest) && self.0.proofs.of(manifest).is_some()
+        found.first() == Some(manifest) && self.0.proofs.of(manifest).is_some()
     }
 
     /// The manifest is kept so that the next open asks nobody. A disk that refuses costs only that.
