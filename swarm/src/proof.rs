@@ -34,6 +34,8 @@ const PENDING: usize = 256;
 const REMEMBERED: usize = 4096;
 /// Blobs of which it is remembered that they are proven, some 60 bytes each; all are forgotten then.
 const PROVEN: usize = 1 << 20;
+/// Between two pieces of 1 MiB while readers wait: 100 MB/s at most.
+const ASIDE: Duration = Duration::from_millis(10);
 /// How long a proof in the background stands back for readers, looking so often.
 const STAND_BACK: (u32, Duration) = (50, Duration::from_millis(100));
 
@@ -177,7 +179,7 @@ impl Swarm {
             if self.0.proofs.is_false(manifest) {
                 break;
             }
-            if self.hash_whole(manifest).await? == id {
+            if self.hash_whole(manifest, by).await? == id {
                 self.note_proof(manifest, By::Myself);
                 return Ok(());
             }
@@ -186,12 +188,16 @@ impl Swarm {
         Err(ReadError::False { what: format!("blob {id}") })
     }
 
-    async fn hash_whole(&self, manifest: &Arc<Manifest>) -> Result<BlobId, ReadError> {
+    /// One for which nobody waits lets readers go first.
+    async fn hash_whole(&self, manifest: &Arc<Manifest>, by: By) -> Result<BlobId, ReadError> {
         let content = Content::blob(Arc::clone(manifest), SystemTime::now());
         let mut pieces = pin!(self.stream_unproven(&content, herring_blob::ByteRange::new(0, content.size())));
         let mut hashing = Hashing::begin();
         while let Some(piece) = pieces.try_next().await? {
             hashing.take(piece).await;
+            if by == By::Myself && self.0.readers.are_waiting() {
+                sleep(ASIDE).await;
+            }
         }
         Ok(hashing.finish().await)
     }
