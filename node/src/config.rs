@@ -68,6 +68,8 @@ pub struct NodeConfig {
     pub tls: Option<TlsFiles>,
     /// `None`: gossip in clear.
     pub cluster_key: Option<PathBuf>,
+    /// `None`: everybody may everything.
+    pub tokens: Option<PathBuf>,
     /// `None`: the kernel's.
     pub congestion: Option<String>,
     pub insecure: bool,
@@ -128,6 +130,7 @@ impl NodeConfig {
             origins: parse_origins(&settings.origin)?,
             tls,
             cluster_key: settings.cluster_key.map(absolute).transpose()?,
+            tokens: settings.tokens.map(absolute).transpose()?,
             congestion: settings.congestion,
             insecure: settings.insecure,
             profile_idle: settings.profile_idle.map(Duration::from_secs),
@@ -173,14 +176,29 @@ impl NodeConfig {
         Ok(())
     }
 
-    /// Without tokens, what is off loopback is open to everybody, over TLS as well.
+    /// What is off loopback is for those who show who they are: nodes to nodes, in gossip, and people to nodes.
     fn check_exposure(&self) -> Result<(), String> {
+        if self.insecure {
+            return Ok(());
+        }
+        if self.tokens.is_some() && self.tls.is_none() {
+            return Err("--tokens without TLS would let tokens be read on their way, and what is for nodes be asked by all: add --tls-cert, \
+                        --tls-key and --tls-ca, or --insecure where that is nobody's loss"
+                .to_owned());
+        }
         let exposed =
             [("--listen", self.listen), ("--gossip", self.gossip)].into_iter().find(|(_, addr)| !addr.ip().is_loopback());
+        let wanted = [
+            (self.tls.is_some(), "TLS (--tls-cert, --tls-key, --tls-ca)"),
+            (self.cluster_key.is_some(), "a cluster key (--cluster-key)"),
+            (self.tokens.is_some(), "tokens (--tokens)"),
+        ];
+        let missing: Vec<_> = wanted.into_iter().filter(|(there, _)| !there).map(|(_, what)| what).collect();
         match exposed {
-            Some((flag, address)) if !self.insecure => Err(format!(
-                "{flag} {address} is off loopback, which needs TLS, a cluster key and tokens; this version has no such tokens yet, so \
-                 add --insecure if everybody in that network may read, write and delete"
+            Some((flag, address)) if !missing.is_empty() => Err(format!(
+                "{flag} {address} is off loopback, which needs TLS, a cluster key and tokens; missing: {}. herring certs and herring token \
+                 make them; or add --insecure if everybody in that network may read, write and delete",
+                missing.join(", ")
             )),
             _ => Ok(()),
         }

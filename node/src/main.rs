@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 mod digest;
+mod doors;
 mod drill;
 mod error;
 mod keys;
@@ -17,6 +18,8 @@ mod output;
 mod parent;
 mod progress;
 mod signals;
+mod token;
+mod tokens;
 mod tree;
 mod up;
 mod weight;
@@ -52,6 +55,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(args) => node::run(configure(*args)?).await,
         Command::Drill(args) => drill::run(args, cli.global.output()).await,
         Command::Up(args) => up::run(args, cli.global.output()).await,
+        Command::Token(command) => token::run(command, cli.global.output()),
         Command::Certs(command) => certs::run(&command, cli.global.output()),
         Command::Client(command) => commands::run(command, &cli.global).await,
         Command::Completions { shell } => output::print(&cli::completions(shell)),

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herring_fuse::{Mount, MountConfig, MountError};
-use herring_gateway::{HubDoor, S3Door};
 use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
-use herring_http_api::server::{Backends, Door, Server, ServerConfig};
+use herring_http_api::server::{Backends, Server, ServerConfig};
 use herring_origin::Origins;
 use herring_ring::{NodeId, ORDINARY_WEIGHT};
 use herring_store::{Store, StoreConfig};
@@ -22,10 +21,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::config::{NodeConfig, TlsFiles};
+use crate::doors::doors;
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
 use crate::signals::Stop;
-use crate::{keys, weight};
+use crate::{keys, tokens, weight};
 
 /// The file in the data directory that makes a restarted node the same node.
 const ID_FILE: &str = "node-id";
@@ -84,6 +84,7 @@ impl Node {
         let weight = weight::standing(&config, returns)?;
         let me = NodeInfo { weight: weight.unwrap_or(ORDINARY_WEIGHT), ..about(&config, id, state) };
         let keys = config.cluster_key.as_deref().map(keys::load).transpose()?;
+        let tokens = config.tokens.as_deref().map(tokens::load).transpose()?;
         let gossip = GossipConfig { keys: keys.as_ref().map(watch::Sender::subscribe), ..gossip_config(&config, me) };
         let gossip = Gossip::start(gossip).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(peer_config);
@@ -95,11 +96,15 @@ impl Node {
         let (draining, drain) = watch::channel(false);
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone(), draining });
         let doors = doors(&config, &swarm);
-        tasks.spawn(server.serve(Backends { doors, ..Backends::of(api) }, stop.clone()));
+        let known = tokens.as_ref().map(watch::Sender::subscribe);
+        tasks.spawn(server.serve(Backends { doors, tokens: known, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
         if let Some((path, keys)) = config.cluster_key.clone().zip(keys) {
             tasks.spawn(stop.clone().run_until_cancelled_owned(keys::follow(path, keys)));
+        }
+        if let Some((path, tokens)) = config.tokens.clone().zip(tokens) {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(tokens::follow(path, tokens)));
         }
         let mut node = Self { mount: None, gossip, drain, swarm, stop, tasks };
         if let Err(failure) = node.settle(&config, weight).await {
@@ -109,7 +114,7 @@ impl Node {
         node.gossip.set_state(NodeState::Ready).await;
         meet_starters(node.gossip.view()).await;
         started.store(true, Ordering::Release);
-        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), sealed = config.cluster_key.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
+        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), sealed = config.cluster_key.is_some(), tokens = config.tokens.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
     }
 
@@ -181,12 +186,6 @@ fn transport(config: &NodeConfig) -> Result<(ServerConfig, PeerConfig), Failure>
         ServerConfig { tls: server, congestion: congestion.clone(), ..ServerConfig::default() },
         PeerConfig { tls: client, congestion, ..PeerConfig::default() },
     ))
-}
-
-/// Where programs that speak S3, or a model hub's API, find what they know. The hub is the first origin that is all of one.
-fn doors(config: &NodeConfig, swarm: &Swarm) -> Vec<Door> {
-    let hub = config.origins.iter().find(|spec| spec.is_whole_hub()).map(|spec| spec.name().to_owned());
-    vec![Door::new("/s3", S3Door::new(swarm.clone())), Door::new("/hf", HubDoor::new(swarm.clone(), hub))]
 }
 
 /// What is not said is as the engine has it.

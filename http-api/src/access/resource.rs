@@ -37,6 +37,11 @@ impl Resource {
         Self::One(format!("origins/{origin}/{key}"))
     }
 
+    /// The keys of an origin that begin so.
+    pub fn keys(origin: &str, prefix: &str) -> Self {
+        Self::Below(format!("origins/{origin}/{prefix}"))
+    }
+
     /// What is below a directory, which has no slash at its ends; empty: the root.
     pub fn directory(origin: &str, directory: &str) -> Self {
         let slash = if directory.is_empty() { "" } else { "/" };

@@ -118,11 +118,16 @@ pub struct NodeSettings {
     #[arg(long, value_name = "FILE")]
     pub cluster_key: Option<PathBuf>,
 
+    /// The tokens that people and their programs show, a file that herring token writes and others may not change: nobody is let in without
+    /// one, and nodes by their certificates; read again while the node runs. Needs TLS [default: nobody is asked]
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+
     /// TCP congestion control of all connections, such as reno or cubic [default: the kernel's]
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
 
-    /// Listens off loopback to anyone: for networks where everybody may read, write and delete
+    /// Listens off loopback without TLS, a cluster key or tokens: for networks where everybody may read, write and delete
     #[arg(long)]
     pub insecure: bool,
 
@@ -174,6 +179,7 @@ impl NodeSettings {
             tls_key: self.tls_key.or(lower.tls_key),
             tls_ca: self.tls_ca.or(lower.tls_ca),
             cluster_key: self.cluster_key.or(lower.cluster_key),
+            tokens: self.tokens.or(lower.tokens),
             congestion: self.congestion.or(lower.congestion),
             insecure: self.insecure || lower.insecure,
             profile_idle: self.profile_idle.or(lower.profile_idle),
