@@ -68,7 +68,7 @@ impl ApiClient {
         let host = url.host_str().ok_or_else(|| bad(example))?;
         let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
         let config = PeerConfig { tls, ..config.clone() };
-        let (route, answer_timeout) = (Arc::new(Route::new(target, &config)), config.answer_timeout);
+        let (route, answer_timeout) = (Arc::new(Route::new(target, None, &config)), config.answer_timeout);
         Ok(Self { base: url, route, answer_timeout, wish: PutWish::default(), shown })
     }
 

@@ -7,6 +7,7 @@ use http::request::Parts;
 use super::Refusal;
 use crate::access::{Grant, Resource, Scope};
 use crate::server::{ApiError, ErrorKind};
+use crate::tls::Card;
 
 /// Who asks: an extension of every request that was let in.
 #[derive(Debug, Clone)]
@@ -16,14 +17,14 @@ pub(in crate::server) enum Caller {
     /// Showed nothing that this node knows, and asks what all may.
     Stranger,
     /// Showed a certificate of the swarm's authority.
-    Node,
+    Node(Arc<Card>),
     Token(Arc<Grant>),
 }
 
 impl Caller {
     pub(super) fn may(&self, scope: Scope, resource: &Resource) -> Result<(), Refusal> {
         let grant = match self {
-            Self::Anyone | Self::Node => return Ok(()),
+            Self::Anyone | Self::Node(_) => return Ok(()),
             Self::Stranger => return Err(Refusal::unauthorized("missing", super::shown::HOW)),
             Self::Token(grant) => grant,
         };
@@ -58,7 +59,10 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anyone | Self::Stranger => f.write_str("anyone"),
-            Self::Node => f.write_str("node"),
+            Self::Node(card) => match card.names().first() {
+                Some(id) => write!(f, "node {id}"),
+                None => write!(f, "node {card}"),
+            },
             Self::Token(grant) => write!(f, "token {}", grant.name()),
         }
     }

@@ -104,8 +104,8 @@ impl Guard {
     /// Who asks. A good token is good whatever was tried before.
     fn caller(&self, request: &Request) -> Result<Caller, Refusal> {
         let Some(tokens) = &self.tokens else { return Ok(Caller::Anyone) };
-        if let Some(Came { shown: Some(Shown::Certificate(_)), .. }) = request.extensions().get::<Came>() {
-            return Ok(Caller::Node);
+        if let Some(Came { shown: Some(Shown::Certificate(card)), .. }) = request.extensions().get() {
+            return Ok(Caller::Node(Arc::clone(card)));
         }
         let shown = shown(request.headers())?;
         shown.check_site(request)?;
