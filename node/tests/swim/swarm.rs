@@ -34,11 +34,13 @@ pub struct Plan {
     pub capacity: &'static str,
     /// Whose certificates the nodes have; without one they speak in clear.
     pub authority: Option<Arc<Authority>>,
+    /// The tokens that the nodes know, and one of them, of an admin, that the test shows.
+    pub tokens: Option<(PathBuf, String)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB", authority: None }
+        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB", authority: None, tokens: None }
     }
 }
 
@@ -98,8 +100,11 @@ impl Swarm {
             command.args(["--origin", origin]);
         });
         if let Some(authority) = &self.plan.authority {
-            let Pair { cert, key } = authority.issue();
+            let Pair { cert, key } = authority.issue(&format!("n{}", n + 1));
             command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key).arg("--tls-ca").arg(authority.ca());
+        }
+        if let Some((tokens, _)) = &self.plan.tokens {
+            command.arg("--tokens").arg(tokens);
         }
         node.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
@@ -124,7 +129,8 @@ impl Swarm {
 
     pub fn api(&self, n: usize) -> ApiClient {
         let tls = self.nodes[n].ca.as_ref().map(|ca| ClientTls::load(ca, None).unwrap());
-        ApiClient::with_config(&self.nodes[n].url(), &PeerConfig { tls, ..PeerConfig::patient() }).unwrap()
+        let token = self.plan.tokens.as_ref().map(|(_, token)| token.parse().unwrap());
+        ApiClient::with_config(&self.nodes[n].url(), &PeerConfig { tls, token, ..PeerConfig::patient() }).unwrap()
     }
 
     pub fn block<T>(&self, work: impl Future<Output = T>) -> T {

@@ -63,7 +63,7 @@ impl fmt::Display for Caller {
                 Some(id) => write!(f, "node {id}"),
                 None => write!(f, "node {card}"),
             },
-            Self::Token(grant) => write!(f, "token {}", grant.name()),
+            Self::Token(grant) => f.write_str(grant.name()),
         }
     }
 }

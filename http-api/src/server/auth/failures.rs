@@ -10,9 +10,18 @@ const MOST: u32 = 10;
 /// Addresses that are told apart: 300 KB. Those that find no room count as one.
 const ADDRESSES: usize = 4096;
 
+/// Between two looks for windows that are over, where there is no room: each takes some 20 us.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// How often each address failed lately.
 #[derive(Default)]
-pub(super) struct Failures(Mutex<HashMap<IpAddr, Window>>);
+pub(super) struct Failures(Mutex<Windows>);
+
+#[derive(Default)]
+struct Windows {
+    of: HashMap<IpAddr, Window>,
+    swept: Option<Instant>,
+}
 
 #[derive(Clone, Copy)]
 struct Window {
@@ -34,7 +43,7 @@ impl Failures {
     /// `guess`: a token was shown that opens nothing. Who shows none learns nothing by it, however often.
     pub(super) fn note(&self, from: IpAddr, guess: bool, now: Instant) -> Verdict {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = slot(&mut windows, host(from), now);
+        let window = windows.slot(host(from), now);
         window.all += 1;
         window.guesses += u32::from(guess);
         let wait = (guess && window.guesses > MOST).then(|| WINDOW.saturating_sub(now.duration_since(window.since)));
@@ -42,19 +51,31 @@ impl Failures {
     }
 }
 
-/// The address's window, which begins now where it had none.
-fn slot(windows: &mut HashMap<IpAddr, Window>, address: IpAddr, now: Instant) -> &mut Window {
-    let is_live = |window: &Window| now.duration_since(window.since) < WINDOW;
-    if windows.len() >= ADDRESSES && !windows.contains_key(&address) {
-        windows.retain(|_, window| is_live(window));
+impl Windows {
+    /// The address's window, which begins now where it had none.
+    fn slot(&mut self, address: IpAddr, now: Instant) -> &mut Window {
+        let address = if self.of.contains_key(&address) || self.has_room(now) { address } else { Ipv6Addr::UNSPECIFIED.into() };
+        let new = Window { since: now, all: 0, guesses: 0 };
+        let window = self.of.entry(address).or_insert(new);
+        if !window.is_live(now) {
+            *window = new;
+        }
+        window
     }
-    let address =
-        if windows.len() < ADDRESSES || windows.contains_key(&address) { address } else { Ipv6Addr::UNSPECIFIED.into() };
-    let window = windows.entry(address).or_insert(Window { since: now, all: 0, guesses: 0 });
-    if !is_live(window) {
-        *window = Window { since: now, all: 0, guesses: 0 };
+
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.of.len() >= ADDRESSES && self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP) {
+            self.of.retain(|_, window| window.is_live(now));
+            self.swept = Some(now);
+        }
+        self.of.len() < ADDRESSES
     }
-    window
+}
+
+impl Window {
+    fn is_live(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < WINDOW
+    }
 }
 
 /// Whoever has one address of IPv6 has the 2^64 beside it.
@@ -99,7 +120,7 @@ mod tests {
         let (failures, now) = (Failures::default(), Instant::now());
         let waits = (0..20_u128).filter(|n| failures.note(Ipv6Addr::from_bits(0xfd << 120 | n).into(), true, now).wait.is_some());
         assert_eq!(waits.count(), 10);
-        let count = || failures.0.lock().unwrap().len();
+        let count = || failures.0.lock().unwrap().of.len();
         for n in 0..100_000_u32 {
             failures.note(IpAddr::V4(n.into()), true, now);
         }

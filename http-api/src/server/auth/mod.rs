@@ -127,7 +127,9 @@ impl Guard {
             (Ok(caller), _) => caller,
             // It may be asked by all, and says less to who is not known: trying tokens there is trying them.
             (Err(refusal), Need::Nothing) => {
-                self.note(&Entry::of(request), &refusal);
+                if refusal.is_guess() {
+                    self.note(&Entry::of(request), &refusal);
+                }
                 return Ok(Caller::Stranger);
             }
             (Err(refusal), Need::Scope(_)) => return Err((Caller::Stranger, refusal)),
