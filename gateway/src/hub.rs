@@ -42,8 +42,12 @@ impl HubDoor {
 
     /// What a request would read; `None` where it would not.
     pub fn asked(&self, method: &Method, uri: &Uri) -> Option<Asked> {
-        let route = Route::of(method, uri).ok()?;
-        Some(self.0.as_ref().map_or(Asked::All, |hub| route.asked(&hub.origin)))
+        match (Route::of(method, uri), &self.0) {
+            (Ok(route), Some(hub)) => Some(route.asked(&hub.origin)),
+            (Ok(_), None) => Some(Asked::All),
+            // It is told that there is nothing.
+            (Err(_), _) => matches!(*method, Method::GET | Method::HEAD).then_some(Asked::All),
+        }
     }
 
     /// The answer to who is not let in.

@@ -212,10 +212,11 @@ fn what_is_cached_is_for_those_alone_whose_origin_it_is() {
 const FILE: &str = "
 import sys, os
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
 try:
     print(os.path.getsize(hf_hub_download(sys.argv[1], 'model')))
-except HfHubHTTPError as error:
+except Exception as error:
+    while error and getattr(error, 'response', None) is None:
+        error = error.__cause__
     print(error.response.status_code)
 ";
 
