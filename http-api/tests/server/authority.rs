@@ -18,6 +18,14 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
+impl Pair {
+    /// Puts this one where that one is.
+    pub fn replaces(&self, old: &Self) {
+        fs::rename(&self.key, &old.key).unwrap();
+        fs::rename(&self.cert, &old.cert).unwrap();
+    }
+}
+
 impl Authority {
     pub fn new() -> Self {
         Self::named("a swarm")
@@ -52,8 +60,13 @@ impl Authority {
 
     /// As [`issue`](Self::issue), until a day that is past.
     pub fn issue_expired(&self, id: &str) -> Pair {
+        self.issue_until(id, 2020)
+    }
+
+    /// As [`issue`](Self::issue), until that year begins.
+    pub fn issue_until(&self, id: &str, year: i32) -> Pair {
         let mut params = params(&[id, "127.0.0.1"]);
-        params.not_after = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
         self.sign(params)
     }
 

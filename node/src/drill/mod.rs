@@ -172,7 +172,7 @@ impl DrillArgs {
     fn layout(&self, dir: PathBuf) -> Layout {
         let flags = self.set.iter().map(|flag| format!("--{flag}")).collect();
         let replicas = self.replicas().into();
-        Layout { dir, port: PORT, nodes: self.nodes, replicas, mounts: false, origins: Vec::new(), flags }
+        Layout { dir, port: PORT, nodes: self.nodes, replicas, mounts: false, origins: Vec::new(), flags, secrets: None }
     }
 }
 

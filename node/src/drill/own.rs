@@ -175,7 +175,16 @@ mod tests {
             std::fs::write(here.join(file), "x").unwrap();
         }
         let [http, gossip] = [1, 2].map(|port| ([127, 0, 0, 1], port).into());
-        empty(&Place { id: "n1".into(), dir: here.clone(), http, gossip, mount: Some(mount.clone()), namespace: None }).unwrap();
+        empty(&Place {
+            id: "n1".into(),
+            dir: here.clone(),
+            http,
+            gossip,
+            mount: Some(mount.clone()),
+            namespace: None,
+            secrets: None,
+        })
+        .unwrap();
         let mut left: Vec<_> = std::fs::read_dir(&here).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["herring.log", "mnt"]);

@@ -33,6 +33,12 @@ pub struct Running {
 impl Running {
     pub fn find(dir: &Path) -> Result<Self, Failure> {
         let places: Vec<Place> = Record::load(dir)?.nodes.into_iter().map(|node| node.place).collect();
+        if places.iter().any(|place| place.secrets.is_some()) {
+            let dir = dir.display();
+            return Err(Failure::usage(format_args!(
+                "the swarm in {dir} is secure, and drills speak in clear: start one by `herring up` without --secure"
+            )));
+        }
         let holds = places.iter().map(|_| None).collect();
         let running = Self { dir: dir.to_owned(), places, holds, paused: Vec::new(), joined: None };
         (0..running.places.len()).try_for_each(|node| running.process(node).map(drop))?;
