@@ -149,6 +149,8 @@ fn node(args: &IssueArgs, names: Vec<SanType>) -> CertificateParams {
     params.subject_alt_names = names;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // Python's strict mode, its default since 3.13, refuses those without.
+    params.use_authority_key_identifier_extension = true;
     params
 }
 

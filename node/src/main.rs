@@ -52,7 +52,7 @@ fn start() -> Result<(), Failure> {
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Node(args) => node::run(configure(*args)?).await,
-        Command::Drill(args) => drill::run(args, cli.global.output()).await,
+        Command::Drill(args) => drill::run(args, &cli.global).await,
         Command::Up(args) => up::run(args, cli.global.output()).await,
         Command::Certs(command) => certs::run(&command, cli.global.output()),
         Command::Client(command) => commands::run(command, &cli.global).await,

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::hands::{Hands, cannot};
 use super::scenario::Scenario;
+use super::site::At;
 use super::wires::Wires;
 use crate::error::{Failure, OrFail};
 use crate::up::{Child, Layout, Place};
@@ -59,8 +60,8 @@ impl Own {
 
 #[async_trait]
 impl Hands for Own {
-    fn urls(&self) -> Vec<String> {
-        self.places.iter().map(Place::url).collect()
+    fn nodes(&self) -> Result<Vec<At>, Failure> {
+        self.places.iter().map(At::place).collect()
     }
 
     fn logs(&self) -> Vec<String> {

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use herring_http_api::client::ApiClient;
+use herring_http_api::client::{ApiClient, PeerConfig};
 use serde::{Deserialize, Serialize};
 
 use super::secure::Secrets;
@@ -134,10 +134,12 @@ impl Place {
     }
 
     pub fn client(&self) -> Result<ApiClient, Failure> {
-        match &self.secrets {
-            Some(secrets) => secrets.client(&self.url()),
-            None => Ok(ApiClient::new(&self.url())?),
-        }
+        Ok(ApiClient::with_config(&self.url(), &self.speech()?)?)
+    }
+
+    /// How it is spoken to by who started it.
+    pub fn speech(&self) -> Result<PeerConfig, Failure> {
+        self.secrets.as_ref().map_or_else(|| Ok(PeerConfig::patient()), Secrets::speech)
     }
 
     pub fn log(&self) -> PathBuf {

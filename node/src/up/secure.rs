@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use herring_http_api::client::{ApiClient, PeerConfig};
+use herring_http_api::client::PeerConfig;
 use herring_http_api::tls::{ClientTls, Identity};
 use serde::{Deserialize, Serialize};
 
@@ -19,14 +19,19 @@ pub struct Secrets(PathBuf);
 
 impl Secrets {
     /// Makes what is not there in the directory of a `herring up`, and renews what ends soon.
-    pub fn prepare(up: &Path, ids: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    pub fn prepare(up: &Path, ids: impl IntoIterator<Item = String>) -> Result<Self, Failure> {
         let secrets = Self(up.join(DIR));
         // The last that is made.
         if !secrets.cluster_key().exists() {
             certs::init(&secrets.0, AUTHORITY_DAYS)?;
         }
-        ids.filter(|id| !secrets.lasts(id)).try_for_each(|id| secrets.issue(&id))?;
+        ids.into_iter().try_for_each(|id| secrets.provide(&id))?;
         Ok(secrets)
+    }
+
+    /// Makes a certificate for the node `id`, unless there is one that lasts.
+    pub fn provide(&self, id: &str) -> Result<(), Failure> {
+        if self.lasts(id) { Ok(()) } else { self.issue(id) }
     }
 
     /// Words of the command line of the node `id`.
@@ -40,9 +45,10 @@ impl Secrets {
         vec![("HERRING_NODE", url.to_owned()), ("HERRING_CA", self.ca().display().to_string())]
     }
 
-    pub fn client(&self, url: &str) -> Result<ApiClient, Failure> {
+    /// How our own client speaks to the nodes.
+    pub fn speech(&self) -> Result<PeerConfig, Failure> {
         let tls = Some(ClientTls::load(&self.ca(), None).map_err(Failure::failed)?);
-        ApiClient::with_config(url, &PeerConfig { tls, ..PeerConfig::patient() }).map_err(Failure::failed)
+        Ok(PeerConfig { tls, ..PeerConfig::patient() })
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -75,7 +81,7 @@ mod tests {
     use super::*;
 
     fn prepare(dir: &Path) -> Secrets {
-        Secrets::prepare(dir, ["n1", "n2"].map(str::to_owned).into_iter()).unwrap()
+        Secrets::prepare(dir, ["n1", "n2"].map(str::to_owned)).unwrap()
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn certificates_and_authorities_are_replaced_while_all_is_read() {
     // As all people have from the beginning.
     let people = old.dir().join("people.pem");
     std::fs::copy(&both, &people).unwrap();
-    let ca = std::mem::replace(&mut swarm.nodes[0].ca, Some(people.clone())).unwrap();
+    let ca = swarm.nodes[0].ca.replace(people.clone()).unwrap();
     swarm.nodes[1].ca = Some(people);
     let trusted = |peer: &Pair| (0..2).all(|n| ask_as_peer(&swarm, n, Some(peer), "n9").is_ok());
     let nobody = |peer: &Pair| (0..2).all(|n| matches!(ask_as_peer(&swarm, n, Some(peer), "n9"), Err(PeerError::Connect(_))));
