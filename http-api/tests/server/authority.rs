@@ -18,14 +18,6 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
-impl Pair {
-    /// Puts this one where that one is.
-    pub fn replaces(&self, old: &Self) {
-        fs::rename(&self.key, &old.key).unwrap();
-        fs::rename(&self.cert, &old.cert).unwrap();
-    }
-}
-
 impl Authority {
     pub fn new() -> Self {
         Self::named("a swarm")
