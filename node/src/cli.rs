@@ -100,9 +100,14 @@ impl Global {
 
     /// Asks the node that is named.
     pub fn client(&self) -> Result<ApiClient, Failure> {
+        ApiClient::with_config(&self.node, &self.speech()?).map_err(Failure::usage)
+    }
+
+    /// How nodes are spoken to.
+    pub fn speech(&self) -> Result<PeerConfig, Failure> {
         let tls = self.ca.as_deref().map(|ca| ClientTls::load(ca, None)).transpose().map_err(Failure::usage)?;
         let token = token::shown(self.token_file.as_deref())?;
-        ApiClient::with_config(&self.node, &PeerConfig { tls, token, ..PeerConfig::patient() }).map_err(Failure::usage)
+        Ok(PeerConfig { tls, token, ..PeerConfig::patient() })
     }
 }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
-use herring_http_api::tls::{ClientTls, ServerTls};
 use herring_http_api::ttl::Ttl;
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{MAX_WEIGHT, NodeId};
@@ -33,7 +32,7 @@ const CLUSTER: &str = "herring";
 /// How a node runs. It exists only if it can be: see [`new`](Self::new).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
-    /// `None`: take the one kept in the data directory, or make one up and keep it there.
+    /// `None`: take the one kept in the data directory, or one from the certificate, or make one up, and keep it there.
     pub id: Option<NodeId>,
     pub cluster: String,
     /// Absolute; may not exist yet.
@@ -94,13 +93,6 @@ impl TlsFiles {
             (Some(cert), Some(key), Some(ca)) => Ok(Some(Self { cert, key, ca })),
             _ => Err(Failure::usage("--tls-cert, --tls-key and --tls-ca are one thing: give all three, or none for clear text")),
         }
-    }
-
-    /// For both ends of this node.
-    pub fn load(&self) -> Result<(ServerTls, ClientTls), Failure> {
-        let server = ServerTls::load(&self.cert, &self.key, Some(&self.ca)).map_err(Failure::usage)?;
-        let client = ClientTls::load(&self.ca, Some((&self.cert, &self.key))).map_err(Failure::usage)?;
-        Ok((server, client))
     }
 }
 

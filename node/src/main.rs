@@ -10,6 +10,7 @@ mod digest;
 mod doors;
 mod drill;
 mod error;
+mod id;
 mod keys;
 mod limits;
 mod logging;
@@ -18,6 +19,7 @@ mod output;
 mod parent;
 mod progress;
 mod signals;
+mod tls;
 mod token;
 mod tokens;
 mod tree;
@@ -53,7 +55,7 @@ fn start() -> Result<(), Failure> {
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Node(args) => node::run(configure(*args)?).await,
-        Command::Drill(args) => drill::run(args, cli.global.output()).await,
+        Command::Drill(args) => drill::run(args, &cli.global).await,
         Command::Up(args) => up::run(args, cli.global.output()).await,
         Command::Token(command) => token::run(command, cli.global.output()),
         Command::Certs(command) => certs::run(&command, cli.global.output()),

@@ -1,6 +1,5 @@
 //! A running node: built from the inside out, and taken down in the opposite order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,15 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::config::{NodeConfig, TlsFiles};
+use crate::config::NodeConfig;
 use crate::doors::doors;
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
 use crate::signals::Stop;
-use crate::{keys, tokens, weight};
+use crate::tls::{self, Tls};
+use crate::{id, keys, tokens, weight};
 
-/// The file in the data directory that makes a restarted node the same node.
-const ID_FILE: &str = "node-id";
 /// Puts that nobody has continued for this long are dropped. A put has no deadline while its body flows, and of a slow one in a large
 /// swarm a node sees a chunk now and then only.
 const UPLOAD_IDLE: Duration = Duration::from_secs(6 * 3600);
@@ -71,12 +69,11 @@ impl Node {
     async fn start(config: NodeConfig) -> Result<Self, Failure> {
         let metrics = install_metrics()?;
         let origins = Origins::new(config.origins.iter().cloned()).map_err(Failure::usage)?;
+        let identity = config.tls.as_ref().map(tls::read).transpose()?;
         let store = open_store(&config).await?;
-        let id = match &config.id {
-            Some(id) => id.clone(),
-            None => kept_id(&config.data_dir)?,
-        };
-        let (server_config, peer_config) = transport(&config)?;
+        let id = id::choose(&config, identity.as_ref())?;
+        let tls = config.tls.clone().zip(identity).map(|(files, identity)| Tls::new(files, identity, id.clone())).transpose()?;
+        let (server_config, peer_config) = transport(&config, tls.as_ref());
         let server = Server::bind(config.listen, server_config).await.map_err(Failure::failed)?;
         // What comes back with its data is an owner at once: a restart moves nothing.
         let returns = store.usage().chunks > 0;
@@ -105,6 +102,9 @@ impl Node {
         }
         if let Some((path, tokens)) = config.tokens.clone().zip(tokens) {
             tasks.spawn(stop.clone().run_until_cancelled_owned(tokens::follow(path, tokens)));
+        }
+        if let Some(tls) = tls {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(tls.follow()));
         }
         let mut node = Self { mount: None, gossip, drain, swarm, stop, tasks };
         if let Err(failure) = node.settle(&config, weight).await {
@@ -179,13 +179,12 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
 }
 
 /// How this node is spoken to, and speaks to its peers.
-fn transport(config: &NodeConfig) -> Result<(ServerConfig, PeerConfig), Failure> {
-    let (server, client) = config.tls.as_ref().map(TlsFiles::load).transpose()?.unzip();
+fn transport(config: &NodeConfig, tls: Option<&Tls>) -> (ServerConfig, PeerConfig) {
     let congestion = config.congestion.clone();
-    Ok((
-        ServerConfig { tls: server, congestion: congestion.clone(), ..ServerConfig::default() },
-        PeerConfig { tls: client, congestion, ..PeerConfig::default() },
-    ))
+    (
+        ServerConfig { tls: tls.map(Tls::server), congestion: congestion.clone(), ..ServerConfig::default() },
+        PeerConfig { tls: tls.map(Tls::client), congestion, ..PeerConfig::default() },
+    )
 }
 
 /// What is not said is as the engine has it.
@@ -206,23 +205,6 @@ async fn open_store(config: &NodeConfig) -> Result<Store, Failure> {
     let store = StoreConfig { dir: config.data_dir.clone(), capacity: config.capacity.as_u64() };
     let opened = tokio::task::spawn_blocking(move || Store::open(store)).await;
     opened.or_fail(|| "opening the store".to_owned())?.map_err(Failure::failed)
-}
-
-/// The id kept in the data directory; a new one is made up and kept where there is none.
-fn kept_id(data_dir: &Path) -> Result<NodeId, Failure> {
-    let path = data_dir.join(ID_FILE);
-    let told = || format!("the node's id in {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().or_fail(told),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = format!("n-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-            // Written beside and renamed, so that a crash leaves a whole id or none.
-            let draft = data_dir.join(format!("{ID_FILE}.new"));
-            std::fs::write(&draft, &id).and_then(|()| std::fs::rename(&draft, &path)).or_fail(told)?;
-            id.parse().or_fail(told)
-        }
-        Err(error) => Err(error).or_fail(told),
-    }
 }
 
 /// What this node says of itself.

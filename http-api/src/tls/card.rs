@@ -54,9 +54,9 @@ impl Card {
         self.until
     }
 
-    /// Whether it makes its holder the node of this id. Others check it as a host's name, so it must be one.
+    /// Whether it makes its holder the node of this id.
     pub fn is_for(&self, id: &str) -> bool {
-        self.names.iter().any(|name| name == id) && DnsName::try_from(id).is_ok()
+        self.names.iter().any(|name| name == id) && can_be_named(id)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -71,6 +71,11 @@ impl fmt::Display for Card {
         f.write_str(if all.is_empty() { "nobody" } else { "" })?;
         f.write_str(&all.join(", "))
     }
+}
+
+/// Whether a certificate can be for the node of this id: others check it as a host's name, so it must be one.
+pub fn can_be_named(id: &str) -> bool {
+    DnsName::try_from(id).is_ok()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

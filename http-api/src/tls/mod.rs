@@ -21,7 +21,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs::cipher_suite as su
 use tokio_rustls::rustls::version::TLS13;
 
 #[cfg(feature = "server")]
-pub use card::Card;
+pub use card::{Card, can_be_named};
 pub use client::ClientTls;
 pub(crate) use client::Connected;
 pub use error::TlsError;

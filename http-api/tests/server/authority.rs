@@ -52,8 +52,13 @@ impl Authority {
 
     /// As [`issue`](Self::issue), until a day that is past.
     pub fn issue_expired(&self, id: &str) -> Pair {
+        self.issue_until(id, 2020)
+    }
+
+    /// As [`issue`](Self::issue), until that year begins.
+    pub fn issue_until(&self, id: &str, year: i32) -> Pair {
         let mut params = params(&[id, "127.0.0.1"]);
-        params.not_after = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
         self.sign(params)
     }
 

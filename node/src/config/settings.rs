@@ -14,7 +14,8 @@ use crate::error::Failure;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeSettings {
-    /// Name of this node, unique in its cluster [default: made up at the first start and kept in the data directory]
+    /// Name of this node, unique in its cluster [default: at the first start the one name in its certificate, or made up where it has
+    /// none; kept in the data directory]
     #[arg(long, value_name = "ID")]
     pub id: Option<NodeId>,
 
@@ -100,7 +101,7 @@ pub struct NodeSettings {
     pub origin: Vec<String>,
 
     /// Certificate of this node in PEM, with its chain: it serves TLS 1.3 instead of clear text, and asks its peers so, who check that it is
-    /// for the IP address of --advertise; with --tls-key and --tls-ca, on all nodes of a swarm
+    /// for the node's --id; with --tls-key and --tls-ca, on all nodes of a swarm. These three are read again while the node runs
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 

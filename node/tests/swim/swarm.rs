@@ -58,6 +58,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// Whom to trust, where it speaks TLS.
     pub ca: Option<PathBuf>,
+    /// What it shows, where it speaks TLS.
+    pub own: Option<Pair>,
     pub child: Option<Child>,
 }
 
@@ -70,6 +72,7 @@ impl Swarm {
             gossip: free_port(),
             dir: dir.path().join(format!("n{}", n + 1)),
             ca: plan.authority.as_ref().map(|authority| authority.ca()),
+            own: plan.authority.as_ref().map(|authority| authority.issue(&format!("n{}", n + 1))),
             child: None,
         };
         let nodes = (0..plan.nodes).map(node).collect();
@@ -99,9 +102,8 @@ impl Swarm {
         self.plan.origins.iter().for_each(|origin| {
             command.args(["--origin", origin]);
         });
-        if let Some(authority) = &self.plan.authority {
-            let Pair { cert, key } = authority.issue(&format!("n{}", n + 1));
-            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key).arg("--tls-ca").arg(authority.ca());
+        if let Some((Pair { cert, key }, ca)) = node.own.as_ref().zip(node.ca.as_ref()) {
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key).arg("--tls-ca").arg(ca);
         }
         if let Some((tokens, _)) = &self.plan.tokens {
             command.arg("--tokens").arg(tokens);
