@@ -13,12 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use herring_swarm::Swarm;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
-use crate::{Body, BodyError};
+use crate::{Asked, Body, BodyError};
 use refusal::Refusal;
 use repository::Hub;
 use route::Route;
@@ -38,6 +38,21 @@ impl HubDoor {
     /// `origin` names the origin that is a whole hub (`hf://`); where there is none, every request is told how to get one.
     pub fn new(swarm: Swarm, origin: Option<String>) -> Self {
         Self(origin.map(|origin| Arc::new(Hub { swarm, origin })))
+    }
+
+    /// What a request would read; `None` where it would not.
+    pub fn asked(&self, method: &Method, uri: &Uri) -> Option<Asked> {
+        match (Route::of(method, uri), &self.0) {
+            (Ok(route), Some(hub)) => Some(route.asked(&hub.origin)),
+            (Ok(_), None) => Some(Asked::All),
+            // It is told that there is nothing.
+            (Err(_), _) => matches!(*method, Method::GET | Method::HEAD).then_some(Asked::All),
+        }
+    }
+
+    /// The answer to who is not let in.
+    pub fn refusal(status: StatusCode, why: &str) -> Response<Body> {
+        Refusal::not_let_in(status, why).answer()
     }
 }
 

@@ -2,8 +2,10 @@
 //! swarm.
 //!
 //! Both are tower services that answer any request, whatever its body, and never fail. Neither writes: what would change anything is
-//! refused. Neither asks who calls: S3's signatures and a hub's tokens are read by nobody here until this node has tokens of its own.
+//! refused. Neither asks who calls: whoever stands before them does, and they tell it what a request would read ([`Asked`]). S3's
+//! signatures are looked at by nobody.
 
+mod asked;
 mod hub;
 mod object;
 mod s3;
@@ -13,6 +15,7 @@ use std::error::Error;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
+pub use asked::Asked;
 pub use hub::HubDoor;
 pub use s3::S3Door;
 

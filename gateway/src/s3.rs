@@ -9,13 +9,16 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use herring_swarm::Swarm;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http::HeaderValue;
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use percent_encoding::percent_decode_str;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 use s3s::{HttpError, HttpResponse, S3Error, S3ErrorCode};
 
-use crate::Body;
+use crate::{Asked, Body};
+use url::form_urlencoded;
 
 /// Answers S3's requests to read: GetObject, HeadObject, ListObjectsV2, ListBuckets, HeadBucket and GetBucketLocation.
 /// The path of a request is `/BUCKET/KEY`, and any credentials will do.
@@ -27,6 +30,49 @@ impl S3Door {
         let mut builder = S3ServiceBuilder::new(buckets::Buckets { swarm });
         builder.set_validation(OriginNames);
         Self(builder.build())
+    }
+
+    /// What a request would read; `None` where it would not. s3s decodes a path whole and cuts it then, so this does.
+    pub fn asked(method: &Method, uri: &Uri) -> Option<Asked> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let path = percent_decode_str(uri.path()).decode_utf8().ok()?;
+        let path = path.strip_prefix('/')?;
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        Some(match (bucket, key) {
+            ("", _) => Asked::All,
+            (origin, "") => Asked::Below { origin: origin.to_owned(), prefix: listed_below(uri) },
+            (origin, key) => Asked::Object { origin: origin.to_owned(), key: key.to_owned() },
+        })
+    }
+
+    /// The answer to who is not let in.
+    pub fn refusal(status: StatusCode, why: &str) -> Response<Body> {
+        let code = match status {
+            StatusCode::UNAUTHORIZED => "InvalidAccessKeyId",
+            StatusCode::TOO_MANY_REQUESTS => "SlowDown",
+            _ => "AccessDenied",
+        };
+        let why = why.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let text =
+            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{why}</Message></Error>");
+        let mut response = Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        response
+    }
+}
+
+/// The directory of a bucket that is listed: where a prefix ends within a name, the one that has that name. A continuation token, which
+/// anybody can write, leads nowhere else.
+fn listed_below(uri: &Uri) -> String {
+    let query = uri.query().unwrap_or_default();
+    let mut prefixes = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "prefix").map(|(_, prefix)| prefix);
+    match (prefixes.next(), prefixes.next()) {
+        (Some(prefix), None) => prefix[..prefix.rfind('/').map_or(0, |slash| slash + 1)].to_owned(),
+        // s3s heeds no prefix that is there twice.
+        _ => String::new(),
     }
 }
 
@@ -107,12 +153,61 @@ fn is_signature(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::Uri;
-
     use super::*;
 
     fn stripped(uri: &str) -> Uri {
         unsigned(Request::builder().uri(uri).header("authorization", "AWS4").body(s3s::Body::empty()).unwrap()).uri().clone()
+    }
+
+    fn asked(uri: &str) -> Option<Asked> {
+        S3Door::asked(&Method::GET, &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_asked_is_told_before() {
+        let object = |origin: &str, key: &str| Some(Asked::Object { origin: origin.into(), key: key.into() });
+        for (uri, origin, key) in [
+            ("/m/k", "m", "k"),
+            ("/m/a/b", "m", "a/b"),
+            ("/m%2Fk", "m", "k"),
+            ("/m/%2e%2e/x", "m", "../x"),
+            ("/m//x", "m", "/x"),
+            ("/m/a%252Fb?list-type=2&prefix=z", "m", "a%2Fb"),
+            ("/m/a+b", "m", "a+b"),
+        ] {
+            assert_eq!(asked(uri), object(origin, key), "{uri}");
+        }
+        assert_eq!((asked("/"), asked("//x"), asked("/%2Fx")), (Some(Asked::All), Some(Asked::All), Some(Asked::All)));
+        assert_eq!(S3Door::asked(&Method::PUT, &"/m/k".parse().unwrap()), None);
+        assert_eq!(asked("/m/%ff"), None);
+    }
+
+    #[test]
+    fn a_list_is_of_the_directory_that_is_walked() {
+        let below = |prefix: &str| Some(Asked::Below { origin: "m".into(), prefix: prefix.into() });
+        for (uri, prefix) in [
+            ("/m", ""),
+            ("/m/", ""),
+            ("/m?list-type=2&prefix=a/b/", "a/b/"),
+            ("/m?prefix=a%2Fb%2F", "a/b/"),
+            ("/m?list-type=2&prefix=a/b", "a/"),
+            ("/m?prefix=a", ""),
+            ("/m?prefix=a/&prefix=b/", ""),
+            ("/m?%70refix=a/", "a/"),
+        ] {
+            assert_eq!(asked(uri), below(prefix), "{uri}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_hears_it_as_s3_says_it() {
+        let response = S3Door::refusal(StatusCode::FORBIDDEN, "not <you> & me");
+        assert_eq!(
+            (response.status(), &response.headers()["content-type"]),
+            (StatusCode::FORBIDDEN, &"application/xml".parse().unwrap())
+        );
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(text.ends_with(b"<Error><Code>AccessDenied</Code><Message>not &lt;you&gt; &amp; me</Message></Error>"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Both ends of Herring's wire: the router that a node serves, and the clients that talk to one.
 //!
 //! * [`types`]: the JSON bodies, one definition for both ends; [`name`] and [`ttl`]: how names and leases are spelt.
+//! * [`access`]: tokens, and what they are for.
 //! * [`peer`]: what peers say to each other beyond JSON: headers, chunk requests.
 //! * [`repair`]: what they say so that replicas are where they should be.
 //! * [`arriving`]: the body of a chunk that is passed on while it arrives.
@@ -8,6 +9,7 @@
 //! * [`client`]: [`client::ApiClient`] for people's programs, [`client::PeerClient`] for nodes.
 //! * [`server`] (feature `server`): the router over the traits that the program implements.
 
+pub mod access;
 pub mod arriving;
 pub mod client;
 mod congestion;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use herring_gossip::ClusterKeys;
+use herring_http_api::tls::{Card, can_be_named};
 use herring_ring::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -46,19 +47,32 @@ pub enum CertsCommand {
 pub struct IssueArgs {
     /// The node's name, as its --id
     #[arg(value_name = "NODE")]
-    id: NodeId,
-
-    /// IP address or host name under which others reach the node, such as that of its --advertise; may be repeated
-    #[arg(long, value_name = "HOST", required = true)]
-    address: Vec<String>,
-
+    pub id: NodeId,
+    /// IP address or host name under which people's programs reach the node, such as that of its --advertise; may be repeated. Nodes know each
+    /// other by name
+    #[arg(long, value_name = "HOST", required_unless_present = "renew")]
+    pub address: Vec<String>,
     /// Where the authority is
     #[arg(long, value_name = "DIR", default_value = "herring-certs")]
-    dir: PathBuf,
-
+    pub dir: PathBuf,
+    /// Where all that the node needs is put, to be taken to its machine: also the authority's certificate, and the cluster's key [default: beside
+    /// the authority]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// For how many days the certificate is good
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..))]
-    days: u16,
+    pub days: u16,
+    /// Replaces the certificate and the key that are there, for the same addresses where none are said. A running node takes them within 5 s
+    #[arg(long)]
+    pub renew: bool,
+}
+
+/// What a node needs.
+pub struct Issued {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+    pub cluster_key: PathBuf,
 }
 
 pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
@@ -70,15 +84,16 @@ pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
             show(output, &made, &format!("give each node {ca} and {key}, and make its certificate: {issue}"))
         }
         CertsCommand::Issue(args) => {
-            let made = issue(args)?;
+            let Issued { cert, key, ca, cluster_key } = issue(args)?;
             let flags = format!(
                 "herring node --id {} --tls-cert {} --tls-key {} --tls-ca {} --cluster-key {}",
                 args.id,
-                made[0].display(),
-                made[1].display(),
-                args.dir.join(AUTHORITY.0).display(),
-                args.dir.join(CLUSTER_KEY).display()
+                cert.display(),
+                key.display(),
+                ca.display(),
+                cluster_key.display()
             );
+            let made = if args.out.is_some() { vec![cert, key, ca, cluster_key] } else { vec![cert, key] };
             show(output, &made, &flags)
         }
     }
@@ -90,8 +105,8 @@ fn show(output: Output, made: &[PathBuf], next: &str) -> Result<(), Failure> {
 }
 
 /// The authority's certificate, its key, and the cluster's key.
-fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).or_fail(|| format!("cannot make {}", dir.display()))?;
+pub fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
+    make_dir(dir)?;
     let paths = [AUTHORITY.0, AUTHORITY.1, CLUSTER_KEY].map(|name| dir.join(name));
     // Before anything is written: half an authority would be in the way of the next try.
     if let Some(there) = paths.iter().find(|path| path.exists()) {
@@ -108,22 +123,55 @@ fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
     Ok(paths)
 }
 
-/// The node's certificate and its key.
-fn issue(args: &IssueArgs) -> Result<[PathBuf; 2], Failure> {
-    let paths = ["pem", "key"].map(|end| args.dir.join(format!("{}.{end}", args.id)));
-    if let Some(there) = paths.iter().find(|path| path.exists()) {
+/// The node's certificate and its key, and where the rest is that it needs.
+pub fn issue(args: &IssueArgs) -> Result<Issued, Failure> {
+    let dir = args.out.as_deref().unwrap_or(&args.dir);
+    let [cert, key] = ["pem", "key"].map(|end| dir.join(format!("{}.{end}", args.id)));
+    if let Some(there) = [&cert, &key].into_iter().find(|path| path.exists()).filter(|_| !args.renew) {
         return Err(is_there(there));
     }
-    let authority = authority(&args.dir)?;
+    let (names, authority) = (names(&args.id, &addresses(args, &cert)?)?, authority(&args.dir)?);
+    make_dir(dir)?;
+    let (ca, cluster_key) = (dir.join(AUTHORITY.0), dir.join(CLUSTER_KEY));
+    if args.out.is_some() {
+        copy(&args.dir.join(AUTHORITY.0), &ca, PUBLIC)?;
+        copy(&args.dir.join(CLUSTER_KEY), &cluster_key, SECRET)?;
+    }
+    let private = KeyPair::generate().or_fail(|| "cannot make a key".to_owned())?;
+    let certificate = node(args, names).signed_by(&private, &authority).or_fail(|| "cannot make a certificate".to_owned())?;
+    // A reader between the two sees a pair that does not match, and looks again.
+    replace(&[(&key, &private.serialize_pem(), SECRET), (&cert, &certificate.pem(), PUBLIC)])?;
+    Ok(Issued { cert, key, ca, cluster_key })
+}
+
+fn node(args: &IssueArgs, names: Vec<SanType>) -> CertificateParams {
     let mut params = params(args.id.as_str(), args.days);
-    params.subject_alt_names = names(args)?;
+    params.subject_alt_names = names;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let key = KeyPair::generate().or_fail(|| "cannot make a key".to_owned())?;
-    let certificate = params.signed_by(&key, &authority).or_fail(|| "cannot make a certificate".to_owned())?;
-    write(&paths[0], &certificate.pem(), PUBLIC)?;
-    write(&paths[1], &key.serialize_pem(), SECRET)?;
-    Ok(paths)
+    // Python's strict mode, its default since 3.13, refuses those without.
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn copy(from: &Path, to: &Path, mode: u32) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(from).or_fail(|| format!("cannot read {}", from.display()))?;
+    replace(&[(to, &text, mode)])
+}
+
+/// What is said, or what the certificate that is renewed was for.
+fn addresses(args: &IssueArgs, cert: &Path) -> Result<Vec<String>, Failure> {
+    if !args.address.is_empty() {
+        return Ok(args.address.clone());
+    }
+    let unknown = |why| Failure::usage(format_args!("{why}; say with --address for which addresses the certificate is"));
+    let card = Card::read(cert).map_err(unknown)?;
+    let hosts = card.names().iter().filter(|name| **name != args.id.as_str()).cloned();
+    Ok(hosts.chain(card.addresses().iter().map(IpAddr::to_string)).collect())
+}
+
+fn make_dir(dir: &Path) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).or_fail(|| format!("cannot make {}", dir.display()))
 }
 
 fn params(name: &str, days: u16) -> CertificateParams {
@@ -134,14 +182,19 @@ fn params(name: &str, days: u16) -> CertificateParams {
 }
 
 /// What the certificate is for: the node by its name, and its addresses.
-fn names(args: &IssueArgs) -> Result<Vec<SanType>, Failure> {
+fn names(id: &NodeId, addresses: &[String]) -> Result<Vec<SanType>, Failure> {
+    if !can_be_named(id.as_str()) {
+        return Err(Failure::usage(format_args!(
+            "{id} cannot be a certificate's name, as it is no host's: call the node otherwise"
+        )));
+    }
     let dns = |name: &str| {
         let refuse = || Failure::usage(format_args!("{name:?} is no IP address and no host name"));
         let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
         name.try_into().ok().filter(|_| is_name).map(SanType::DnsName).ok_or_else(refuse)
     };
     let address = |address: &String| address.parse::<IpAddr>().map_or_else(|_| dns(address), |ip| Ok(SanType::IpAddress(ip)));
-    std::iter::once(dns(args.id.as_str())).chain(args.address.iter().map(address)).collect()
+    std::iter::once(dns(id.as_str())).chain(addresses.iter().map(address)).collect()
 }
 
 fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
@@ -172,6 +225,20 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     })
 }
 
+/// All of these, each whole or as it was: written beside first, then renamed in this order.
+fn replace(files: &[(&Path, &str, u32)]) -> Result<(), Failure> {
+    let draft = |path: &Path| path.with_added_extension("new");
+    for (path, text, mode) in files {
+        // One that a crash left.
+        let _ = std::fs::remove_file(draft(path));
+        write(&draft(path), text, *mode)?;
+    }
+    for (path, ..) in files {
+        std::fs::rename(draft(path), path).or_fail(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn is_there(path: &Path) -> Failure {
     Failure::failed(format_args!(
         "{} is there already and stays as it is: move it away first, or name another --dir",
@@ -183,13 +250,13 @@ fn is_there(path: &Path) -> Failure {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use herring_http_api::tls::{ClientTls, ServerTls};
+    use herring_http_api::tls::Identity;
 
     use super::*;
 
     fn args(dir: &Path, node: &str, address: &[&str]) -> IssueArgs {
         let address = address.iter().map(ToString::to_string).collect();
-        IssueArgs { id: node.parse().unwrap(), address, dir: dir.to_owned(), days: 1 }
+        IssueArgs { id: node.parse().unwrap(), address, dir: dir.to_owned(), out: None, days: 1, renew: false }
     }
 
     #[test]
@@ -197,9 +264,10 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let dir = room.path().join("certs");
         let [ca, ca_key, cluster] = init(&dir, 2).unwrap();
-        let [cert, key] = issue(&args(&dir, "n_1", &["10.0.0.7", "fd00::7", "node-1.example"])).unwrap();
-        ServerTls::load(&cert, &key, Some(&ca)).unwrap();
-        ClientTls::load(&ca, Some((&cert, &key))).unwrap();
+        let Issued { cert, key, .. } = issue(&args(&dir, "n_1", &["10.0.0.7", "fd00::7", "node-1.example"])).unwrap();
+        let identity = Identity::read(&cert, &key, &ca).unwrap();
+        assert!(identity.card().is_for("n_1"));
+        assert_eq!(identity.card().to_string(), "n_1, node-1.example, 10.0.0.7, fd00::7");
         crate::keys::load(&cluster).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!([&ca_key, &key, &cluster].map(|path| mode(path)), [SECRET; 3]);
@@ -222,14 +290,48 @@ mod tests {
         let before = std::fs::read(room.path().join("ca.key")).unwrap();
         assert!(init(room.path(), 2).unwrap_err().to_string().contains("is there already"));
         issue(&args(room.path(), "n1", &["10.0.0.7"])).unwrap();
-        assert!(issue(&args(room.path(), "n1", &["10.0.0.8"])).unwrap_err().to_string().contains("n1.pem is there already"));
+        assert!(issue(&args(room.path(), "n1", &["10.0.0.8"])).err().unwrap().to_string().contains("n1.pem is there already"));
         assert_eq!(std::fs::read(room.path().join("ca.key")).unwrap(), before);
+    }
+
+    /// For the same addresses, by the same authority, in the same files.
+    #[test]
+    fn a_certificate_is_renewed_in_its_place() {
+        let room = tempfile::tempdir().unwrap();
+        init(room.path(), 2).unwrap();
+        let renew = |address: &[&str]| IssueArgs { renew: true, ..args(room.path(), "n1", address) };
+        assert!(issue(&renew(&[])).err().unwrap().to_string().contains("say with --address"));
+        let first = issue(&args(room.path(), "n1", &["10.0.0.7", "host.example"])).unwrap();
+        let read = |made: &Issued| Identity::read(&made.cert, &made.key, &made.ca).unwrap();
+        let before = read(&first);
+        let second = issue(&renew(&[])).unwrap();
+        assert_eq!(second.cert, first.cert);
+        assert_eq!(read(&second).card().to_string(), before.card().to_string());
+        assert!(read(&second) != before);
+        assert_eq!(read(&issue(&renew(&["10.0.0.8"])).unwrap()).card().to_string(), "n1, 10.0.0.8");
+        assert_eq!(std::fs::read_dir(room.path()).unwrap().count(), 5, "no drafts are left");
+        assert_eq!(std::fs::metadata(&first.key).unwrap().permissions().mode() & 0o777, SECRET);
+    }
+
+    /// All that it needs, and not what makes nodes.
+    #[test]
+    fn a_node_gets_a_directory_of_its_own() {
+        let room = tempfile::tempdir().unwrap();
+        let (authority, out) = (room.path().join("authority"), room.path().join("n1"));
+        init(&authority, 2).unwrap();
+        let args = IssueArgs { out: Some(out.clone()), ..args(&authority, "n1", &["10.0.0.7"]) };
+        let made = issue(&args).unwrap();
+        Identity::read(&made.cert, &made.key, &made.ca).unwrap();
+        crate::keys::load(&made.cluster_key).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["ca.pem", "cluster.key", "n1.key", "n1.pem"]);
     }
 
     #[test]
     fn what_cannot_be_made_says_why() {
         let room = tempfile::tempdir().unwrap();
-        let why = |address: &[&str]| issue(&args(room.path(), "n1", address)).unwrap_err().to_string();
+        let why = |address: &[&str]| issue(&args(room.path(), "n1", address)).err().unwrap().to_string();
         assert!(why(&["10.0.0.7"]).contains("herring certs init"));
         init(room.path(), 2).unwrap();
         for wrong in ["", "10.0.0.7:7070", "http://x", "é"] {

@@ -13,6 +13,7 @@ use crate::drill::DrillArgs;
 use crate::error::Failure;
 use crate::logging::LogFormat;
 use crate::output::{Output, print};
+use crate::token::{self, TokenCommand};
 use crate::up::UpArgs;
 
 /// A peer swarm for big immutable bytes.
@@ -45,6 +46,10 @@ pub struct Global {
     #[arg(long, global = true, env = "HERRING_CA", hide_env_values = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
+    /// File with the token that is shown to the node, which only its owner may read; else the token is taken from HERRING_TOKEN
+    #[arg(long, global = true, env = "HERRING_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
     /// Prints one JSON document instead of a table; errors stay text on stderr
     #[arg(long, global = true)]
     pub json: bool,
@@ -65,6 +70,9 @@ pub enum Command {
     /// Makes the secrets of a swarm: its authority, its nodes' certificates, the key of its gossip
     #[command(subcommand)]
     Certs(CertsCommand),
+    /// Makes tokens, which say what people and their programs may do at the nodes that know them
+    #[command(subcommand)]
+    Token(TokenCommand),
     #[command(flatten)]
     Client(ClientCommand),
     /// Prints completions for a shell, to be sourced or installed
@@ -92,8 +100,14 @@ impl Global {
 
     /// Asks the node that is named.
     pub fn client(&self) -> Result<ApiClient, Failure> {
+        ApiClient::with_config(&self.node, &self.speech()?).map_err(Failure::usage)
+    }
+
+    /// How nodes are spoken to.
+    pub fn speech(&self) -> Result<PeerConfig, Failure> {
         let tls = self.ca.as_deref().map(|ca| ClientTls::load(ca, None)).transpose().map_err(Failure::usage)?;
-        ApiClient::with_config(&self.node, &PeerConfig { tls, ..PeerConfig::patient() }).map_err(Failure::usage)
+        let token = token::shown(self.token_file.as_deref())?;
+        Ok(PeerConfig { tls, token, ..PeerConfig::patient() })
     }
 }
 

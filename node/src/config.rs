@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
-use herring_http_api::tls::{ClientTls, ServerTls};
 use herring_http_api::ttl::Ttl;
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{MAX_WEIGHT, NodeId};
@@ -33,7 +32,7 @@ const CLUSTER: &str = "herring";
 /// How a node runs. It exists only if it can be: see [`new`](Self::new).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
-    /// `None`: take the one kept in the data directory, or make one up and keep it there.
+    /// `None`: take the one kept in the data directory, or one from the certificate, or make one up, and keep it there.
     pub id: Option<NodeId>,
     pub cluster: String,
     /// Absolute; may not exist yet.
@@ -68,6 +67,8 @@ pub struct NodeConfig {
     pub tls: Option<TlsFiles>,
     /// `None`: gossip in clear.
     pub cluster_key: Option<PathBuf>,
+    /// `None`: everybody may everything.
+    pub tokens: Option<PathBuf>,
     /// `None`: the kernel's.
     pub congestion: Option<String>,
     pub insecure: bool,
@@ -92,13 +93,6 @@ impl TlsFiles {
             (Some(cert), Some(key), Some(ca)) => Ok(Some(Self { cert, key, ca })),
             _ => Err(Failure::usage("--tls-cert, --tls-key and --tls-ca are one thing: give all three, or none for clear text")),
         }
-    }
-
-    /// For both ends of this node.
-    pub fn load(&self) -> Result<(ServerTls, ClientTls), Failure> {
-        let server = ServerTls::load(&self.cert, &self.key, Some(&self.ca)).map_err(Failure::usage)?;
-        let client = ClientTls::load(&self.ca, Some((&self.cert, &self.key))).map_err(Failure::usage)?;
-        Ok((server, client))
     }
 }
 
@@ -128,6 +122,7 @@ impl NodeConfig {
             origins: parse_origins(&settings.origin)?,
             tls,
             cluster_key: settings.cluster_key.map(absolute).transpose()?,
+            tokens: settings.tokens.map(absolute).transpose()?,
             congestion: settings.congestion,
             insecure: settings.insecure,
             profile_idle: settings.profile_idle.map(Duration::from_secs),
@@ -173,14 +168,29 @@ impl NodeConfig {
         Ok(())
     }
 
-    /// Without tokens, what is off loopback is open to everybody, over TLS as well.
+    /// What is off loopback is for those who show who they are: nodes to nodes, in gossip, and people to nodes.
     fn check_exposure(&self) -> Result<(), String> {
+        if self.insecure {
+            return Ok(());
+        }
+        if self.tokens.is_some() && self.tls.is_none() {
+            return Err("--tokens without TLS would let tokens be read on their way, and what is for nodes be asked by all: add --tls-cert, \
+                        --tls-key and --tls-ca, or --insecure where that is nobody's loss"
+                .to_owned());
+        }
         let exposed =
             [("--listen", self.listen), ("--gossip", self.gossip)].into_iter().find(|(_, addr)| !addr.ip().is_loopback());
+        let wanted = [
+            (self.tls.is_some(), "TLS (--tls-cert, --tls-key, --tls-ca)"),
+            (self.cluster_key.is_some(), "a cluster key (--cluster-key)"),
+            (self.tokens.is_some(), "tokens (--tokens)"),
+        ];
+        let missing: Vec<_> = wanted.into_iter().filter(|(there, _)| !there).map(|(_, what)| what).collect();
         match exposed {
-            Some((flag, address)) if !self.insecure => Err(format!(
-                "{flag} {address} is off loopback, which needs TLS, a cluster key and tokens; this version has no such tokens yet, so \
-                 add --insecure if everybody in that network may read, write and delete"
+            Some((flag, address)) if !missing.is_empty() => Err(format!(
+                "{flag} {address} is off loopback, which needs TLS, a cluster key and tokens; missing: {}. herring certs and herring token \
+                 make them; or add --insecure if everybody in that network may read, write and delete",
+                missing.join(", ")
             )),
             _ => Ok(()),
         }

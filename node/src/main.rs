@@ -7,8 +7,10 @@ mod cli;
 mod commands;
 mod config;
 mod digest;
+mod doors;
 mod drill;
 mod error;
+mod id;
 mod keys;
 mod limits;
 mod logging;
@@ -17,6 +19,9 @@ mod output;
 mod parent;
 mod progress;
 mod signals;
+mod tls;
+mod token;
+mod tokens;
 mod tree;
 mod up;
 mod weight;
@@ -60,8 +65,9 @@ fn keep_private() {
 async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Node(args) => node::run(configure(*args)?).await,
-        Command::Drill(args) => drill::run(args, cli.global.output()).await,
+        Command::Drill(args) => drill::run(args, &cli.global).await,
         Command::Up(args) => up::run(args, cli.global.output()).await,
+        Command::Token(command) => token::run(command, cli.global.output()),
         Command::Certs(command) => certs::run(&command, cli.global.output()),
         Command::Client(command) => commands::run(command, &cli.global).await,
         Command::Completions { shell } => output::print(&cli::completions(shell)),

@@ -1,15 +1,13 @@
 //! A running node: built from the inside out, and taken down in the opposite order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herring_fuse::{Mount, MountConfig, MountError};
-use herring_gateway::{HubDoor, S3Door};
 use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
-use herring_http_api::server::{Backends, Door, Server, ServerConfig};
+use herring_http_api::server::{Backends, Server, ServerConfig};
 use herring_origin::Origins;
 use herring_ring::{NodeId, ORDINARY_WEIGHT};
 use herring_store::{Store, StoreConfig};
@@ -21,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::config::{NodeConfig, TlsFiles};
+use crate::config::NodeConfig;
+use crate::doors::doors;
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
 use crate::signals::Stop;
-use crate::{keys, weight};
+use crate::tls::{self, Tls};
+use crate::{id, keys, tokens, weight};
 
-/// The file in the data directory that makes a restarted node the same node.
-const ID_FILE: &str = "node-id";
 /// Puts that nobody has continued for this long are dropped. A put has no deadline while its body flows, and of a slow one in a large
 /// swarm a node sees a chunk now and then only.
 const UPLOAD_IDLE: Duration = Duration::from_secs(6 * 3600);
@@ -71,12 +69,11 @@ impl Node {
     async fn start(config: NodeConfig) -> Result<Self, Failure> {
         let metrics = install_metrics()?;
         let origins = Origins::new(config.origins.iter().cloned()).map_err(Failure::usage)?;
+        let identity = config.tls.as_ref().map(tls::read).transpose()?;
         let store = open_store(&config).await?;
-        let id = match &config.id {
-            Some(id) => id.clone(),
-            None => kept_id(&config.data_dir)?,
-        };
-        let (server_config, peer_config) = transport(&config)?;
+        let id = id::choose(&config, identity.as_ref())?;
+        let tls = config.tls.clone().zip(identity).map(|(files, identity)| Tls::new(files, identity, id.clone())).transpose()?;
+        let (server_config, peer_config) = transport(&config, tls.as_ref());
         let server = Server::bind(config.listen, server_config).await.map_err(Failure::failed)?;
         // What comes back with its data is an owner at once: a restart moves nothing.
         let returns = store.usage().chunks > 0;
@@ -84,6 +81,7 @@ impl Node {
         let weight = weight::standing(&config, returns)?;
         let me = NodeInfo { weight: weight.unwrap_or(ORDINARY_WEIGHT), ..about(&config, id, state) };
         let keys = config.cluster_key.as_deref().map(keys::load).transpose()?;
+        let tokens = config.tokens.as_deref().map(tokens::load).transpose()?;
         let gossip = GossipConfig { keys: keys.as_ref().map(watch::Sender::subscribe), ..gossip_config(&config, me) };
         let gossip = Gossip::start(gossip).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(peer_config);
@@ -95,11 +93,18 @@ impl Node {
         let (draining, drain) = watch::channel(false);
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone(), draining });
         let doors = doors(&config, &swarm);
-        tasks.spawn(server.serve(Backends { doors, ..Backends::of(api) }, stop.clone()));
+        let known = tokens.as_ref().map(watch::Sender::subscribe);
+        tasks.spawn(server.serve(Backends { doors, tokens: known, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
         if let Some((path, keys)) = config.cluster_key.clone().zip(keys) {
             tasks.spawn(stop.clone().run_until_cancelled_owned(keys::follow(path, keys)));
+        }
+        if let Some((path, tokens)) = config.tokens.clone().zip(tokens) {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(tokens::follow(path, tokens)));
+        }
+        if let Some(tls) = tls {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(tls.follow()));
         }
         let mut node = Self { mount: None, gossip, drain, swarm, stop, tasks };
         if let Err(failure) = node.settle(&config, weight).await {
@@ -109,7 +114,7 @@ impl Node {
         node.gossip.set_state(NodeState::Ready).await;
         meet_starters(node.gossip.view()).await;
         started.store(true, Ordering::Release);
-        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), sealed = config.cluster_key.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
+        tracing::info!(listen = %config.listen, tls = config.tls.is_some(), sealed = config.cluster_key.is_some(), tokens = config.tokens.is_some(), gossip = %config.gossip, data = %config.data_dir.display(), "this node is up");
         Ok(node)
     }
 
@@ -174,19 +179,12 @@ fn install_metrics() -> Result<PrometheusHandle, Failure> {
 }
 
 /// How this node is spoken to, and speaks to its peers.
-fn transport(config: &NodeConfig) -> Result<(ServerConfig, PeerConfig), Failure> {
-    let (server, client) = config.tls.as_ref().map(TlsFiles::load).transpose()?.unzip();
+fn transport(config: &NodeConfig, tls: Option<&Tls>) -> (ServerConfig, PeerConfig) {
     let congestion = config.congestion.clone();
-    Ok((
-        ServerConfig { tls: server, congestion: congestion.clone(), ..ServerConfig::default() },
-        PeerConfig { tls: client, congestion, ..PeerConfig::default() },
-    ))
-}
-
-/// Where programs that speak S3, or a model hub's API, find what they know. The hub is the first origin that is all of one.
-fn doors(config: &NodeConfig, swarm: &Swarm) -> Vec<Door> {
-    let hub = config.origins.iter().find(|spec| spec.is_whole_hub()).map(|spec| spec.name().to_owned());
-    vec![Door::new("/s3", S3Door::new(swarm.clone())), Door::new("/hf", HubDoor::new(swarm.clone(), hub))]
+    (
+        ServerConfig { tls: tls.map(Tls::server), congestion: congestion.clone(), ..ServerConfig::default() },
+        PeerConfig { tls: tls.map(Tls::client), congestion, ..PeerConfig::default() },
+    )
 }
 
 /// What is not said is as the engine has it.
@@ -207,23 +205,6 @@ async fn open_store(config: &NodeConfig) -> Result<Store, Failure> {
     let store = StoreConfig { dir: config.data_dir.clone(), capacity: config.capacity.as_u64() };
     let opened = tokio::task::spawn_blocking(move || Store::open(store)).await;
     opened.or_fail(|| "opening the store".to_owned())?.map_err(Failure::failed)
-}
-
-/// The id kept in the data directory; a new one is made up and kept where there is none.
-fn kept_id(data_dir: &Path) -> Result<NodeId, Failure> {
-    let path = data_dir.join(ID_FILE);
-    let told = || format!("the node's id in {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().or_fail(told),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = format!("n-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-            // Written beside and renamed, so that a crash leaves a whole id or none.
-            let draft = data_dir.join(format!("{ID_FILE}.new"));
-            std::fs::write(&draft, &id).and_then(|()| std::fs::rename(&draft, &path)).or_fail(told)?;
-            id.parse().or_fail(told)
-        }
-        Err(error) => Err(error).or_fail(told),
-    }
 }
 
 /// What this node says of itself.

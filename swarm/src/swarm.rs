@@ -150,6 +150,7 @@ impl Swarm {
             runtime: Handle::current(),
         }));
         swarm.spare_pinned();
+        swarm.introduce(&swarm.view());
         swarm
     }
 
@@ -195,9 +196,15 @@ impl Swarm {
         self.note_members(&view);
         self.0.health.view_changed(&view);
         self.0.meta.health.view_changed(&view);
-        self.0.peers.retain(|http| view.members().iter().any(|node| node.http == *http));
+        self.introduce(&view);
         self.0.custody.kick();
         self.repair_names_soon();
+    }
+
+    /// Tells the peers' client who is where. Of two at one address the one that is not suspect is there: it came when the other was gone.
+    fn introduce(&self, view: &View) {
+        let (gone, here): (Vec<_>, Vec<_>) = view.members().iter().partition(|node| view.suspect(&node.id));
+        self.0.peers.members(gone.into_iter().chain(here).map(|node| (node.http, node.id.to_string())).collect());
     }
 
     /// How long an owner may be silent before it begins to answer.

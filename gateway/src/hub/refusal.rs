@@ -48,6 +48,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "EntryNotFound", detail)
     }
 
+    pub fn not_let_in(status: StatusCode, why: &str) -> Self {
+        let code = if status == StatusCode::UNAUTHORIZED { "Unauthorized" } else { "Forbidden" };
+        Self::new(status, code, why)
+    }
+
     pub fn precondition() -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "PreconditionFailed", "what is here is not what the request names")
     }

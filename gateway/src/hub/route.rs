@@ -6,6 +6,7 @@ use http::{Method, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::refusal::Refusal;
+use crate::Asked;
 
 /// What may stand in a segment of a path as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -58,10 +59,15 @@ impl Repository {
         format!("{}/{}", if self.kind == Kind::Models { "models" } else { "datasets" }, self.name)
     }
 
+    /// What is before the `@` in the keys of its files.
+    fn place(&self) -> String {
+        let above = if self.kind == Kind::Models { "" } else { "datasets/" };
+        format!("{above}{}", self.name)
+    }
+
     /// The key that a file of it has in an origin that is a whole hub.
     pub fn key(&self, commit: &str, path: &str) -> String {
-        let above = if self.kind == Kind::Models { "" } else { "datasets/" };
-        format!("{above}{}@{commit}/{path}", self.name)
+        format!("{}@{commit}/{path}", self.place())
     }
 }
 
@@ -81,6 +87,28 @@ impl Route {
             _ => return Err(Refusal::method(method)),
         }
         route.ok_or_else(|| Refusal::no_route(uri.path()))
+    }
+
+    /// The part of the origin that it is about, as keys spell it: a revision stays what the request says, with its slashes as `%2F`.
+    pub fn asked(&self, origin: &str) -> Asked {
+        let origin = origin.to_owned();
+        let at = |repository: &Repository, revision: &str| {
+            format!("{}@{}/", repository.place(), revision.replace('%', "%25").replace('/', "%2F"))
+        };
+        match self {
+            Self::File { repository, revision, path } => {
+                Asked::Object { origin, key: format!("{}{path}", at(repository, revision)) }
+            }
+            Self::Info { repository, revision: None, .. } => Asked::Below { origin, prefix: format!("{}@", repository.place()) },
+            // What paths are asked for is in the body.
+            Self::Info { repository, revision: Some(revision), .. } | Self::Paths { repository, revision } => {
+                Asked::Below { origin, prefix: at(repository, revision) }
+            }
+            Self::Tree { repository, revision, path, .. } => {
+                let slash = if path.is_empty() || path.ends_with('/') { "" } else { "/" };
+                Asked::Below { origin, prefix: format!("{}{path}{slash}", at(repository, revision)) }
+            }
+        }
     }
 
     fn parse(path: &str, query: &str) -> Option<Self> {
@@ -212,6 +240,31 @@ mod tests {
             ("/", "", None),
         ] {
             assert_eq!(Route::parse(path, query), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_is_a_place_of_the_origin() {
+        let asked = |path: &str| Route::parse(path, "").unwrap().asked("hub");
+        let below = |prefix: &str| Asked::Below { origin: "hub".into(), prefix: prefix.into() };
+        for (path, key) in [
+            ("/org/tiny/resolve/main/a/b", "org/tiny@main/a/b"),
+            ("/org/tiny/resolve/refs%2Fpr%2F1/a", "org/tiny@refs%2Fpr%2F1/a"),
+            ("/org/tiny/resolve/main%2Fa/b", "org/tiny@main%2Fa/b"),
+            ("/org/tiny/resolve/main%252Fa/b", "org/tiny@main%252Fa/b"),
+            ("/datasets/org/ds/resolve/main/a%2Fb", "datasets/org/ds@main/a/b"),
+        ] {
+            assert_eq!(asked(path), Asked::Object { origin: "hub".into(), key: key.into() }, "{path}");
+        }
+        for (path, prefix) in [
+            ("/api/models/org/tiny", "org/tiny@"),
+            ("/api/models/org/tiny/revision/main", "org/tiny@main/"),
+            ("/api/datasets/org/ds/paths-info/main", "datasets/org/ds@main/"),
+            ("/api/models/org/tiny/tree/main", "org/tiny@main/"),
+            ("/api/models/org/tiny/tree/main/a", "org/tiny@main/a/"),
+            ("/api/models/org/tiny/tree/main/a/", "org/tiny@main/a/"),
+        ] {
+            assert_eq!(asked(path), below(prefix), "{path}");
         }
     }
 

@@ -3,13 +3,13 @@ use std::time::Duration;
 
 use futures_util::stream;
 use herring_blob::{BlobId, ByteRange, Manifest};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use url::Url;
+use url::{Host, Url};
 
 use super::answer::Answer;
 use super::error::WireError;
@@ -18,6 +18,7 @@ use super::route::{NO_LIMIT, Route, Seat, Turn};
 use super::upload::Upload;
 use super::{ClientError, PeerConfig};
 use crate::ByteStream;
+use crate::access::Token;
 use crate::types::{BlobInfo, Cluster, Drain, Explain, OriginPage, Owners, PutWish, Stored};
 
 /// What a node tells in JSON or text. A terabyte in chunks of 4 MiB has a manifest of 17 MiB; its explanation is the longest.
@@ -30,6 +31,8 @@ pub struct ApiClient {
     route: Arc<Route>,
     answer_timeout: Duration,
     wish: PutWish,
+    /// `Bearer TOKEN`.
+    shown: Option<HeaderValue>,
 }
 
 impl ApiClient {
@@ -38,7 +41,7 @@ impl ApiClient {
         Self::with_config(base, &PeerConfig::patient())
     }
 
-    /// Where `base` begins with https, by the configured TLS.
+    /// Where `base` begins with https, by the configured TLS. A token is shown over TLS alone, or to a node of this machine.
     pub fn with_config(base: &str, config: &PeerConfig) -> Result<Self, ClientError> {
         let bad = |detail: &str| ClientError::BadUrl { url: base.to_owned(), detail: detail.to_owned() };
         let example = "a node's URL looks like http://127.0.0.1:7070";
@@ -56,11 +59,17 @@ impl ApiClient {
         if url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
             return Err(bad("it must end behind host and port"));
         }
+        if config.token.is_some() && tls.is_none() && !is_here(&url) {
+            return Err(bad(
+                "the token would cross the network for all to read: write https:// (with --ca FILE), or leave the token out",
+            ));
+        }
+        let shown = config.token.as_ref().map(bearer);
         let host = url.host_str().ok_or_else(|| bad(example))?;
         let target = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
         let config = PeerConfig { tls, ..config.clone() };
-        let (route, answer_timeout) = (Arc::new(Route::new(target, &config)), config.answer_timeout);
-        Ok(Self { base: url, route, answer_timeout, wish: PutWish::default() })
+        let (route, answer_timeout) = (Arc::new(Route::new(target, None, &config)), config.answer_timeout);
+        Ok(Self { base: url, route, answer_timeout, wish: PutWish::default(), shown })
     }
 
     /// The same, but what it puts is to be kept so.
@@ -236,7 +245,12 @@ impl ApiClient {
 
     pub(super) fn request(&self, method: Method, url: &Url, body: SentBody) -> Result<Request<SentBody>, ClientError> {
         let request = Request::builder().method(method).uri(url.as_str()).body(body);
-        request.map_err(|error| ClientError::BadUrl { url: url.to_string(), detail: error.to_string() })
+        let request = request.map_err(|error| ClientError::BadUrl { url: url.to_string(), detail: error.to_string() });
+        let mut request = request?;
+        if let Some(shown) = &self.shown {
+            request.headers_mut().insert(AUTHORIZATION, shown.clone());
+        }
+        Ok(request)
     }
 
     pub(super) fn json_request(
@@ -284,6 +298,23 @@ impl ApiClient {
     fn timed_out(&self, limit: Duration) -> ClientError {
         ClientError::TimedOut { url: self.base.to_string(), ms: limit.as_millis() }
     }
+}
+
+/// Whether the node is of this machine, and nobody in between can listen.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// Neither logged nor kept in a table of headers.
+fn bearer(token: &Token) -> HeaderValue {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal())).expect("a token is of visible letters");
+    value.set_sensitive(true);
+    value
 }
 
 fn with_chunk(url: Url, chunk: Option<u32>) -> Url {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::access::Token;
 use crate::tls::ClientTls;
 
 /// How peers are connected to. The defaults were measured between two processes of one machine with bodies of 4 MiB:
@@ -39,6 +40,8 @@ pub struct PeerConfig {
     pub connection_window: u32,
     /// TLS 1.3 instead of clear text.
     pub tls: Option<ClientTls>,
+    /// What people's programs show with every request ([`super::ApiClient`]). Nodes show their certificates.
+    pub token: Option<Token>,
     /// The congestion control that is sent under, such as `reno`; one that the kernel refuses is told and left. `None`: the kernel's default.
     pub congestion: Option<String>,
 }
@@ -60,6 +63,7 @@ impl Default for PeerConfig {
             stream_window: 2 << 20,
             connection_window: 32 << 20,
             tls: None,
+            token: None,
             congestion: None,
         }
     }

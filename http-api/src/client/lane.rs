@@ -11,6 +11,8 @@ use super::link::Link;
 /// Dials one address for all its lanes, one at a time, and remembers the last failure for a while.
 pub(super) struct Dialer {
     target: String,
+    /// Which node must be there, where it is known.
+    whom: Option<String>,
     config: PeerConfig,
     failed: tokio::sync::Mutex<Option<Failure>>,
 }
@@ -21,8 +23,12 @@ struct Failure {
 }
 
 impl Dialer {
-    pub(super) fn new(target: String, config: PeerConfig) -> Self {
-        Self { target, config, failed: tokio::sync::Mutex::new(None) }
+    pub(super) fn new(target: String, whom: Option<String>, config: PeerConfig) -> Self {
+        Self { target, whom, config, failed: tokio::sync::Mutex::new(None) }
+    }
+
+    pub(super) fn whom(&self) -> Option<&str> {
+        self.whom.as_deref()
     }
 
     pub(super) fn base(&self) -> String {
@@ -36,7 +42,7 @@ impl Dialer {
         if let Some(failure) = failed.as_ref().filter(|failure| failure.at.elapsed() < self.config.redial_after) {
             return Err(format!("failed {} ms ago: {}", failure.at.elapsed().as_millis(), failure.detail));
         }
-        let opened = Link::open(&self.target, &self.config).await;
+        let opened = Link::open(&self.target, self.whom(), &self.config).await;
         *failed = opened.as_ref().err().map(|detail| Failure { at: Instant::now(), detail: detail.clone() });
         opened.map(Arc::new)
     }

@@ -23,7 +23,7 @@ use super::PeerConfig;
 use super::alive::{Alive, UnderWay};
 use super::error::reasons;
 use crate::congestion;
-use crate::tls::{self, ClientTls, Connected};
+use crate::tls::{self, Connected};
 
 /// When hyper itself gives a connection up, however much it brings.
 const PONG: Duration = Duration::from_secs(60);
@@ -39,10 +39,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Opens a connection to `target` (`host:port`). It is open once the peer's *program* has answered: the kernel
+    /// Opens a connection to `target` (`host:port`), where the node of the id `whom` must be, if it is known. It is open once the peer's *program* has answered: the kernel
     /// accepts connections for a stopped process too, and each request would find that out anew.
-    pub(super) async fn open(target: &str, config: &PeerConfig) -> Result<Self, String> {
-        let (socket, alive, hello) = Metered::new(connect(target, config).await?);
+    pub(super) async fn open(target: &str, whom: Option<&str>, config: &PeerConfig) -> Result<Self, String> {
+        let (socket, alive, hello) = Metered::new(connect(target, whom, config).await?);
         let tasks = CancellationToken::new();
         let guard = tasks.clone().drop_guard();
         let executor = Tasks(tasks.clone());
@@ -90,18 +90,18 @@ fn silent(limit: Duration) -> String {
     format!("it accepts, but says nothing for {} ms", limit.as_millis())
 }
 
-async fn connect(target: &str, config: &PeerConfig) -> Result<Socket, String> {
+async fn connect(target: &str, whom: Option<&str>, config: &PeerConfig) -> Result<Socket, String> {
     let socket = dial(target, config.connect_timeout).await?;
     congestion::choose(&socket, config.congestion.as_deref());
     congestion::keep_short(&socket);
     match &config.tls {
-        Some(tls) => secure(tls, target, socket, config.ping_timeout).await.map(Either::Right),
+        Some(tls) => secure(tls.connect(target, whom, socket), config.ping_timeout).await.map(Either::Right),
         None => Ok(Either::Left(socket)),
     }
 }
 
-async fn secure(tls: &ClientTls, target: &str, socket: TcpStream, limit: Duration) -> Result<Connected, String> {
-    match timeout(limit, tls.connect(target, socket)).await {
+async fn secure(handshake: impl Future<Output = io::Result<Connected>>, limit: Duration) -> Result<Connected, String> {
+    match timeout(limit, handshake).await {
         Ok(connected) => connected.map_err(|error| tls::told(&error)),
         Err(_) => Err(silent(limit)),
     }

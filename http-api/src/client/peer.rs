@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +45,14 @@ pub struct Ask {
 #[derive(Clone)]
 pub struct PeerClient {
     config: Arc<PeerConfig>,
-    routes: Arc<Mutex<HashMap<SocketAddr, Arc<Route>>>>,
+    routes: Arc<Mutex<Routes>>,
+}
+
+/// Whom there is to ask, and the way to who was asked.
+#[derive(Default)]
+struct Routes {
+    members: HashMap<SocketAddr, String>,
+    open: HashMap<SocketAddr, Arc<Route>>,
 }
 
 impl PeerClient {
@@ -157,9 +164,12 @@ impl PeerClient {
         self.ask(peer, Call::post(path, question), ask, async |answer| answer.json(MANIFEST_LIMIT).await).await
     }
 
-    /// Keeps the connections of those peers only. Requests under way to others go on to their end.
-    pub fn retain(&self, alive: impl Fn(&SocketAddr) -> bool) {
-        self.routes().retain(|peer, _| alive(peer));
+    /// Says who is where: over TLS a peer must show a certificate for its id, and one at another address than these for the IP address. Keeps the
+    /// connections of those members only, and of an address that now belongs to another none. Requests under way to others go on to their end.
+    pub fn members(&self, members: HashMap<SocketAddr, String>) {
+        let mut routes = self.routes();
+        routes.open.retain(|peer, route| members.get(peer).is_some_and(|id| route.whom() == Some(id)));
+        routes.members = members;
     }
 
     async fn json<T>(&self, peer: SocketAddr, path: &str, limit: usize, ask: &Ask) -> Result<T, PeerError>
@@ -206,10 +216,12 @@ impl PeerClient {
     }
 
     fn route(&self, peer: SocketAddr) -> Arc<Route> {
-        self.routes().entry(peer).or_insert_with(|| Arc::new(Route::new(peer.to_string(), &self.config))).clone()
+        let Routes { members, open } = &mut *self.routes();
+        let begin = || Arc::new(Route::new(peer.to_string(), members.get(&peer).cloned(), &self.config));
+        open.entry(peer).or_insert_with(begin).clone()
     }
 
-    fn routes(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Arc<Route>>> {
+    fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,13 +35,17 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// To `target`, `host:port`. Nothing is dialled yet.
-    pub(super) fn new(target: String, config: &PeerConfig) -> Self {
-        let dialer = Arc::new(Dialer::new(target, config.clone()));
+    /// To `target`, `host:port`, where the node of the id `whom` must be, if it is known. Nothing is dialled yet.
+    pub(super) fn new(target: String, whom: Option<String>, config: &PeerConfig) -> Self {
+        let dialer = Arc::new(Dialer::new(target, whom, config.clone()));
         let control = Lanes::new(&dialer, 1, config.control_streams, config);
         let bulk = Lanes::new(&dialer, config.bulk_connections.max(1), config.bulk_streams.max(1), config);
         let commit = Lanes::new(&dialer, 1, config.commit_streams.max(1), config);
         Self { dialer, control, bulk, commit }
+    }
+
+    pub(super) fn whom(&self) -> Option<&str> {
+        self.dialer.whom()
     }
 
     /// What every URL there begins with.

@@ -3,22 +3,26 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
+use super::ApiError;
 use super::body::Outgoing;
 use super::error::SOON;
 use super::watched::Watched;
 use crate::ByteStream;
+use crate::access::Resource;
 
 /// Whatever breaks a body.
 pub type DoorError = Box<dyn Error + Send + Sync>;
@@ -31,6 +35,42 @@ pub type DoorBody = UnsyncBoxBody<Bytes, DoorError>;
 pub struct Door {
     path: &'static str,
     service: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    guide: Guide,
+}
+
+type Asks = Box<dyn Fn(&Method, &Uri) -> Option<Resource> + Send + Sync>;
+type Refuses = Box<dyn Fn(StatusCode, &str) -> Response<Body> + Send + Sync>;
+
+/// What a door knows of requests before they are let in.
+pub(super) struct Guide {
+    path: &'static str,
+    asks: Asks,
+    refuses: Option<Refuses>,
+}
+
+impl Guide {
+    /// Whether this is one of the routes of its door.
+    pub(super) fn is_at(&self, pattern: &str) -> bool {
+        pattern.strip_prefix(self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// What a request would read; `None` where it would not read.
+    pub(super) fn asked(&self, method: &Method, uri: &Uri) -> Option<Resource> {
+        (self.asks)(method, &below(self.path, uri))
+    }
+
+    /// The error as the door's own clients understand it.
+    pub(super) fn refuse(&self, error: ApiError) -> Response<Body> {
+        let Some(refuses) = &self.refuses else { return error.into_response() };
+        let mut said = refuses(error.kind.status(), &error.detail);
+        let plain = error.into_response();
+        for name in [header::WWW_AUTHENTICATE, header::RETRY_AFTER] {
+            plain.headers().get_all(&name).iter().for_each(|value| {
+                said.headers_mut().append(&name, value.clone());
+            });
+        }
+        said
+    }
 }
 
 impl Door {
@@ -43,14 +83,35 @@ impl Door {
         B::Error: Into<DoorError>,
     {
         let service = service.map_request(move |request| inward(path, request)).map_response(outward);
-        Self { path, service: BoxCloneSyncService::new(service) }
+        // Where nothing is said, nobody but an admin may ask.
+        let guide = Guide { path, asks: Box::new(|_, _| None), refuses: None };
+        Self { path, service: BoxCloneSyncService::new(service), guide }
+    }
+
+    /// `asks`: what a request would read, by its method and the URI that the service sees; `None` where it would not read, which is for
+    /// admins. What the service makes of a path, this must as well.
+    #[must_use]
+    pub fn asking(mut self, asks: impl Fn(&Method, &Uri) -> Option<Resource> + Send + Sync + 'static) -> Self {
+        self.guide.asks = Box::new(asks);
+        self
+    }
+
+    /// How a request is told that it is not let in: by 401, 403 or 429, and why.
+    #[must_use]
+    pub fn refusing<B>(mut self, refuses: impl Fn(StatusCode, &str) -> Response<B> + Send + Sync + 'static) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<DoorError>,
+    {
+        self.guide.refuses = Some(Box::new(move |status, why| outward(refuses(status, why))));
+        self
     }
 
     /// Each request for the path itself or below it goes through.
-    pub(super) fn hang(self, router: Router) -> Router {
-        let Self { path, service } = self;
+    pub(super) fn hang(self, router: Router) -> (Router, Arc<Guide>) {
+        let Self { path, service, guide } = self;
         let router = router.route_service(path, service.clone()).route_service(&format!("{path}/"), service.clone());
-        router.route_service(&format!("{path}/{{*path}}"), service)
+        (router.route_service(&format!("{path}/{{*path}}"), service), Arc::new(guide))
     }
 }
 

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::either::Either;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::came::Came;
 use super::{ApiError, ErrorKind, observe};
+use crate::peer::FROM;
 use crate::tls::{self, Accepted, ServerTls, Shown};
 
 /// The first byte of every TLS connection; no HTTP begins with it.
@@ -33,8 +35,6 @@ pub(super) struct Admitted {
 pub(super) struct Entry {
     tls: Option<ServerTls>,
     all: Router,
-    /// What people may ask, where peers must show who they are.
-    public: Router,
     /// For who speaks in clear where TLS is spoken.
     refusing: Router,
     patience: Duration,
@@ -44,8 +44,9 @@ pub(super) struct Entry {
 impl Entry {
     /// `patience`: how long a handshake may take.
     pub(super) fn new(all: Router, tls: Option<ServerTls>, patience: Duration, closing: CancellationToken) -> Self {
-        let public = all.clone().layer(from_fn(no_peers));
-        Self { tls, all, public, refusing: Router::new().fallback(speak_tls), patience, closing }
+        let asks_clients = tls.as_ref().is_some_and(ServerTls::asks_clients);
+        let all = if asks_clients { all.layer(from_fn(members_alone)) } else { all };
+        Self { tls, all, refusing: Router::new().fallback(speak_tls), patience, closing }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -81,10 +82,8 @@ impl Entry {
         }
         let stream = tls.accept(stream).await?;
         observe::handshake(if tls::is_resumed(&stream) { "resumed" } else { "full" });
-        let shown = tls::shown(&stream);
-        let may_be_peer = !tls.asks_clients() || matches!(shown, Shown::Certificate(_));
-        let router = if may_be_peer { &self.all } else { &self.public }.clone();
-        Ok(Some(Admitted { socket: Either::Right(stream), router, came: Came { from, shown: Some(shown) } }))
+        let came = Came { from, shown: Some(tls::shown(&stream)?) };
+        Ok(Some(Admitted { socket: Either::Right(stream), router: self.all.clone(), came }))
     }
 }
 
@@ -92,12 +91,33 @@ fn in_clear(stream: TcpStream, router: &Router, from: SocketAddr) -> Admitted {
     Admitted { socket: Either::Left(stream), router: router.clone(), came: Came { from, shown: None } }
 }
 
-async fn no_peers(request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/peer/") {
-        let detail = "this is for nodes, which show a certificate of the swarm's authority; this connection showed none";
-        return ApiError::new(ErrorKind::Forbidden, detail).into_response();
+/// What peers ask is for who shows that it is one, and in its own name.
+async fn members_alone(request: Request, next: Next) -> Response {
+    let stranger = request.uri().path().starts_with("/peer/").then(|| disbelief(&request)).flatten();
+    match stranger {
+        Some(why) => {
+            let from = request.extensions().get::<Came>().map(|came| came.from);
+            tracing::debug!(?from, why, "refused to answer as to a peer");
+            ApiError::new(ErrorKind::Forbidden, why).into_response()
+        }
+        None => next.run(request).await,
     }
-    next.run(request).await
+}
+
+/// Why this is no question of the node that it says it is of.
+fn disbelief(request: &Request) -> Option<String> {
+    let Some(Came { shown: Some(Shown::Certificate(card)), .. }) = request.extensions().get() else {
+        return Some(
+            "this is for nodes, which show a certificate of the swarm's authority; this connection showed none".to_owned(),
+        );
+    };
+    match request.headers().get(FROM).map(HeaderValue::to_str) {
+        Some(Ok(from)) if card.is_for(from) => None,
+        Some(Ok(from)) => {
+            Some(format!("this connection's certificate is for {card}, and not for {from:?}, whom its {FROM} names"))
+        }
+        _ => Some(format!("a node says its id in {FROM}; this connection's certificate is for {card}")),
+    }
 }
 
 async fn speak_tls() -> ApiError {

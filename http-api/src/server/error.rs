@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::types::Problem;
@@ -14,6 +14,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// When to come back to a node that is [`Unavailable`](ErrorKind::Unavailable), where nothing else is said. The least that the header can
 /// say: what keeps a node busy, chunks and puts under way, moves on in less.
 pub(super) const SOON: Duration = Duration::from_secs(1);
+
+/// How a token is shown: RFC 6750, RFC 7617.
+const CHALLENGES: [&str; 2] = ["Bearer realm=\"herring\"", "Basic realm=\"herring\", charset=\"UTF-8\""];
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +48,12 @@ pub enum ErrorKind {
     TimedOut,
     /// A peer whose version is too far from this one's.
     Protocol,
+    /// It is not known who asks: show a token.
+    Unauthorized,
     /// Not for whoever asks.
     Forbidden,
+    /// So many wrong tokens that no more are looked at for a while.
+    TooManyFailures,
     /// The origin does not let us in.
     Denied,
     /// The origin has no listing that a program could read.
@@ -117,6 +124,8 @@ impl ErrorKind {
             Self::BadGateway => (StatusCode::BAD_GATEWAY, "bad-gateway", "No source gave what was asked"),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "timed-out", "No source answered in time"),
             Self::Protocol => (StatusCode::UPGRADE_REQUIRED, "protocol", "These two nodes do not understand each other"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "It is not known who asks"),
+            Self::TooManyFailures => (StatusCode::TOO_MANY_REQUESTS, "too-many-failures", "Too many wrong tokens were shown"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "This is not for everybody"),
             Self::Denied => (StatusCode::FORBIDDEN, "denied", "The origin denies access"),
             Self::Unlisted => (StatusCode::NOT_IMPLEMENTED, "unlisted", "This origin cannot be listed"),
@@ -129,7 +138,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = [(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))];
         let retry = self.seconds_to_wait().map(|seconds| [(header::RETRY_AFTER, HeaderValue::from(seconds))]);
-        (self.kind.status(), problem, retry, Json(self.problem())).into_response()
+        // Programs and browsers go by these.
+        let asks = (self.kind == ErrorKind::Unauthorized)
+            .then(|| AppendHeaders(CHALLENGES.map(|challenge| (header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)))));
+        (self.kind.status(), problem, retry, asks, Json(self.problem())).into_response()
     }
 }
 

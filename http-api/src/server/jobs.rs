@@ -13,14 +13,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::deadline::{REPLY, within};
 use super::events::{EVENT_STREAM, events};
 use super::extract::Path;
 use super::names::check;
 use super::upload::Upload;
 use super::{ApiError, ErrorKind, JobsBackend};
+use crate::access::{Resource, Scope};
 use crate::name::check_name;
-use crate::types::{Job, JobCreated, JobList, Prefetch};
+use crate::types::{Job, JobCreated, JobList, Prefetch, PrefetchPath};
 
 /// Bytes of a prefetch: some 15,000 ids.
 const MAX_WANTED: u64 = 1 << 20;
@@ -66,15 +68,28 @@ pub(super) fn routes() -> OpenApiRouter<Jobs> {
         (status = 503, description = "Too busy: try again"),
     ),
 )]
-async fn prefetch(State(jobs): State<Jobs>, body: Upload) -> Result<Response, ApiError> {
+async fn prefetch(State(jobs): State<Jobs>, caller: Caller, body: Upload) -> Result<Response, ApiError> {
     let wanted: Prefetch = body.json(MAX_WANTED).await?;
     if wanted.is_empty() {
         return Err(ApiError::new(ErrorKind::BadRequest, "nothing is wanted: list at least one of blobs, names and origins"));
     }
     wanted.names.iter().try_for_each(|name| check(check_name(name), name))?;
+    check_access(&caller, &wanted)?;
     let job = within(REPLY, jobs.backend.prefetch(wanted)).await?;
     let location = [(header::LOCATION, format!("/v1/jobs/{job}"))];
     Ok((StatusCode::ACCEPTED, location, Json(JobCreated { job })).into_response())
+}
+
+/// Each thing is asked for as if it were read: a job's progress tells how large it is.
+fn check_access(caller: &Caller, wanted: &Prefetch) -> Result<(), ApiError> {
+    let may = |resource: &Resource| caller.check(Scope::Read, resource);
+    wanted.blobs.iter().try_for_each(|id| may(&Resource::blob(&id.to_string())))?;
+    wanted.names.iter().try_for_each(|name| may(&Resource::name(name)))?;
+    wanted.origins.iter().try_for_each(|PrefetchPath { origin, path }| {
+        // An object, or a directory: which of them is not known yet, and not to be told.
+        let path = path.trim_matches('/');
+        may(&Resource::directory(origin, path)).or_else(|_| may(&Resource::object(origin, path)))
+    })
 }
 
 /// The jobs that run, and those that ended in the last hour, without what they are about

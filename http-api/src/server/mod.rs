@@ -4,6 +4,7 @@
 //! than ours comes in by a [`Door`].
 
 mod admission;
+mod auth;
 mod backend;
 mod blobs;
 mod body;

@@ -8,6 +8,7 @@ use http::header;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::auth::Caller;
 use super::{ApiError, Backend, ErrorKind};
 
 /// Prometheus' text format.
@@ -25,13 +26,18 @@ async fn healthz() -> &'static str {
 
 /// Whether the node serves
 ///
-/// It alone: what is missing elsewhere is said, and no reason to send requests to another node.
+/// It alone: what is missing elsewhere is said to who may read all, and no reason to send requests to another node.
 #[utoipa::path(get, path = "/readyz", tag = "node", responses(
     (status = 200, description = "It does: `ready`, and behind a colon what is not as it should be", body = String, content_type = "text/plain"),
     (status = 503, description = "Not yet, or no more, as while it drains; the detail says what it waits for"),
 ))]
-async fn readyz(State(backend): State<Arc<dyn Backend>>) -> Result<String, ApiError> {
-    let missing = backend.ready().map_err(|waits_for| ApiError::new(ErrorKind::Unavailable, waits_for))?;
+async fn readyz(State(backend): State<Arc<dyn Backend>>, caller: Caller) -> Result<String, ApiError> {
+    let not_ready = |waits_for| ApiError::new(ErrorKind::Unavailable, waits_for);
+    if !caller.may_look() {
+        // Which nodes are missing is not for everybody.
+        return backend.ready().map(|_| "ready\n".to_owned()).map_err(|_| not_ready("this node is not ready".to_owned()));
+    }
+    let missing = backend.ready().map_err(not_ready)?;
     Ok(if missing.is_empty() { "ready\n".to_owned() } else { format!("ready: {missing}\n") })
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
 }
 
 /// A client can invent methods, and each label would cost memory for ever.
-fn label(method: &Method) -> &'static str {
+pub(super) fn label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

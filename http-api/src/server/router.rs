@@ -5,16 +5,19 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{Method, Uri};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::admission::{Admission, Limits, admit};
+use super::auth::{Guard, guard};
 use super::deadline::honour;
 use super::{
     ApiError, Backend, Door, ErrorKind, JobsBackend, NamesBackend, PeerBackend, blobs, cluster, docs, drain, jobs, names, node,
     observe, origins, peers, pins,
 };
+use crate::access::Tokens;
 
 /// The node behind the routes.
 pub struct Backends {
@@ -23,12 +26,14 @@ pub struct Backends {
     pub jobs: Arc<dyn JobsBackend>,
     pub peers: Arc<dyn PeerBackend>,
     pub doors: Vec<Door>,
+    /// Who may ask what. `None`: everybody, everything.
+    pub tokens: Option<watch::Receiver<Arc<Tokens>>>,
 }
 
 impl Backends {
-    /// One that is all of them, without doors.
+    /// One that is all of them, without doors, for everybody.
     pub fn of<T: Backend + NamesBackend + JobsBackend + PeerBackend>(node: Arc<T>) -> Self {
-        Self { public: node.clone(), names: node.clone(), jobs: node.clone(), peers: node, doors: Vec::new() }
+        Self { public: node.clone(), names: node.clone(), jobs: node.clone(), peers: node, doors: Vec::new(), tokens: None }
     }
 }
 
@@ -46,7 +51,9 @@ pub fn router(backends: Backends, limits: Limits, closing: CancellationToken) ->
         .merge(jobs::routes().with_state(jobs::Jobs::new(backends.jobs.clone(), closing)))
         .merge(pins::routes().with_state(backends.jobs))
         .split_for_parts();
-    let doors = backends.doors.into_iter().map(|door| door.hang(Router::new()).route_layer(admission.clone()));
+    let (doors, guides): (Vec<_>, _) = backends.doors.into_iter().map(|door| door.hang(Router::new())).unzip();
+    let keeper = from_fn_with_state(Arc::new(Guard::new(backends.tokens, guides)), guard);
+    let doors = doors.into_iter().map(|door| door.route_layer(admission.clone()));
     doors
         .fold(public, Router::merge)
         .route_layer(from_fn(honour))
@@ -54,6 +61,8 @@ pub fn router(backends: Backends, limits: Limits, closing: CancellationToken) ->
         .nest("/peer/v1", peers::routes(backends.peers))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        // Before whatever is above: nothing is looked up for who may not ask.
+        .layer(keeper)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(observe::observe))
 }

@@ -1,10 +1,14 @@
 //! TLS 1.3 at both ends of the wire: [`ServerTls`] and [`ClientTls`], made from PEM files.
 //!
-//! It is transport only. Who presents a certificate of the swarm's authority may ask what peers ask; who that is, and what it may do, is
-//! not asked yet, and files are read once: a new certificate wants a restart.
+//! A certificate of the swarm's authority makes its holder a node, the one whose id is among its names; [`Identity`] is all of a node's own.
+//! What is loaded can be replaced: new handshakes go by the new, open connections stay.
 
+#[cfg(feature = "server")]
+mod card;
 mod client;
 mod error;
+#[cfg(feature = "server")]
+mod identity;
 mod pem;
 #[cfg(feature = "server")]
 mod server;
@@ -16,10 +20,14 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs::cipher_suite as suites};
 use tokio_rustls::rustls::version::TLS13;
 
+#[cfg(feature = "server")]
+pub use card::{Card, can_be_named};
 pub use client::ClientTls;
 pub(crate) use client::Connected;
 pub use error::TlsError;
 pub(crate) use error::told;
+#[cfg(feature = "server")]
+pub use identity::Identity;
 #[cfg(feature = "server")]
 pub use server::ServerTls;
 #[cfg(feature = "server")]

@@ -7,25 +7,32 @@ use tokio_rustls::rustls::{self, RootCertStore};
 
 use super::TlsError;
 
-/// A certificate, those that lead from it to the authority, and its key.
-pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-pub(super) fn identity(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, error, "private key", "PRIVATE KEY"))?;
-    Ok((certificates(cert)?, private))
+/// A certificate with those that lead from it to the authority, and its key; and where they are from, for errors.
+pub(super) struct Pair<'a> {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub private: PrivateKeyDer<'static>,
+    pub cert: &'a Path,
+    pub key: &'a Path,
 }
 
-/// The authorities in a file, each of which is trusted.
-pub(super) fn roots(ca: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+impl<'a> Pair<'a> {
+    pub(super) fn read(cert: &'a Path, key: &'a Path) -> Result<Self, TlsError> {
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, error, "private key", "PRIVATE KEY"))?;
+        Ok(Self { chain: certificates(cert)?, private, cert, key })
+    }
+}
+
+/// The authorities of the file `ca`, each of which is trusted.
+pub(super) fn roots(ca: &Path, authorities: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|error| unusable(ca, error))?;
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(|error| unusable(ca, error))?;
     }
     Ok(Arc::new(roots))
 }
 
 /// At least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unread = |error| unread(path, error, "certificate", "CERTIFICATE");
     let all: Vec<_> = CertificateDer::pem_file_iter(path).map_err(unread)?.collect::<Result<_, _>>().map_err(unread)?;
     if all.is_empty() { Err(unread(Error::NoItemsFound)) } else { Ok(all) }

@@ -1,7 +1,6 @@
-//! A swarm's authority, for tests: it signs certificates for IP addresses, on files.
+//! A swarm's authority, for tests: it signs certificates for nodes, on files.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,20 +40,40 @@ impl Authority {
         self.dir.path().join("ca.pem")
     }
 
-    /// For a node of this machine.
-    pub fn issue(&self) -> Pair {
-        self.issue_for(Ipv4Addr::LOCALHOST.into())
+    /// For the node `id`, at this machine's loopback address.
+    pub fn issue(&self, id: &str) -> Pair {
+        self.sign(params(&[id, "127.0.0.1"]))
     }
 
-    pub fn issue_for(&self, ip: IpAddr) -> Pair {
-        self.sign(params(ip))
+    /// For these names and addresses alone.
+    pub fn issue_for(&self, names: &[&str]) -> Pair {
+        self.sign(params(names))
     }
 
-    /// For a node of this machine, until a day that is past.
-    pub fn issue_expired(&self) -> Pair {
-        let mut params = params(Ipv4Addr::LOCALHOST.into());
-        params.not_after = date_time_ymd(2020, 1, 1);
+    /// As [`issue`](Self::issue), until a day that is past.
+    pub fn issue_expired(&self, id: &str) -> Pair {
+        self.issue_until(id, 2020)
+    }
+
+    /// As [`issue`](Self::issue), until that year begins.
+    pub fn issue_until(&self, id: &str, year: i32) -> Pair {
+        let mut params = params(&[id, "127.0.0.1"]);
+        params.not_after = date_time_ymd(year, 1, 1);
         self.sign(params)
+    }
+
+    /// As [`issue`](Self::issue), from a day on that is to come.
+    pub fn issue_early(&self, id: &str) -> Pair {
+        let mut params = params(&[id, "127.0.0.1"]);
+        params.not_before = date_time_ymd(4000, 1, 1);
+        self.sign(params)
+    }
+
+    /// A file of this authority and another.
+    pub fn ca_with(&self, other: &Self) -> PathBuf {
+        let both = self.dir.path().join("both.pem");
+        fs::write(&both, [fs::read(self.ca()).unwrap(), fs::read(other.ca()).unwrap()].concat()).unwrap();
+        both
     }
 
     fn sign(&self, params: CertificateParams) -> Pair {
@@ -68,6 +87,6 @@ impl Authority {
     }
 }
 
-fn params(ip: IpAddr) -> CertificateParams {
-    CertificateParams::new([ip.to_string()]).unwrap()
+fn params(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
 }

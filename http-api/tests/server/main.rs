@@ -1,6 +1,7 @@
 //! The router, and the server around it, over a node that lives in memory.
 #![cfg(feature = "server")]
 
+mod access;
 mod authority;
 mod clients;
 mod doors;

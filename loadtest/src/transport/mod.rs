@@ -37,7 +37,7 @@ use iperf::Iperf;
 use nginx::Nginx;
 pub use report::TransportReport;
 use report::{Figures, Kind};
-use seal::Seal;
+use seal::{ASKER, Seal};
 
 /// Of what `--quick` reads, and how often.
 const QUICK: (ByteSize, usize, usize) = (ByteSize::mib(256), 2, 200);
@@ -195,5 +195,5 @@ fn processes<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> Vec<u32> {
 }
 
 fn question() -> Ask {
-    Ask { epoch: "loadtest".to_owned(), deadline: DEADLINE, asker: Asker::default() }
+    Ask { epoch: "loadtest".to_owned(), deadline: DEADLINE, asker: Asker { from: ASKER.to_owned(), background: false } }
 }

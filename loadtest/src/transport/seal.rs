@@ -10,7 +10,10 @@ use super::tool::{exists, failed};
 /// Of a certificate that is thrown away at the end.
 const DAYS: &str = "2";
 
-/// A certificate for this machine's loopback address, its key, and an authority, which it is itself. All who are measured show it.
+/// Who asks nodes as a peer.
+pub const ASKER: &str = "loadtest";
+
+/// A certificate for this machine's loopback address and the nodes there, its key, and an authority, which it is itself. All who are measured show it.
 pub struct Seal {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -42,7 +45,7 @@ impl Seal {
 fn make(cert: &Path, key: &Path) -> Result<(), TransportError> {
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", DAYS]);
-    command.args(["-subj", "/CN=loadtest", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    command.args(["-subj", "/CN=loadtest", "-addext", &format!("subjectAltName=IP:127.0.0.1,DNS:n1,DNS:n2,DNS:{ASKER}")]);
     command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     command.arg("-keyout").arg(key).arg("-out").arg(cert).stdin(Stdio::null());
     let output = command.output().map_err(failed("openssl"))?;

@@ -18,7 +18,7 @@ use crate::config::{PORT, absolute};
 use crate::error::{Failure, OrFail, tell};
 use crate::output::Output;
 use crate::signals::Stop;
-use crate::up::{Layout, Local, Place, UpArgs, check_homes, check_ports, free_base, mount_obstacle};
+use crate::up::{Layout, Local, Place, Secrets, UpArgs, check_homes, check_ports, free_base, mount_obstacle, names};
 
 /// More would keep reads from crossing the wire in a swarm of three.
 const MOST_REPLICAS: usize = 2;
@@ -81,7 +81,8 @@ fn layout(args: &UpArgs, dir: &Path, origin: &OriginFile, mounts: bool) -> Resul
     let replicas = args.replicas.unwrap_or(MOST_REPLICAS.min(args.nodes.into()));
     let origins = args.origin.iter().cloned().chain([origin.spec()]).collect();
     let (dir, port, nodes) = (dir.to_owned(), args.port.unwrap_or(PORT), args.nodes);
-    let mut layout = Layout { dir, port, nodes, replicas, mounts, origins, flags: Vec::new() };
+    let secrets = args.secure.then(|| Secrets::prepare(&dir, names(nodes))).transpose()?;
+    let mut layout = Layout { dir, port, nodes, replicas, mounts, origins, flags: Vec::new(), secrets };
     let Err(taken) = check_ports(&layout) else { return Ok(layout) };
     if args.port.is_some() {
         return Err(taken);

@@ -210,7 +210,16 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let layout = Layout { dir: "/d".into(), port: 1, nodes: 2, replicas: 2, mounts: true, origins: vec![], flags: vec![] };
+        let layout = Layout {
+            dir: "/d".into(),
+            port: 1,
+            nodes: 2,
+            replicas: 2,
+            mounts: true,
+            origins: vec![],
+            flags: vec![],
+            secrets: None,
+        };
         let mut report = Report::new(&layout, None);
         for (way, name, size) in [(Way::Http, "a", 1), (Way::Mount, "a", 1), (Way::Http, "b", 2), (Way::Http, "big", 4 << 20)] {
             let material = Material { path: name.into(), id: BlobId::of(name.as_bytes()), size };

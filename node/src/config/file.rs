@@ -8,7 +8,7 @@ use toml::de::{DeTable, Error};
 use super::parse_size;
 
 /// Flags of the program that a file cannot set.
-const FLAGS_ONLY: [&str; 5] = ["log-format", "json", "node", "ca", "config"];
+const FLAGS_ONLY: [&str; 6] = ["log-format", "json", "node", "ca", "token-file", "config"];
 
 /// A list, or the one thing that would be in it.
 pub fn one_or_more<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
@@ -71,6 +71,7 @@ fn allowed(key: &str) -> Option<&'static str> {
         "data-dir" | "mount" => "a directory in quotes, such as \"/srv/herring\"",
         "tls-cert" | "tls-key" | "tls-ca" => "a PEM file in quotes, such as \"/etc/herring/node.pem\"",
         "cluster-key" => "a file in quotes, such as \"/etc/herring/cluster.key\"",
+        "tokens" => "a file in quotes, such as \"/etc/herring/tokens.toml\"",
         "congestion" => "a name that the kernel knows in quotes, such as \"cubic\"",
         "rebalance-after" => "a time in quotes, such as \"10s\" or \"5m\"",
         "capacity" | "rebalance-rate" => "a number of bytes or a size in quotes, such as \"500GB\" or \"1TiB\"",

@@ -14,7 +14,8 @@ use crate::error::Failure;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeSettings {
-    /// Name of this node, unique in its cluster [default: made up at the first start and kept in the data directory]
+    /// Name of this node, unique in its cluster [default: at the first start the one name in its certificate, or made up where it has
+    /// none; kept in the data directory]
     #[arg(long, value_name = "ID")]
     pub id: Option<NodeId>,
 
@@ -100,7 +101,7 @@ pub struct NodeSettings {
     pub origin: Vec<String>,
 
     /// Certificate of this node in PEM, with its chain: it serves TLS 1.3 instead of clear text, and asks its peers so, who check that it is
-    /// for the IP address of --advertise; with --tls-key and --tls-ca, on all nodes of a swarm
+    /// for the node's --id; with --tls-key and --tls-ca, on all nodes of a swarm. These three are read again while the node runs
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
 
@@ -118,11 +119,16 @@ pub struct NodeSettings {
     #[arg(long, value_name = "FILE")]
     pub cluster_key: Option<PathBuf>,
 
+    /// The tokens that people and their programs show, a file that herring token writes and others may not change: nobody is let in without
+    /// one, and nodes by their certificates; read again while the node runs. Needs TLS [default: nobody is asked]
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+
     /// TCP congestion control of all connections, such as reno or cubic [default: the kernel's]
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
 
-    /// Listens off loopback to anyone: for networks where everybody may read, write and delete
+    /// Listens off loopback without TLS, a cluster key or tokens: for networks where everybody may read, write and delete
     #[arg(long)]
     pub insecure: bool,
 
@@ -174,6 +180,7 @@ impl NodeSettings {
             tls_key: self.tls_key.or(lower.tls_key),
             tls_ca: self.tls_ca.or(lower.tls_ca),
             cluster_key: self.cluster_key.or(lower.cluster_key),
+            tokens: self.tokens.or(lower.tokens),
             congestion: self.congestion.or(lower.congestion),
             insecure: self.insecure || lower.insecure,
             profile_idle: self.profile_idle.or(lower.profile_idle),

@@ -172,6 +172,27 @@ fn tls_is_three_files_or_none() {
 }
 
 #[test]
+fn what_is_missing_off_loopback_is_named() {
+    let (listen, key, tokens) = ("listen = '10.0.0.1:7070'\n", "cluster-key = 'c'\n", "tokens = 't'\n");
+    let tls = "tls-cert = 'c'\ntls-key = 'k'\ntls-ca = 'a'\n";
+    let missing = |toml: String| refusal(&toml).split("missing: ").nth(1).unwrap().split(". ").next().unwrap().to_owned();
+    let names = ["TLS (--tls-cert, --tls-key, --tls-ca)", "a cluster key (--cluster-key)", "tokens (--tokens)"];
+    assert_eq!(missing(listen.to_owned()), names.join(", "));
+    assert_eq!(missing(format!("{listen}{tls}")), names[1..].join(", "));
+    assert_eq!(missing(format!("{listen}{tls}{key}")), names[2]);
+    assert_eq!(missing(format!("{listen}{tls}{tokens}")), names[1]);
+    let secure = config(&format!("{listen}{tls}{key}{tokens}"));
+    assert!(secure.tokens.unwrap().is_absolute() && !secure.insecure);
+}
+
+#[test]
+fn tokens_are_not_for_clear_text() {
+    assert!(refusal("tokens = 't'").contains("--tokens without TLS"));
+    assert!(refusal("tokens = 't'\ncluster-key = 'c'\nlisten = '10.0.0.1:7070'").contains("--tokens without TLS"));
+    config("tokens = 't'\ninsecure = true");
+}
+
+#[test]
 fn peers_must_be_told_an_address_that_they_can_reach() {
     assert!(refusal("listen = '0.0.0.0:7070'\ninsecure = true").contains("--advertise HOST:PORT"));
     assert!(refusal("listen = '127.0.0.1:0'\ngossip = '127.0.0.1:7071'").contains("--advertise HOST:PORT"));

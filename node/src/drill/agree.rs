@@ -4,7 +4,7 @@ use std::time::Duration;
 use herring_http_api::client::ApiClient;
 use tokio::time::{Instant, sleep};
 
-use super::site::{Site, client};
+use super::site::Site;
 use crate::error::Failure;
 
 /// A node that died is out of the others' sight within 3 s, one that starts is in it within 2; a loaded machine may take longer.
@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Returns once these nodes are ready and see each other, nobody else, and the same ring.
 pub async fn all(sites: &[Arc<Site>]) -> Result<(), Failure> {
     let clients: Vec<(String, ApiClient)> =
-        sites.iter().map(|site| Ok((site.id.clone(), client(&site.url)?))).collect::<Result<_, Failure>>()?;
+        sites.iter().map(|site| Ok((site.id.clone(), site.at.client()?))).collect::<Result<_, Failure>>()?;
     let deadline = Instant::now() + DEADLINE;
     loop {
         match look(&clients).await {

@@ -3,11 +3,14 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use herring_http_api::client::PeerConfig;
+use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::hands::{Hands, cannot};
 use super::scenario::Scenario;
+use super::site::At;
 use crate::config::PORT;
 use crate::error::{Failure, OrFail};
 
@@ -16,11 +19,11 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Where the image has a node's data.
 const DATA: &str = "/var/lib/herring";
 
-/// The swarm of a docker compose project: each service is a node.
+/// The swarm of a docker compose project: each service whose API is published is a node.
 pub struct Compose {
     file: PathBuf,
     services: Vec<String>,
-    urls: Vec<String>,
+    nodes: Vec<At>,
     away: Vec<usize>,
     paused: Vec<usize>,
 }
@@ -28,7 +31,7 @@ pub struct Compose {
 /// What docker compose is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    Services,
+    Config,
     Port,
     Kill,
     Stop,
@@ -43,7 +46,7 @@ impl Order {
     fn words(self, file: &str, service: &str) -> Vec<String> {
         let port = PORT.to_string();
         let what: &[&str] = match self {
-            Self::Services => &["config", "--services"],
+            Self::Config => &["config", "--format", "json"],
             Self::Port => &["port", service, &port],
             Self::Kill => &["kill", "--signal", "SIGKILL", service],
             Self::Stop => &["stop", service],
@@ -58,15 +61,19 @@ impl Order {
 }
 
 impl Compose {
-    pub async fn find(file: PathBuf) -> Result<Self, Failure> {
-        let mut compose = Self { file, services: Vec::new(), urls: Vec::new(), away: Vec::new(), paused: Vec::new() };
-        compose.services = compose.order(Order::Services, "").await?.split_whitespace().map(str::to_owned).collect();
-        compose.services.sort_unstable();
+    /// `speech`: how its nodes are spoken to.
+    pub async fn find(file: PathBuf, speech: PeerConfig) -> Result<Self, Failure> {
+        let mut compose = Self { file, services: Vec::new(), nodes: Vec::new(), away: Vec::new(), paused: Vec::new() };
+        compose.services = nodes(&compose.order(Order::Config, "").await?);
+        if compose.services.is_empty() {
+            return Err(Failure::failed(format_args!("{} publishes port {PORT} of no service", compose.file.display())));
+        }
         for service in compose.services.clone() {
             let port = compose.order(Order::Port, &service).await?;
-            compose.urls.push(url(&port).ok_or_else(|| {
+            let url = url(&port, speech.tls.is_some()).ok_or_else(|| {
                 Failure::failed(format_args!("docker compose publishes no port {PORT} of {service}: add it to its ports"))
-            })?);
+            })?;
+            compose.nodes.push(At::new(url, speech.clone()));
         }
         Ok(compose)
     }
@@ -89,17 +96,29 @@ impl Compose {
     }
 }
 
+/// Of what `docker compose config` prints, the services whose API is published: others, which prepare something, are no nodes.
+fn nodes(config: &str) -> Vec<String> {
+    let config: Value = serde_json::from_str(config).unwrap_or_default();
+    let publishes =
+        |service: &Value| service["ports"].as_array().is_some_and(|all| all.iter().any(|port| port["target"] == PORT));
+    let services = config["services"].as_object().into_iter().flatten();
+    let mut nodes: Vec<String> = services.filter(|(_, service)| publishes(service)).map(|(name, _)| name.clone()).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
 /// Of what `docker compose port` prints, an address such as `0.0.0.0:7080`.
-fn url(port: &str) -> Option<String> {
+fn url(port: &str, tls: bool) -> Option<String> {
     let (host, port) = port.trim().rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))?;
     let host = if matches!(host, "0.0.0.0" | "[::]") { "127.0.0.1" } else { host };
-    Some(format!("http://{host}:{port}"))
+    let scheme = if tls { "https" } else { "http" };
+    Some(format!("{scheme}://{host}:{port}"))
 }
 
 #[async_trait]
 impl Hands for Compose {
-    fn urls(&self) -> Vec<String> {
-        self.urls.clone()
+    fn nodes(&self) -> Result<Vec<At>, Failure> {
+        Ok(self.nodes.clone())
     }
 
     fn logs(&self) -> Vec<String> {
@@ -170,7 +189,7 @@ mod tests {
     fn docker_compose_is_told_what_is_meant() {
         let line = |order: Order| order.words("a b.yml", "n2").join("|");
         let lines = [
-            (Order::Services, "config|--services"),
+            (Order::Config, "config|--format|json"),
             (Order::Port, "port|n2|7070"),
             (Order::Kill, "kill|--signal|SIGKILL|n2"),
             (Order::Stop, "stop|n2"),
@@ -186,9 +205,18 @@ mod tests {
 
     #[test]
     fn a_published_port_is_an_url() {
-        assert_eq!(url("127.0.0.1:7080\n").unwrap(), "http://127.0.0.1:7080");
-        assert_eq!(url("0.0.0.0:7080").unwrap(), "http://127.0.0.1:7080");
-        assert_eq!(url("[::]:7080").unwrap(), "http://127.0.0.1:7080");
-        assert_eq!((url(""), url(":0")), (None, None));
+        assert_eq!(url("127.0.0.1:7080\n", false).unwrap(), "http://127.0.0.1:7080");
+        assert_eq!(url("0.0.0.0:7080", true).unwrap(), "https://127.0.0.1:7080");
+        assert_eq!(url("[::]:7080", false).unwrap(), "http://127.0.0.1:7080");
+        assert_eq!((url("", false), url(":0", false)), (None, None));
+    }
+
+    #[test]
+    fn services_whose_api_is_published_are_nodes() {
+        let config = r#"{"services": {
+            "n2": {"ports": [{"mode": "ingress", "host_ip": "127.0.0.1", "target": 7070, "published": "7080", "protocol": "tcp"}]},
+            "certs": {"command": null}, "other": {"ports": [{"target": 80}]}, "n1": {"ports": [{"target": 80}, {"target": 7070}]}}}"#;
+        assert_eq!(nodes(config), ["n1", "n2"]);
+        assert!(nodes("services:").is_empty());
     }
 }

@@ -11,7 +11,7 @@ use super::places::Places;
 use super::random::Random;
 use super::report::{Done, Report, ms};
 use super::scenario::{Deed, Scenario};
-use super::site::{Site, Sites, client};
+use super::site::{At, Site, Sites};
 use super::tally::Phase;
 use super::{agree, check, settle};
 use crate::error::Failure;
@@ -49,8 +49,8 @@ pub struct Course<'a> {
 /// Does it all, and says what was found.
 pub async fn run(plan: Plan, hands: &mut dyn Hands) -> Result<Report, Failure> {
     let mut sites = Vec::new();
-    for url in hands.urls() {
-        sites.push(meet(&url).await?);
+    for at in hands.nodes()? {
+        sites.push(meet(at).await?);
     }
     let (nodes, sites) = (sites.len(), Arc::new(Sites::new(sites)));
     agree::all(&sites.all()).await?;
@@ -61,13 +61,13 @@ pub async fn run(plan: Plan, hands: &mut dyn Hands) -> Result<Report, Failure> {
     Ok(course.conclude().await)
 }
 
-/// The node at that address, once it says who it is.
-async fn meet(url: &str) -> Result<Site, Failure> {
-    let client = client(url)?;
+/// The node that is there, once it says who it is.
+async fn meet(at: At) -> Result<Site, Failure> {
+    let client = at.client()?;
     let deadline = Instant::now() + DEADLINE;
     loop {
         match client.cluster().await {
-            Ok(cluster) => return Ok(Site::new(cluster.node, url.to_owned(), Arc::new(client))),
+            Ok(cluster) => return Ok(Site::new(cluster.node, at, Arc::new(client))),
             Err(error) if Instant::now() > deadline => return Err(error.into()),
             Err(_) => sleep(POLL).await,
         }
@@ -188,8 +188,8 @@ impl Course<'_> {
 
     async fn join(&mut self) -> Result<(), Failure> {
         self.hands.join().await?;
-        let url = self.hands.urls().pop().ok_or_else(|| Failure::failed("no node joined"))?;
-        let site = meet(&url).await?;
+        let at = self.hands.nodes()?.pop().ok_or_else(|| Failure::failed("no node joined"))?;
+        let site = meet(at).await?;
         site.fall();
         self.sites.add(site);
         let joined: Vec<Arc<Site>> = self.sites.all().into_iter().rev().take(1).collect();
@@ -198,7 +198,7 @@ impl Course<'_> {
 
     async fn drain(&mut self, sites: &[Arc<Site>]) {
         for site in sites {
-            let came = drain(&site.url, self.plan.settle).await;
+            let came = drain(&site.at, self.plan.settle).await;
             self.tell(format!("{}: {came}", site.id));
         }
     }
@@ -224,7 +224,7 @@ impl Course<'_> {
 
     /// A swarm that is somebody's gets rid of our blobs.
     async fn clean(&mut self, all: &[Blob]) {
-        let Some(client) = self.sites.serving().first().and_then(|site| client(&site.url).ok()) else { return };
+        let Some(client) = self.sites.serving().first().and_then(|site| site.at.client().ok()) else { return };
         let mut left = 0;
         for blob in all {
             left += usize::from(client.delete(blob.id).await.is_err());

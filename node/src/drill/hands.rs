@@ -3,13 +3,14 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::scenario::Scenario;
+use super::site::At;
 use crate::error::Failure;
 
 /// What can be done to the nodes of a swarm. Nodes are counted from 0, and a new one is the last.
 #[async_trait]
 pub trait Hands: Send {
-    /// Where the API of each node answers.
-    fn urls(&self) -> Vec<String>;
+    /// Where each node answers.
+    fn nodes(&self) -> Result<Vec<At>, Failure>;
 
     /// Where to look when a node did not do what it must.
     fn logs(&self) -> Vec<String>;

@@ -39,9 +39,9 @@ use self::report::Report;
 use self::running::Running;
 use self::scenario::{Scenario, minority};
 use self::wires::{Wires, enter};
+use crate::cli::Global;
 use crate::config::{PORT, REPLICAS, absolute, parse_size};
 use crate::error::{Failure, OrFail, tell};
-use crate::output::Output;
 use crate::signals::Stop;
 use crate::up::{Layout, STRIDE, check_ports, free_base};
 
@@ -125,15 +125,15 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
     minutes.ok_or_else(|| "it must be from 0.01 to 1440".to_owned())
 }
 
-pub async fn run(args: DrillArgs, output: Output) -> Result<(), Failure> {
+pub async fn run(args: DrillArgs, global: &Global) -> Result<(), Failure> {
     let plan = args.plan();
     let report = match (&args.dir, args.compose.clone()) {
         (Some(dir), _) => watch(plan, &mut Running::find(&absolute(dir.clone())?)?).await?,
-        (None, Some(file)) => watch(plan, &mut Compose::find(file).await?).await?,
+        (None, Some(file)) => watch(plan, &mut Compose::find(file, global.speech()?).await?).await?,
         (None, None) if args.scenario == Scenario::Partition => apart(plan, args).await?,
         (None, None) => watch(plan, &mut args.own(None)?).await?,
     };
-    output.show(&report, || report.render())?;
+    global.output().show(&report, || report.render())?;
     if report.ok { Ok(()) } else { Err(Failure::told()) }
 }
 
@@ -172,7 +172,7 @@ impl DrillArgs {
     fn layout(&self, dir: PathBuf) -> Layout {
         let flags = self.set.iter().map(|flag| format!("--{flag}")).collect();
         let replicas = self.replicas().into();
-        Layout { dir, port: PORT, nodes: self.nodes, replicas, mounts: false, origins: Vec::new(), flags }
+        Layout { dir, port: PORT, nodes: self.nodes, replicas, mounts: false, origins: Vec::new(), flags, secrets: None }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::hands::{Hands, cannot};
 use super::scenario::Scenario;
+use super::site::At;
 use super::wires::Wires;
 use crate::error::{Failure, OrFail};
 use crate::up::{Child, Layout, Place};
@@ -59,8 +60,8 @@ impl Own {
 
 #[async_trait]
 impl Hands for Own {
-    fn urls(&self) -> Vec<String> {
-        self.places.iter().map(Place::url).collect()
+    fn nodes(&self) -> Result<Vec<At>, Failure> {
+        self.places.iter().map(At::place).collect()
     }
 
     fn logs(&self) -> Vec<String> {
@@ -175,7 +176,16 @@ mod tests {
             std::fs::write(here.join(file), "x").unwrap();
         }
         let [http, gossip] = [1, 2].map(|port| ([127, 0, 0, 1], port).into());
-        empty(&Place { id: "n1".into(), dir: here.clone(), http, gossip, mount: Some(mount.clone()), namespace: None }).unwrap();
+        empty(&Place {
+            id: "n1".into(),
+            dir: here.clone(),
+            http,
+            gossip,
+            mount: Some(mount.clone()),
+            namespace: None,
+            secrets: None,
+        })
+        .unwrap();
         let mut left: Vec<_> = std::fs::read_dir(&here).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["herring.log", "mnt"]);

@@ -5,7 +5,7 @@ use herring_blob::BlobId;
 use herring_http_api::types::Explain;
 
 use super::blob::Blob;
-use super::site::{Site, Sites, client};
+use super::site::{Site, Sites};
 
 /// Blobs that are asked after at the same time.
 const AT_ONCE: usize = 8;
@@ -79,7 +79,7 @@ async fn explain(sites: &Sites, id: BlobId) -> Option<Explain> {
 }
 
 pub async fn explained_by(site: &Site, id: BlobId) -> Result<Explain, String> {
-    let client = client(&site.url).map_err(|error| error.to_string())?;
+    let client = site.at.client().map_err(|error| error.to_string())?;
     client.explain(id, None).await.map_err(|error| error.to_string())
 }
 

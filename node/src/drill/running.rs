@@ -9,6 +9,7 @@ use super::drain::drain;
 use super::hands::{Hands, cannot};
 use super::own::empty;
 use super::scenario::Scenario;
+use super::site::At;
 use crate::error::{Failure, OrFail, tell};
 use crate::up::{Child, Hold, Layout, Place, Record, Recorded};
 
@@ -87,8 +88,8 @@ fn is_that(pid: u32, argv: &[String]) -> bool {
 
 #[async_trait]
 impl Hands for Running {
-    fn urls(&self) -> Vec<String> {
-        self.places.iter().map(Place::url).collect()
+    fn nodes(&self) -> Result<Vec<At>, Failure> {
+        self.places.iter().map(At::place).collect()
     }
 
     fn logs(&self) -> Vec<String> {
@@ -130,6 +131,7 @@ impl Hands for Running {
         let layout = Record::load(&self.dir)?.layout;
         let wider = Layout { nodes: layout.nodes + 1, mounts: false, ..layout };
         let place = wider.places()?.pop().ok_or_else(|| Failure::failed("there is no place for another node"))?;
+        place.secrets.iter().try_for_each(|secrets| secrets.provide(&place.id))?;
         self.joined = Some(Child::spawn(&wider, &place, &self.places)?);
         self.places.push(place);
         self.holds.push(None);
@@ -146,7 +148,11 @@ impl Hands for Running {
         }
         self.holds.iter_mut().for_each(|hold| *hold = None);
         let mut joined = self.joined.take()?;
-        tell(format_args!("{}: {}", joined.place.id, drain(&joined.place.url(), DRAIN_DEADLINE).await));
+        let came = match At::place(&joined.place) {
+            Ok(at) => drain(&at, DRAIN_DEADLINE).await,
+            Err(failure) => failure.to_string(),
+        };
+        tell(format_args!("{}: {came}", joined.place.id));
         joined.terminate();
         if timeout(DEADLINE, joined.wait()).await.is_err() {
             joined.kill().await;

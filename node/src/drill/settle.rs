@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::blob::Blob;
 use super::places::{explained_by, lacks};
-use super::site::{Site, Sites, client};
+use super::site::{Site, Sites};
 
 const POLL: Duration = Duration::from_millis(500);
 /// For one look at all blobs, also where the time is over.
@@ -45,7 +45,7 @@ async fn said(sites: &Sites) -> Result<(), String> {
 }
 
 async fn cluster(site: &Site) -> Result<Cluster, String> {
-    let told = async { client(&site.url)?.cluster().await };
+    let told = async { site.at.client()?.cluster().await };
     told.await.map_err(|error| error.to_string())
 }
 

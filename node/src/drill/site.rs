@@ -10,6 +10,8 @@ use herring_http_api::client::{ApiClient, ClientError, PeerConfig};
 use tokio::time::timeout;
 
 use super::random::Random;
+use crate::error::Failure;
+use crate::up::Place;
 
 /// Within this a request is answered, or it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -43,18 +45,36 @@ impl Door for ApiClient {
     }
 }
 
-/// A client that notices a dead node in 5 s, and gives a slow one as long as a request may take.
-pub fn client(url: &str) -> Result<ApiClient, ClientError> {
-    let waits = PeerConfig { connect_timeout: Duration::from_secs(3), answer_timeout: DEADLINE, ..PeerConfig::patient() };
-    let pings = PeerConfig { ping_interval: Duration::from_secs(1), ping_timeout: Duration::from_secs(4), ..waits };
-    ApiClient::with_config(url, &pings)
+/// Where a node answers, and how it is spoken to there.
+#[derive(Debug, Clone)]
+pub struct At {
+    pub url: String,
+    speech: PeerConfig,
+}
+
+impl At {
+    /// A dead node is noticed in 5 s, and a slow one has as long as a request may take.
+    pub fn new(url: String, speech: PeerConfig) -> Self {
+        let waits = PeerConfig { connect_timeout: Duration::from_secs(3), answer_timeout: DEADLINE, ..speech };
+        let speech = PeerConfig { ping_interval: Duration::from_secs(1), ping_timeout: Duration::from_secs(4), ..waits };
+        Self { url, speech }
+    }
+
+    /// As who started it speaks to it.
+    pub fn place(place: &Place) -> Result<Self, Failure> {
+        Ok(Self::new(place.url(), place.speech()?))
+    }
+
+    pub fn client(&self) -> Result<ApiClient, ClientError> {
+        ApiClient::with_config(&self.url, &self.speech)
+    }
 }
 
 /// A node as those who load it see it.
 pub struct Site {
     /// What it calls itself.
     pub id: String,
-    pub url: String,
+    pub at: At,
     door: Arc<dyn Door>,
     /// The drill has not taken it away.
     serves: AtomicBool,
@@ -63,8 +83,8 @@ pub struct Site {
 }
 
 impl Site {
-    pub fn new(id: String, url: String, door: Arc<dyn Door>) -> Self {
-        Self { id, url, door, serves: AtomicBool::new(true), falls: AtomicU64::new(0) }
+    pub fn new(id: String, at: At, door: Arc<dyn Door>) -> Self {
+        Self { id, at, door, serves: AtomicBool::new(true), falls: AtomicU64::new(0) }
     }
 
     /// From now on nobody is sent here, and who is here already is excused.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use herring_blob::{BlobId, ByteRange};
+use herring_http_api::client::PeerConfig;
 
 use super::check;
 use super::load::{Load, Rates};
 use super::random::Random;
 use super::report::Report;
-use super::site::{Door, Site, Sites};
+use super::site::{At, Door, Site, Sites};
 
 /// What nodes hold: all the same, or each its own.
 type Disk = Arc<Mutex<HashMap<BlobId, Vec<u8>>>>;
@@ -63,7 +64,7 @@ async fn load(vices: &[Vice]) -> (Load, Disk) {
     let disk = Disk::default();
     let sites = vices.iter().enumerate().map(|(n, vice)| {
         let door = Fake { disk: disk.clone(), vice: *vice };
-        Site::new(format!("n{}", n + 1), String::new(), Arc::new(door))
+        Site::new(format!("n{}", n + 1), At::new(String::new(), PeerConfig::patient()), Arc::new(door))
     });
     let rates = Rates { seed: 1, readers: 2, writers: 1, bytes: 64 << 10, over: Duration::from_millis(50) };
     let load = Load::new(rates, Arc::new(Sites::new(sites)));
@@ -158,14 +159,18 @@ impl Door for Falling {
 #[tokio::test]
 async fn a_read_that_met_a_node_as_it_was_taken_away_goes_on_at_another() {
     let sites = Arc::new(Sites::default());
-    sites.add(Site::new("n1".to_owned(), String::new(), Arc::new(Falling(sites.clone()))));
+    sites.add(Site::new("n1".to_owned(), At::new(String::new(), PeerConfig::patient()), Arc::new(Falling(sites.clone()))));
     let rates = Rates { seed: 1, readers: 1, writers: 1, bytes: 64 << 10, over: Duration::from_millis(50) };
     let load = Load::new(rates, sites.clone());
     load.put(&sites.all()[0], 0, 0).await;
     assert_eq!(found(&checked(&load).await), [0; 4]);
     assert_eq!(load.tally().interrupted, 1);
     let disk = Disk::default();
-    sites.add(Site::new("n2".to_owned(), String::new(), Arc::new(Fake { disk, vice: Vice::None })));
+    sites.add(Site::new(
+        "n2".to_owned(),
+        At::new(String::new(), PeerConfig::patient()),
+        Arc::new(Fake { disk, vice: Vice::None }),
+    ));
     load.put(&sites.all()[1], 0, 1).await;
     // As if it had come back, to go away once more.
     sites.all()[0].rise();

@@ -2,8 +2,10 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use herring_http_api::client::{ApiClient, PeerConfig};
 use serde::{Deserialize, Serialize};
 
+use super::secure::Secrets;
 use crate::error::Failure;
 
 /// Ports from one node to the next.
@@ -22,6 +24,9 @@ pub struct Layout {
     pub origins: Vec<String>,
     /// More words of every node's command line.
     pub flags: Vec<String>,
+    /// `None`: everything in clear.
+    #[serde(default)]
+    pub secrets: Option<Secrets>,
 }
 
 /// One node's place.
@@ -35,6 +40,9 @@ pub struct Place {
     /// The network namespace that it runs in, if not ours.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub namespace: Option<String>,
+    /// How it is spoken to, if not in clear.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub secrets: Option<Secrets>,
 }
 
 impl Layout {
@@ -55,7 +63,8 @@ impl Layout {
         let (id, dir) = (name(index), home(&self.dir, index));
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, gossip) = (address(port), address(port.checked_add(1)?));
-        Some(Place { mount: self.mounts.then(|| dir.join("mnt")), id, dir, http, gossip, namespace: None })
+        let (mount, secrets) = (self.mounts.then(|| dir.join("mnt")), self.secrets.clone());
+        Some(Place { id, dir, http, gossip, mount, namespace: None, secrets })
     }
 
     fn no_ports(&self) -> Failure {
@@ -85,9 +94,16 @@ impl Layout {
         all.iter().filter(|other| *other != place).for_each(|other| flag("--seed", other.gossip.to_string().into()));
         self.origins.iter().for_each(|origin| flag("--origin", origin.into()));
         place.mount.iter().for_each(|mount| flag("--mount", mount.into()));
+        let secrets = place.secrets.iter().flat_map(|secrets| secrets.flags(&place.id));
+        secrets.for_each(|(name, file)| flag(name, file.into()));
         line.extend(self.flags.iter().map(OsString::from));
         line
     }
+}
+
+/// The ids of so many nodes.
+pub fn names(nodes: u16) -> impl Iterator<Item = String> {
+    (0..nodes).map(name)
 }
 
 fn name(index: u16) -> String {
@@ -100,7 +116,7 @@ pub fn home(dir: &Path, index: u16) -> PathBuf {
 }
 
 /// As a POSIX shell reads one word: in single quotes, unless there is nothing to quote.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
@@ -113,7 +129,17 @@ impl Place {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.http)
+        let scheme = if self.secrets.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.http)
+    }
+
+    pub fn client(&self) -> Result<ApiClient, Failure> {
+        Ok(ApiClient::with_config(&self.url(), &self.speech()?)?)
+    }
+
+    /// How it is spoken to by who started it.
+    pub fn speech(&self) -> Result<PeerConfig, Failure> {
+        self.secrets.as_ref().map_or_else(|| Ok(PeerConfig::patient()), Secrets::speech)
     }
 
     pub fn log(&self) -> PathBuf {
@@ -137,6 +163,7 @@ mod tests {
             mounts: true,
             origins: vec!["root=file:///".into()],
             flags: vec!["--insecure".into()],
+            secrets: None,
         }
     }
 

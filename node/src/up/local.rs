@@ -62,7 +62,7 @@ impl Local {
     }
 
     pub fn client(&self, index: usize) -> Result<ApiClient, Failure> {
-        Ok(ApiClient::new(&self.places[index].url())?)
+        self.places[index].client()
     }
 
     pub fn is_empty(&self) -> bool {

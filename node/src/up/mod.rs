@@ -9,6 +9,7 @@ mod local;
 mod mounts;
 mod ports;
 mod record;
+mod secure;
 
 use std::path::{Path, PathBuf};
 
@@ -19,11 +20,13 @@ pub use child::Child;
 pub use files::{Bounds, regular_files, to_put as files_to_put};
 pub use hold::Hold;
 pub use homes::check as check_homes;
-pub use layout::{Layout, Place, STRIDE};
+use layout::quote;
+pub use layout::{Layout, Place, STRIDE, names};
 pub use local::Local;
 pub use mounts::obstacle as mount_obstacle;
 pub use ports::{check as check_ports, free_base};
 pub use record::{Record, Recorded};
+pub use secure::Secrets;
 
 use crate::commands::put::{self, Put, Ready};
 use crate::config::{REPLICAS, absolute, default_data_dir, parse_origins};
@@ -61,6 +64,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "R")]
     pub replicas: Option<usize>,
 
+    /// Nodes speak TLS and sealed gossip only: their authority, certificates and key are made in DIR/certs and kept
+    #[arg(long)]
+    pub secure: bool,
+
     /// Port of the first node's API; each next one is 10 above, gossip 1 above each [default: 7070]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
@@ -89,8 +96,10 @@ fn check_replicas(replicas: Option<usize>, nodes: u16) -> Result<(), Failure> {
 
 async fn serve(args: UpArgs, output: Output) -> Result<(), Failure> {
     let ready = put::prepare(files::wanted(&args.paths)?)?;
-    let layout = layout(&args)?;
-    homes::check(&layout.dir, layout.nodes)?;
+    let dir = args.dir.clone().map_or_else(|| default_data_dir().map(|data| data.join("up")), Ok)?;
+    let dir = absolute(dir)?;
+    homes::check(&dir, args.nodes)?;
+    let layout = layout(&args, dir)?;
     ports::check(&layout)?;
     // Before the children exist: afterwards nothing may end this process without ending them.
     let mut stop = Stop::listen()?;
@@ -103,10 +112,10 @@ async fn serve(args: UpArgs, output: Output) -> Result<(), Failure> {
     done
 }
 
-fn layout(args: &UpArgs) -> Result<Layout, Failure> {
-    let dir = args.dir.clone().map_or_else(|| default_data_dir().map(|data| data.join("up")), Ok)?;
+fn layout(args: &UpArgs, dir: PathBuf) -> Result<Layout, Failure> {
     Ok(Layout {
-        dir: absolute(dir)?,
+        secrets: args.secure.then(|| Secrets::prepare(&dir, names(args.nodes))).transpose()?,
+        dir,
         port: args.port.unwrap_or(crate::config::PORT),
         nodes: args.nodes,
         replicas: args.replicas.unwrap_or(REPLICAS),
@@ -159,8 +168,13 @@ fn blobs(done: &[Put]) -> String {
 fn suggest(local: &Local, done: &[Put]) -> String {
     let places: Vec<(&Place, u32)> = local.places().collect();
     let (first, last) = (places[0].0, places[places.len() - 1]);
-    let node = if first.http.port() == crate::config::PORT { String::new() } else { format!(" --node {}", first.url()) };
-    let mut lines = vec!["Try next, in another terminal:".to_owned(), format!("  herring status{node}")];
+    let node = match &first.secrets {
+        None if first.http.port() != crate::config::PORT => format!(" --node {}", first.url()),
+        _ => String::new(),
+    };
+    let mut lines = vec!["Try next, in another terminal:".to_owned()];
+    lines.extend(first.secrets.as_ref().map(|secrets| format!("  export {}", environment(secrets, first))));
+    lines.push(format!("  herring status{node}"));
     match done.first() {
         None => lines.push(format!("  herring put{node} FILE")),
         Some(put) => lines.extend(reading(put, last.0, &node)),
@@ -172,6 +186,12 @@ fn suggest(local: &Local, done: &[Put]) -> String {
     lines.join("\n")
 }
 
+/// As a shell sets it, for the commands that follow.
+fn environment(secrets: &Secrets, place: &Place) -> String {
+    let set = secrets.environment(&place.url()).into_iter().map(|(name, value)| format!("{name}={}", quote(&value)));
+    set.collect::<Vec<_>>().join(" ")
+}
+
 fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
     let id = put.id;
     if let Some(name) = put.name.as_ref().map(|info| &info.name) {
@@ -180,7 +200,9 @@ fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
         return mount.into_iter().chain(known).collect();
     }
     let mount = place.mount.as_deref().map(|mount| format!("  sha256sum {}", blob_path(mount, &id.to_string()).display()));
-    let fetch = format!("  curl -s {}/v1/blobs/{id} | sha256sum", place.url());
+    let ca =
+        place.secrets.as_ref().map(|secrets| format!(" --cacert {}", quote(&secrets.ca().to_string_lossy()))).unwrap_or_default();
+    let fetch = format!("  curl -s{ca} {}/v1/blobs/{id} | sha256sum", place.url());
     mount.into_iter().chain([fetch, format!("  herring explain{node} {id}")]).collect()
 }
 

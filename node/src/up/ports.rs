@@ -50,7 +50,16 @@ mod tests {
     use super::*;
 
     fn layout(port: u16) -> Layout {
-        Layout { dir: "/nowhere".into(), port, nodes: 1, replicas: 1, mounts: false, origins: vec![], flags: vec![] }
+        Layout {
+            dir: "/nowhere".into(),
+            port,
+            nodes: 1,
+            replicas: 1,
+            mounts: false,
+            origins: vec![],
+            flags: vec![],
+            secrets: None,
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The whole program as its users run it: real processes, real sockets, real mounts, `kill -9`.
 
+mod access;
 #[expect(dead_code, reason = "wrong certificates are tried there")]
 #[path = "../../../http-api/tests/server/authority.rs"]
 mod authority;

@@ -34,11 +34,13 @@ pub struct Plan {
     pub capacity: &'static str,
     /// Whose certificates the nodes have; without one they speak in clear.
     pub authority: Option<Arc<Authority>>,
+    /// The tokens that the nodes know, and one of them, of an admin, that the test shows.
+    pub tokens: Option<(PathBuf, String)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB", authority: None }
+        Self { nodes: 3, replicas: 2, mounts: false, origins: Vec::new(), capacity: "10GiB", authority: None, tokens: None }
     }
 }
 
@@ -56,6 +58,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// Whom to trust, where it speaks TLS.
     pub ca: Option<PathBuf>,
+    /// What it shows, where it speaks TLS.
+    pub own: Option<Pair>,
     pub child: Option<Child>,
 }
 
@@ -68,6 +72,7 @@ impl Swarm {
             gossip: free_port(),
             dir: dir.path().join(format!("n{}", n + 1)),
             ca: plan.authority.as_ref().map(|authority| authority.ca()),
+            own: plan.authority.as_ref().map(|authority| authority.issue(&format!("n{}", n + 1))),
             child: None,
         };
         let nodes = (0..plan.nodes).map(node).collect();
@@ -97,9 +102,11 @@ impl Swarm {
         self.plan.origins.iter().for_each(|origin| {
             command.args(["--origin", origin]);
         });
-        if let Some(authority) = &self.plan.authority {
-            let Pair { cert, key } = authority.issue();
-            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key).arg("--tls-ca").arg(authority.ca());
+        if let Some((Pair { cert, key }, ca)) = node.own.as_ref().zip(node.ca.as_ref()) {
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key).arg("--tls-ca").arg(ca);
+        }
+        if let Some((tokens, _)) = &self.plan.tokens {
+            command.arg("--tokens").arg(tokens);
         }
         node.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
@@ -124,7 +131,8 @@ impl Swarm {
 
     pub fn api(&self, n: usize) -> ApiClient {
         let tls = self.nodes[n].ca.as_ref().map(|ca| ClientTls::load(ca, None).unwrap());
-        ApiClient::with_config(&self.nodes[n].url(), &PeerConfig { tls, ..PeerConfig::patient() }).unwrap()
+        let token = self.plan.tokens.as_ref().map(|(_, token)| token.parse().unwrap());
+        ApiClient::with_config(&self.nodes[n].url(), &PeerConfig { tls, token, ..PeerConfig::patient() }).unwrap()
     }
 
     pub fn block<T>(&self, work: impl Future<Output = T>) -> T {

@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -105,12 +105,22 @@ fn a_second_one_in_the_same_directory_is_refused_and_touches_nothing() {
 
 #[test]
 fn the_check_puts_real_files_in_and_reads_them_back_everywhere() {
+    check(&[]);
+}
+
+#[test]
+fn the_check_is_passed_over_tls_too() {
+    check(&["--secure"]);
+}
+
+fn check(flags: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("some.bin");
     std::fs::write(&file, noise(9 << 20, 5)).unwrap();
     let port = free_base().to_string();
     let output = Command::new(HERRING)
         .args(["up", "--check", "--json", "--port", &port])
+        .args(flags)
         .arg(&file)
         .stdin(Stdio::null())
         .output()
@@ -138,4 +148,31 @@ fn who_reads_that_they_are_up_can_put_to_all_of_them() {
         assert!(answer.contains(r#""replicas":3,"wanted":3"#), "{answer}");
     }
     assert_eq!(up.end(), Some(0));
+}
+
+/// What it says to try next, and nothing in clear. What was made is the same the next time.
+#[test]
+fn a_secure_one_is_spoken_to_as_it_says() {
+    let room = tempfile::tempdir().unwrap();
+    let (dir, file) = (room.path().join("the swarm"), room.path().join("file"));
+    std::fs::write(&file, noise(1 << 20, 6)).unwrap();
+    let made = || ["ca.pem", "cluster.key", "n3.pem"].map(|name| std::fs::read(dir.join("certs").join(name)).unwrap());
+    let mut before = None;
+    for _ in 0..2 {
+        let port = free_base();
+        let mut command = command(&dir, port);
+        let child = command.args(["--no-mount", "--secure"]).arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+        let mut up = Up { dir: dir.clone(), child };
+        let said = std::io::BufReader::new(up.child.stdout.as_mut().unwrap());
+        let said: Vec<String> = said.lines().map(Result::unwrap).take_while(|line| !line.starts_with("Ctrl-C")).collect();
+        let line = |word: &str| said.iter().find(|line| line.trim().starts_with(word)).unwrap_or_else(|| panic!("{said:?}"));
+        let path = format!("PATH={}:$PATH", Path::new(HERRING).parent().unwrap().display());
+        let script = format!("set -e; {path}; {}\n{}\n{}", line("export"), line("herring status"), line("herring explain"));
+        let tried = Command::new("sh").args(["-c", &script]).env_clear().output().unwrap();
+        assert!(tried.status.success(), "{script}\n{tried:?}");
+        assert!(line("curl").contains("--cacert"), "{said:?}");
+        assert_eq!(request(([127, 0, 0, 1], port).into(), "GET /v1/cluster HTTP/1.1", b"").0, 400);
+        assert_eq!(up.end(), Some(0));
+        assert_eq!(*before.get_or_insert_with(made), made());
+    }
 }

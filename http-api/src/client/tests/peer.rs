@@ -387,21 +387,28 @@ async fn connections_end_with_the_last_client_and_with_the_peer() {
     let clone = client.clone();
     // Also: a request can run in a task of its own.
     tokio::spawn(async move { fetch(&clone, peer, 7).await }).await.unwrap().unwrap();
-    client.retain(|_| true);
-    fetch(&client, server.address, 7).await.unwrap();
-    assert_eq!(server.accepts(), 1);
-    client.retain(|peer| *peer != server.address);
+    // Until then nobody said who is there.
+    client.members([(peer, "n1".to_owned())].into());
     server.ended(1).await;
     fetch(&client, server.address, 7).await.unwrap();
-    drop(client);
+    client.members([(peer, "n1".to_owned())].into());
+    fetch(&client, server.address, 7).await.unwrap();
+    assert_eq!(server.accepts(), 2);
+    client.members([(peer, "n2".to_owned())].into());
     server.ended(2).await;
+    fetch(&client, server.address, 7).await.unwrap();
+    client.members(HashMap::new());
+    server.ended(3).await;
+    fetch(&client, server.address, 7).await.unwrap();
+    drop(client);
+    server.ended(4).await;
 }
 
 #[tokio::test]
 async fn frames_are_of_a_mebibyte() {
     let body = Bytes::from(vec![1; 4 << 20]);
     let server = Server::start(move |_| std::future::ready(chunk_reply(body.clone()))).await;
-    let route = crate::client::route::Route::new(server.address.to_string(), &PeerConfig::default());
+    let route = crate::client::route::Route::new(server.address.to_string(), None, &PeerConfig::default());
     let request = http::Request::get(format!("http://{}/", server.address));
     let request = request.body(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()).unwrap();
     let answer = route.seat(crate::client::route::Turn::Bulk).await.send(request, PATIENT).await.unwrap();

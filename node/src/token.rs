@@ -1,0 +1,291 @@
+//! Tokens as the command line makes, lists and removes them; and the one that it shows itself.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use herring_http_api::access::{Digest, Prefix, Scope, Token};
+use herring_http_api::ttl::Ttl;
+use humantime::format_rfc3339_seconds;
+use serde_json::json;
+
+use crate::error::{Failure, OrFail, tell};
+use crate::output::{Output, Table};
+use crate::tokens::{Entries, TokenEntry, entries};
+
+/// The variable that holds the token that is shown; a flag for it would be seen by all who can run `ps`.
+const TOKEN: &str = "HERRING_TOKEN";
+/// Permissions with which others than the owner may read a file.
+const OTHERS: u32 = 0o077;
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token and prints it, once: only its digest is kept. Nodes that were given the file take it within five seconds
+    New(NewArgs),
+    /// Lists the tokens that there are, and what they may do
+    Ls {
+        #[command(flatten)]
+        file: TokensFile,
+    },
+    /// Removes a token: within five seconds nodes refuse it
+    Rm {
+        /// As it was made
+        name: String,
+
+        #[command(flatten)]
+        file: TokensFile,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// What it is called, in lists and audits
+    name: String,
+
+    /// How much may be done with it: read, write or admin; each holds those before it
+    #[arg(long, value_name = "SCOPE")]
+    scope: Scope,
+
+    /// Nothing but what is below this, such as names/team-a/, origins/models/llama/ or blobs/; may be repeated. Without a slash behind it, it
+    /// is that one name, object or blob
+    #[arg(long, value_name = "PREFIX")]
+    only: Vec<Prefix>,
+
+    /// How long it is good, such as 90d or 12h [default: until it is removed]
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<Ttl>,
+
+    #[command(flatten)]
+    file: TokensFile,
+}
+
+#[derive(Debug, Args)]
+pub struct TokensFile {
+    /// The file that nodes are given with --tokens; made where there is none
+    #[arg(long = "file", value_name = "FILE", default_value = "herring-certs/tokens.toml")]
+    path: PathBuf,
+}
+
+pub fn run(command: TokenCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        TokenCommand::New(args) => new(&args, output),
+        TokenCommand::Ls { file } => list(&file.path, output),
+        TokenCommand::Rm { name, file } => {
+            remove(&file.path, &name)?;
+            tell(format_args!(
+                "the token {name} is removed: nodes that read {} refuse it within five seconds",
+                file.path.display()
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn new(args: &NewArgs, output: Output) -> Result<(), Failure> {
+    let token = create(args)?;
+    let path = args.file.path.display();
+    output.show(&json!({ "name": args.name, "token": token.reveal(), "file": args.file.path }), || {
+        format!("{}\n", token.reveal())
+    })?;
+    tell(format_args!("this is the token {}, and it is not shown again: {path} keeps its digest alone", args.name));
+    for one in args.only.iter().filter(|only| !only.is_open()) {
+        tell(format_args!("--only {one} is that one alone: what is below it is {one}/"));
+    }
+    tell(format_args!(
+        "nodes take it with --tokens {path}; herring's own commands show it from {TOKEN}, or from --token-file FILE"
+    ));
+    Ok(())
+}
+
+/// A new token, known to the file.
+fn create(args: &NewArgs) -> Result<Token, Failure> {
+    let (token, now) = (Token::generate().or_fail(|| "cannot make a token".to_owned())?, SystemTime::now());
+    let entry = TokenEntry {
+        sha256: Digest::of(token.reveal()).0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        scope: args.scope.to_string(),
+        only: (!args.only.is_empty()).then(|| args.only.iter().map(ToString::to_string).collect()),
+        created: Some(format_rfc3339_seconds(now).to_string()),
+        expires: args.ttl.map(|Ttl(ttl)| format_rfc3339_seconds(now + ttl).to_string()),
+    };
+    entry.grant(&args.name).map_err(Failure::usage)?;
+    change(&args.file.path, |tokens| {
+        if tokens.contains_key(&args.name) {
+            let told =
+                format_args!("there is a token {} already: name the new one otherwise, or remove that one first", args.name)
+                    .to_string();
+            return Err(Failure::failed(told));
+        }
+        tokens.insert(args.name.clone(), entry);
+        Ok(())
+    })?;
+    Ok(token)
+}
+
+fn remove(path: &Path, name: &str) -> Result<(), Failure> {
+    change(path, |tokens| {
+        let known = || tokens.keys().cloned().collect::<Vec<_>>().join(", ");
+        let missing = || Failure::failed(format_args!("there is no token {name:?} in {}; there is: {}", path.display(), known()));
+        tokens.contains_key(name).then_some(()).ok_or_else(missing)?;
+        tokens.remove(name);
+        Ok(())
+    })
+}
+
+/// Writes the file anew, as a whole or not at all; who changes it at the same time waits.
+fn change(path: &Path, change: impl FnOnce(&mut Entries) -> Result<(), Failure>) -> Result<(), Failure> {
+    let told = || path.display().to_string();
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).or_fail(told)?;
+    let turn = File::open(dir).or_fail(told)?;
+    turn.lock().or_fail(told)?;
+    let mut tokens = read(path)?;
+    change(&mut tokens)?;
+    let text = toml::to_string(&tokens).or_fail(told)?;
+    let mut draft =
+        tempfile::Builder::new().prefix(".tokens").permissions(Permissions::from_mode(0o600)).tempfile_in(dir).or_fail(told)?;
+    draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all()).or_fail(told)?;
+    draft.persist(path).or_fail(told)?;
+    turn.sync_all().or_fail(told)
+}
+
+fn read(path: &Path) -> Result<Entries, Failure> {
+    let tokens = entries(path).map_err(|why| Failure::failed(format_args!("{}: {why}", path.display())))?;
+    Ok(tokens.unwrap_or_default())
+}
+
+fn list(path: &Path, output: Output) -> Result<(), Failure> {
+    let (tokens, now) = (read(path)?, SystemTime::now());
+    output.show(&tokens, || {
+        let mut table = Table::new(&["NAME", "SCOPE", "ONLY", "CREATED", "EXPIRES"], &[]);
+        for (name, token) in &tokens {
+            let expired = token.grant(name).is_ok_and(|grant| grant.has_expired(now));
+            let expires = token.expires.as_deref().unwrap_or("never");
+            let only = token.only.as_ref().map_or_else(|| "everything".to_owned(), |only| only.join(" "));
+            let created = token.created.clone().unwrap_or_default();
+            table.row([
+                name.clone(),
+                token.scope.clone(),
+                only,
+                created,
+                format!("{expires}{}", if expired { " (over)" } else { "" }),
+            ]);
+        }
+        table.render()
+    })
+}
+
+/// The token that is shown to a node: from the file, else from the environment.
+pub fn shown(file: Option<&Path>) -> Result<Option<Token>, Failure> {
+    if let Some(path) = file {
+        return of_file(path).map(Some).map_err(|why| Failure::usage(format_args!("--token-file {}: {why}", path.display())));
+    }
+    match std::env::var(TOKEN) {
+        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) => text.trim().parse().map(Some).map_err(|why| Failure::usage(format_args!("{TOKEN}: {why}"))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::usage(format_args!("{TOKEN}: it is no token: it is no text"))),
+    }
+}
+
+fn of_file(path: &Path) -> Result<Token, String> {
+    let (meta, text) = std::fs::metadata(path)
+        .and_then(|meta| Ok((meta, std::fs::read_to_string(path)?)))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if meta.mode() & OTHERS != 0 {
+        return Err(format!("others may read it (mode {:03o}): chmod 600 it", meta.mode() & 0o777));
+    }
+    text.trim().parse().map_err(|why| format!("{why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(line: &str) -> Result<TokenCommand, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|cli| match cli.command {
+            Command::Token(command) => command,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn create_by(line: &str, path: &Path) -> Result<Token, Failure> {
+        let TokenCommand::New(mut args) = parse(line).unwrap() else { panic!("a token is to be made") };
+        path.clone_into(&mut args.file.path);
+        create(&args)
+    }
+
+    #[test]
+    fn a_token_is_known_from_when_it_is_made_until_it_is_removed() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("certs/tokens.toml");
+        let token = create_by("herring token new ci --scope write --only names/a/ --only blobs/ --ttl 90d", &path).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(token.reveal()));
+        let knows = |token: &Token| {
+            crate::tokens::load(&path).unwrap().borrow().find(token.reveal(), SystemTime::now()).map(|found| found.scope())
+        };
+        assert_eq!(knows(&token), Ok(Scope::Write));
+        let other = create_by("herring token new other --scope admin", &path).unwrap();
+        assert!(knows(&token).is_ok() && knows(&other).is_ok());
+        assert!(create_by("herring token new ci --scope read", &path).unwrap_err().to_string().contains("a token ci already"));
+        remove(&path, "ci").unwrap();
+        assert!(knows(&token).is_err() && knows(&other).is_ok());
+        assert!(remove(&path, "ci").unwrap_err().to_string().contains("there is: other"));
+    }
+
+    #[test]
+    fn those_made_at_once_are_all_kept() {
+        let room = tempfile::tempdir().unwrap();
+        let path = &room.path().join("tokens.toml");
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                scope.spawn(move || create_by(&format!("herring token new t{n} --scope read"), path).unwrap());
+            }
+        });
+        assert_eq!(read(path).unwrap().len(), 8);
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("tokens.toml");
+        for (line, expected) in [
+            ("herring token new a --scope root", "read, write or admin"),
+            ("herring token new a --scope read --only team-a/", "begins with names/, origins/ or blobs/"),
+            ("herring token new a --scope read --ttl soon", "is no time"),
+        ] {
+            assert!(parse(line).unwrap_err().to_string().contains(expected), "{line}");
+        }
+        let why = |line: &str| create_by(line, &path).unwrap_err().to_string();
+        assert!(why("herring token new a/b --scope read").contains("no name for a token"));
+        assert!(why("herring token new a --scope admin --only names/").contains("cannot be limited"));
+        assert!(!path.exists());
+        std::fs::write(&path, "broken").unwrap();
+        assert!(why("herring token new a --scope read").contains("line 1"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "broken", "what cannot be read is not written over");
+    }
+
+    #[test]
+    fn a_token_in_a_file_is_its_owners_alone() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("token");
+        let token = Token::generate().unwrap();
+        let write = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        };
+        write(&format!("{}\n", token.reveal()), 0o644);
+        assert!(shown(Some(&path)).unwrap_err().to_string().contains("chmod 600"));
+        write(&format!("{}\n", token.reveal()), 0o600);
+        assert_eq!(shown(Some(&path)).unwrap(), Some(token));
+        write("my secret", 0o600);
+        assert!(!shown(Some(&path)).unwrap_err().to_string().contains("my secret"));
+    }
+}
