@@ -55,6 +55,7 @@ pub struct Came {
 impl Raw {
     pub async fn connect(server: &Running) -> Self {
         let mut raw = Self(server.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await);
+        raw.0.set_nodelay(true).unwrap();
         raw.send(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
         raw
     }
