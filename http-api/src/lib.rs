@@ -10,6 +10,8 @@
 
 pub mod arriving;
 pub mod client;
+#[cfg(test)]
+mod fuzz;
 mod congestion;
 pub mod name;
 pub mod peer;

@@ -308,4 +308,27 @@ mod tests {
             assert_eq!(large.await.unwrap().len(), 0);
         });
     }
+
+    /// Whatever a key is, it is asked of the same server, below the same path, and is all of what is asked for there.
+    #[test]
+    fn fuzz_urls() {
+        use percent_encoding::percent_decode_str;
+        const PARTS: [&str; 22] = [
+            "a", "b.c", "/", "..", ".", "%2e", "%2E%2e", "%2f", "%5c", "%00", "\\", "?", "#", "@", ":", "//", "http:", "\u{e9}", " ", ";", "|", "[",
+        ];
+        let site = Site::open(&OriginSpec::new("m", "http://host:81/base/dir").unwrap()).unwrap();
+        let base = site.base.clone();
+        bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
+            let key: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            if crate::key::check_key(&key).is_err() {
+                return;
+            }
+            let url = site.url(&key, false);
+            assert_eq!((url.origin(), url.username(), url.query(), url.fragment()), (base.origin(), "", None, None), "{key:?}");
+            let below = url.path().strip_prefix("/base/dir/").unwrap_or_else(|| panic!("{key:?} leads to {url}"));
+            assert_eq!(percent_decode_str(below).decode_utf8().as_deref(), Ok(key.as_str()));
+            // As a server reads it that decodes first and looks for dots then.
+            assert_eq!(below.split('/').count(), key.split('/').count(), "{key:?}");
+        });
+    }
 }

@@ -220,4 +220,32 @@ mod tests {
         assert_eq!(repository(Kind::Models, "org/tiny").key("c0", "a/b"), "org/tiny@c0/a/b");
         assert_eq!(repository(Kind::Datasets, "ds").key("c0", "a"), "datasets/ds@c0/a");
     }
+
+    /// Whatever is asked for, what the hub's origin hears names one repository and what lies below it.
+    #[test]
+    fn fuzz_routes() {
+        const PARTS: [&str; 24] = [
+            "/", "api", "models", "datasets", "org", "tiny", "resolve", "tree", "revision", "paths-info", "main", "..", ".", "%2e", "%2F", "%5c", "%00",
+            "%ff", "@", "#", "//", "\\", "a%20b", "%25",
+        ];
+        bolero::check!().with_type::<(bool, Vec<u8>)>().with_iterations(6000).for_each(|(slashes, picks)| {
+            let parts: Vec<_> = picks.iter().take(14).map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            let path = format!("/{}", parts.join(if *slashes { "/" } else { "" }));
+            let plain = |text: &str| text.split('/').all(|part| !["", ".", ".."].contains(&part) && !part.chars().any(char::is_control));
+            match Route::parse(&path, "expand=true&recursive=1&x=y") {
+                Some(Route::File { repository, revision, path: file }) => {
+                    assert!(plain(&file) && plain(&revision) && plain(&repository.api()), "{path}");
+                    assert!(plain(&repository.key("c0", &file)), "{path}");
+                }
+                Some(Route::Tree { repository, revision, path: below, .. }) => {
+                    assert!((below.is_empty() || plain(&below)) && plain(&revision) && plain(&repository.api()), "{path}");
+                }
+                Some(Route::Info { repository, revision, .. }) => {
+                    assert!(revision.is_none_or(|revision| plain(&revision)) && plain(&repository.api()), "{path}");
+                }
+                Some(Route::Paths { repository, revision }) => assert!(plain(&revision) && plain(&repository.api()), "{path}"),
+                None => {}
+            }
+        });
+    }
 }
