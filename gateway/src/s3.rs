@@ -127,11 +127,28 @@ mod tests {
     #[test]
     fn fuzz_signatures() {
         const PARTS: [&str; 18] = [
-            "/m/k", "?", "&", "=", "X-Amz-Signature", "x-amz-date", "Signature", "prefix", "%2e%2e", "..", "%00", "#", "/", "list-type=2", "%", "//", "@",
+            "/m/k",
+            "?",
+            "&",
+            "=",
+            "X-Amz-Signature",
+            "x-amz-date",
+            "Signature",
+            "prefix",
+            "%2e%2e",
+            "..",
+            "%00",
+            "#",
+            "/",
+            "list-type=2",
+            "%",
+            "//",
+            "@",
             "expires",
         ];
         bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
-            let text: String = ["/"].into_iter().chain(picks.iter().take(12).map(|pick| PARTS[usize::from(*pick) % PARTS.len()])).collect();
+            let text: String =
+                ["/"].into_iter().chain(picks.iter().take(12).map(|pick| PARTS[usize::from(*pick) % PARTS.len()])).collect();
             let Ok(uri) = text.parse::<Uri>() else { return };
             if uri.path_and_query().is_none_or(|whole| !whole.as_str().starts_with('/')) || uri.authority().is_some() {
                 return;

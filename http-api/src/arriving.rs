@@ -240,7 +240,9 @@ mod tests {
                 loop {
                     match reader.next(&mut part) {
                         Ok(Some(Arriving::Piece { index, bytes, .. })) => assert_eq!(bytes.len(), pieces.range(index).len()),
-                        Ok(Some(Arriving::Digests(digests))) => assert_eq!(PieceDigests::decode(pieces, digests.digest(), &digests.encode()), Some(digests)),
+                        Ok(Some(Arriving::Digests(digests))) => {
+                            assert_eq!(PieceDigests::decode(pieces, digests.digest(), &digests.encode()), Some(digests))
+                        }
                         Ok(Some(_)) => {}
                         Ok(None) => break assert!(part.is_empty()),
                         Err(_) => return,

@@ -77,8 +77,24 @@ mod erased {
 
 #[test]
 fn fuzz_calls() {
-    const TOKENS: [&str; 16] =
-        ["0", "-1", "18446744073709551615", "4294967295", "1048577", "null", "true", "[]", "{}", "\"\"", "[0,9]", ",", "}", "]", "1e9", "\"\\u0000\""];
+    const TOKENS: [&str; 16] = [
+        "0",
+        "-1",
+        "18446744073709551615",
+        "4294967295",
+        "1048577",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "\"\"",
+        "[0,9]",
+        ",",
+        "}",
+        "]",
+        "1e9",
+        "\"\\u0000\"",
+    ];
     let examples = examples();
     bolero::check!().with_type::<(u8, Vec<(u16, u8, u8)>)>().with_iterations(6000).for_each(|(which, edits)| {
         let mut text = examples[usize::from(*which) % examples.len()].clone();
@@ -125,7 +141,10 @@ fn fuzz_headers() {
         let found = PieceDigests::from_hex(pieces, right.digest(), &text);
         assert_eq!(found.is_some(), text.eq_ignore_ascii_case(&hex));
         if let Ok(value) = http::HeaderValue::from_bytes(any) {
-            let named = crate::client::holders(&http::HeaderMap::from_iter([(http::HeaderName::from_static(crate::peer::HOLDERS), value)]));
+            let named = crate::client::holders(&http::HeaderMap::from_iter([(
+                http::HeaderName::from_static(crate::peer::HOLDERS),
+                value,
+            )]));
             assert!(named.into_iter().flatten().all(|id| !id.is_empty() && !id.contains(',')));
         }
     });

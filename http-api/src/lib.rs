@@ -10,9 +10,9 @@
 
 pub mod arriving;
 pub mod client;
+mod congestion;
 #[cfg(test)]
 mod fuzz;
-mod congestion;
 pub mod name;
 pub mod peer;
 pub mod repair;

@@ -151,7 +151,8 @@ fn what_lies_below_a_link_is_no_tree() {
 /// Trees of anyone: of entries that are likely to clash.
 #[test]
 fn fuzz_trees() {
-    const PATHS: [&str; 16] = ["", "a", "b", "a/b", "a/b/c", "a-b", "..", "a/..", "a/../b", "/a", "a/", "a//b", ".", "a/.", "a\0", "\u{e9}"];
+    const PATHS: [&str; 16] =
+        ["", "a", "b", "a/b", "a/b/c", "a-b", "..", "a/..", "a/../b", "/a", "a/", "a//b", ".", "a/.", "a\0", "\u{e9}"];
     bolero::check!().with_type::<Vec<(u8, u8, u64, u64)>>().with_iterations(4000).for_each(|picks| {
         let mut entries = vec![directory("")];
         entries.extend(picks.iter().take(6).map(|(path, kind, offset, size)| {
@@ -173,7 +174,8 @@ fn fuzz_trees() {
 /// Bytes that are nearly a tree's.
 #[test]
 fn fuzz_tree_texts() {
-    let valid = tree(vec![directory(""), directory("a"), file("a/x", 0, 1), link("a/y", "../x"), file("b", 1, 0x7fff)]).unwrap().encode();
+    let valid =
+        tree(vec![directory(""), directory("a"), file("a/x", 0, 1), link("a/y", "../x"), file("b", 1, 0x7fff)]).unwrap().encode();
     bolero::check!().with_type::<Vec<(u16, u8)>>().with_iterations(4000).for_each(|edits| {
         let mut bytes = valid.clone();
         for (at, byte) in edits.iter().take(6) {

@@ -125,21 +125,23 @@ fn a_million_forgeries_are_refused() {
 fn fuzz_datagrams() {
     let (mut sealer, _) = pair();
     let said: Vec<_> = [&b""[..], b"a message", &[7; 2000]].map(|message| sealer.seal(message, NOW).remove(0)).into();
-    bolero::check!().with_type::<(u8, Vec<(u16, u8)>, i8, Vec<u8>)>().with_iterations(4000).for_each(|(which, edits, longer, any)| {
-        let mut opener = Opener::new(keys(&["1"]));
-        let right = &said[usize::from(*which) % said.len()];
-        let mut changed = right.clone();
-        let length = changed.len().saturating_add_signed(isize::from(*longer));
-        changed.resize(length, 0);
-        for (at, bits) in edits.iter().take(4).filter(|_| length > 0) {
-            changed[usize::from(*at) % length] ^= bits;
-        }
-        for datagram in [any, &changed] {
-            let heard = opener.open(datagram, NOW);
-            assert_eq!((heard.is_ok(), opener.sessions.len()), (datagram == right, usize::from(datagram == right)));
-        }
-        assert!(opener.halves.is_empty());
-    });
+    bolero::check!().with_type::<(u8, Vec<(u16, u8)>, i8, Vec<u8>)>().with_iterations(4000).for_each(
+        |(which, edits, longer, any)| {
+            let mut opener = Opener::new(keys(&["1"]));
+            let right = &said[usize::from(*which) % said.len()];
+            let mut changed = right.clone();
+            let length = changed.len().saturating_add_signed(isize::from(*longer));
+            changed.resize(length, 0);
+            for (at, bits) in edits.iter().take(4).filter(|_| length > 0) {
+                changed[usize::from(*at) % length] ^= bits;
+            }
+            for datagram in [any, &changed] {
+                let heard = opener.open(datagram, NOW);
+                assert_eq!((heard.is_ok(), opener.sessions.len()), (datagram == right, usize::from(datagram == right)));
+            }
+            assert!(opener.halves.is_empty());
+        },
+    );
 }
 
 #[test]

@@ -185,8 +185,22 @@ mod tests {
     #[test]
     fn fuzz_ranges() {
         const PARTS: [&str; 16] = [
-            "bytes", "Bytes", "=", "-", ",", "0", "1", "9", "4294967296", "9223372036854775808", "18446744073709551615", "99999999999999999999",
-            " ", "\t", "*", "+",
+            "bytes",
+            "Bytes",
+            "=",
+            "-",
+            ",",
+            "0",
+            "1",
+            "9",
+            "4294967296",
+            "9223372036854775808",
+            "18446744073709551615",
+            "99999999999999999999",
+            " ",
+            "\t",
+            "*",
+            "+",
         ];
         bolero::check!().with_type::<(Vec<u8>, u64, bool)>().with_iterations(6000).for_each(|(picks, size, bytes)| {
             let parts = picks.iter().take(12).map(|pick| PARTS[usize::from(*pick) % PARTS.len()]);
