@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -28,6 +28,10 @@ use crate::tls::{ServerTls, Shown};
 /// After an accept that failed for want of something, such as file descriptors: long enough for some to come free,
 /// short enough that nobody waiting in the backlog notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that wait in the kernel to be accepted. Whoever finds this full tries again a second later; with the usual 128 a flood of connections did that
+/// to every other client. The kernel takes no more than its own limit, `net.core.somaxconn`: 4,096.
+const BACKLOG: u32 = 4096;
 
 /// How the server's sockets behave. The defaults are measured; change them only to measure again.
 #[derive(Debug, Clone)]
@@ -122,7 +126,7 @@ pub struct Server {
 
 impl Server {
     pub async fn bind(addr: SocketAddr, config: ServerConfig) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(addr).await.map_err(|error| BindError::new(addr, error))?;
+        let listener = listen(addr).map_err(|error| BindError::new(addr, error))?;
         let addr = listener.local_addr().map_err(|error| BindError::new(addr, error))?;
         // Every connection has it from its listener.
         congestion::choose(&listener, config.congestion.as_deref());
@@ -210,6 +214,14 @@ impl Connections {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does: a node that restarts takes its port again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// The next connection. An accept that fails leaves the listener as it was, so none is a reason to stop.
