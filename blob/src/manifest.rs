@@ -120,4 +120,47 @@ mod tests {
         assert!(manifest.clone().expect(BlobId::of(b"a")).is_ok());
         assert!(manifest.expect(BlobId::of(b"b")).is_err());
     }
+
+    /// Numbers of anyone make a manifest that adds up, or none.
+    #[test]
+    fn fuzz_manifests() {
+        let digest = ChunkDigest::of(b"");
+        bolero::check!().with_type::<(u64, u32, u8, bool)>().with_iterations(4000).for_each(
+            |(size, chunk_size, listed, small)| {
+                let size = if *small { size % (u64::from(*chunk_size) * 4 + 4) } else { *size };
+                let raw = RawManifest {
+                    id: BlobId::of(b""),
+                    size,
+                    chunk_size: *chunk_size,
+                    chunks: vec![digest; usize::from(*listed % 6)],
+                };
+                let written = serde_json::to_string(&raw).unwrap();
+                let Ok(manifest) = serde_json::from_str::<Manifest>(&written) else { return };
+                let geometry = manifest.geometry();
+                let last = geometry.chunk_count().checked_sub(1).map_or(0, |last| geometry.chunk_range(last).end);
+                assert_eq!((last, manifest.chunks().len()), (size, geometry.chunk_count() as usize));
+                assert_eq!(serde_json::to_string(&manifest).unwrap(), written);
+            },
+        );
+    }
+
+    /// Texts that are nearly one.
+    #[test]
+    fn fuzz_manifest_texts() {
+        const BYTES: &[u8] = b"0123456789{}[]\",:-.eE ";
+        let valid = Manifest::new(BlobId::of(b"ab"), 7, 4, vec![ChunkDigest::of(b"ab"); 2]).unwrap();
+        let valid = serde_json::to_vec(&valid).unwrap();
+        bolero::check!().with_type::<Vec<(u16, u8)>>().with_iterations(4000).for_each(|edits| {
+            let mut text = valid.clone();
+            for (at, byte) in edits.iter().take(6) {
+                let at = usize::from(*at) % text.len();
+                text[at] = BYTES[usize::from(*byte) % BYTES.len()];
+            }
+            if let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) {
+                assert_eq!(manifest.chunks().len(), manifest.geometry().chunk_count() as usize);
+                let again = serde_json::to_vec(&manifest).unwrap();
+                assert_eq!(serde_json::from_slice::<Manifest>(&again).unwrap(), manifest);
+            }
+        });
+    }
 }

@@ -216,4 +216,41 @@ mod tests {
         let mut reader = ArrivingFrames::new(Pieces::new(10, CHUNK));
         assert_eq!(reader.next(&mut Bytes::from_static(&[1, 0, 0, 0, 9])), Err(WrongFrame::NoSuchPiece(1)));
     }
+
+    /// Bytes of a peer that lies, in parts of any length: each piece is one of the chunk's and of its length, and what waits for more is bounded.
+    #[test]
+    fn fuzz_arriving() {
+        bolero::check!().with_type::<(u16, u8, Vec<(u8, Vec<u8>)>)>().with_iterations(3000).for_each(|(len, step, frames)| {
+            let pieces = Pieces::new(u32::from(*len % 16_384), CHUNK);
+            let mut bytes = Vec::new();
+            for (kind, rest) in frames.iter().take(20) {
+                let kind = match kind {
+                    0..16 => u32::from(*kind),
+                    16..80 => WAITING,
+                    80..120 => FAILED,
+                    120..160 => DIGESTS,
+                    _ => u32::from(*kind) % pieces.count().max(1),
+                };
+                bytes.extend_from_slice(&kind.to_le_bytes());
+                bytes.extend_from_slice(rest);
+            }
+            let mut reader = ArrivingFrames::new(pieces);
+            for part in bytes.chunks(usize::from(*step) + 1) {
+                let mut part = Bytes::copy_from_slice(part);
+                loop {
+                    match reader.next(&mut part) {
+                        Ok(Some(Arriving::Piece { index, bytes, .. })) => assert_eq!(bytes.len(), pieces.range(index).len()),
+                        Ok(Some(Arriving::Digests(digests))) => {
+                            assert_eq!(PieceDigests::decode(pieces, digests.digest(), &digests.encode()), Some(digests))
+                        }
+                        Ok(Some(_)) => {}
+                        Ok(None) => break assert!(part.is_empty()),
+                        Err(_) => return,
+                    }
+                    // The longest that is not a piece: a reason, whose length has two bytes.
+                    assert!(reader.head.len() <= 8 + usize::from(u16::MAX));
+                }
+            }
+        });
+    }
 }

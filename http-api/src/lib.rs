@@ -13,6 +13,8 @@ pub mod access;
 pub mod arriving;
 pub mod client;
 mod congestion;
+#[cfg(test)]
+mod fuzz;
 pub mod name;
 pub mod peer;
 pub mod repair;

@@ -87,4 +87,24 @@ mod tests {
         assert_eq!(check_prefix("a\t"), Err(NameFault::Control));
         assert_eq!(check_prefix(&"x".repeat(513)), Err(NameFault::Long));
     }
+
+    /// A name is a path of plain segments, spelt in one way only.
+    #[test]
+    fn fuzz_names() {
+        use std::path::{Component, Path};
+        const PARTS: [&str; 14] =
+            ["a", "b c", "/", "//", ".", "..", "...", "\0", "\t", "\u{85}", "%2e", "\\", "\u{202e}", "0123456789abcdef"];
+        bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
+            let name: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            if check_name(&name).is_ok() {
+                let parts: Vec<_> = Path::new(&name).components().collect();
+                assert!(
+                    parts.iter().all(|part| matches!(part, Component::Normal(part) if part.len() <= MAX_SEGMENT)),
+                    "{name:?}"
+                );
+                assert_eq!((parts.len(), name.len() <= MAX_NAME), (name.split('/').count(), true));
+                assert!(check_prefix(&name).is_ok() && !name.chars().any(char::is_control));
+            }
+        });
+    }
 }

@@ -3,6 +3,8 @@
 //! Sets are compared by digests of their parts, a tree 64 wide: one digest for all, then those of 64 and then of 4,096 parts where they
 //! differ. What is equal on both sides costs one digest, however much it is.
 
+use std::collections::HashSet;
+
 use herring_blob::BlobId;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,9 @@ impl Bucket {
         Self { level: LEVELS, index: u16::try_from(point >> (64 - 6 * u32::from(LEVELS))).unwrap_or(u16::MAX) }
     }
 
+    /// As many as there are of one size: more are never asked about at once.
+    pub const MOST: usize = 1 << (6 * LEVELS);
+
     pub fn is_smallest(self) -> bool {
         self.level == LEVELS
     }
@@ -60,6 +65,12 @@ impl Bucket {
     pub fn parts(self) -> impl Iterator<Item = Self> {
         let count = if self.is_smallest() { 0 } else { 64 };
         (0..count).map(move |part| Self { level: self.level + 1, index: self.index * 64 + part })
+    }
+
+    /// Those of `asked` that a peer says differ: what it names besides was not asked, and would be asked again without end.
+    pub fn of_those(asked: impl IntoIterator<Item = Self>, said: Vec<Self>) -> Vec<Self> {
+        let said: HashSet<Self> = said.into_iter().collect();
+        asked.into_iter().filter(|bucket| said.contains(bucket)).collect()
     }
 
     /// The smallest ones in it, by their numbers, from 0 to 4,095.
@@ -152,6 +163,13 @@ mod tests {
             assert_eq!(bucket, leaf);
         }
         assert_eq!(Bucket::smallest(0).parts().count(), 0);
+    }
+
+    #[test]
+    fn only_what_was_asked_about_can_differ() {
+        let asked: Vec<_> = Bucket::ALL.parts().collect();
+        assert_eq!(Bucket::of_those(asked.clone(), vec![Bucket::ALL, asked[7], asked[7], Bucket::smallest(0)]), [asked[7]]);
+        assert_eq!(Bucket::of_those([Bucket::ALL], vec![Bucket::ALL; 3]), [Bucket::ALL]);
     }
 
     #[test]

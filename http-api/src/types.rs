@@ -308,6 +308,10 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// Chunks of a blob that peers speak of: its manifest has at least 67 bytes for each, and 64 MiB. A run costs its writer a few bytes however
+    /// many it says, and its reader each of them.
+    pub const MOST: u32 = 1 << 20;
+
     /// Of chunks that come in their order.
     pub fn of(chunks: impl IntoIterator<Item = u32>) -> Self {
         let mut runs: Vec<(u32, u32)> = Vec::new();
@@ -318,6 +322,11 @@ impl Presence {
             }
         }
         Self { chunks: runs, replicas: None }
+    }
+
+    /// How many chunks.
+    pub fn count(&self) -> u64 {
+        self.chunks.iter().map(|(start, end)| u64::from(end - start)).sum()
     }
 
     pub fn has(&self, chunk: u32) -> bool {
@@ -340,10 +349,10 @@ impl TryFrom<Runs> for Presence {
     fn try_from(Runs { chunks, replicas }: Runs) -> Result<Self, Self::Error> {
         let ordered = chunks.is_sorted_by(|before, after| before.1 <= after.0);
         let filled = chunks.iter().all(|(start, end)| start < end);
-        if ordered && filled {
-            Ok(Self { chunks, replicas })
-        } else {
-            Err("runs of chunks that are empty, overlap, or do not ascend")
+        match chunks.last() {
+            _ if !ordered || !filled => Err("runs of chunks that are empty, overlap, or do not ascend"),
+            Some((_, end)) if *end > Self::MOST => Err("more chunks than a manifest can list"),
+            _ => Ok(Self { chunks, replicas }),
         }
     }
 }
@@ -367,7 +376,8 @@ mod tests {
     fn a_presence_out_of_order_is_not_read() {
         let read = |chunks: &str| serde_json::from_str::<Presence>(&format!(r#"{{"chunks":{chunks}}}"#));
         assert_eq!(read("[[0,2],[2,3],[5,9]]").unwrap().chunks, [(0, 2), (2, 3), (5, 9)]);
-        for wrong in ["[[2,2]]", "[[3,2]]", "[[0,3],[2,4]]", "[[5,6],[0,1]]"] {
+        assert_eq!(read("[[0,1048576]]").unwrap().count(), 1 << 20);
+        for wrong in ["[[2,2]]", "[[3,2]]", "[[0,3],[2,4]]", "[[5,6],[0,1]]", "[[0,1048577]]", "[[0,4294967295]]", "[[-1,2]]"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

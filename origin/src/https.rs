@@ -56,17 +56,8 @@ impl Site {
         Ok(Self { base, client, paged: Shelf::new(INDEXES), above: Above::new() })
     }
 
-    /// Everything in a key is a letter of it: `%`, `#` and `?` have no other meaning.
     fn url(&self, key: &str, directory: bool) -> Url {
-        let mut url = self.base.clone();
-        {
-            let mut path = url.path_segments_mut().expect("http and https have paths");
-            path.pop_if_empty().extend(key.split('/').filter(|segment| !segment.is_empty()));
-            if directory {
-                path.push("");
-            }
-        }
-        url
+        url_of(&self.base, key, directory)
     }
 
     /// Compressed bytes would be neither those that are asked for nor as many.
@@ -144,6 +135,19 @@ impl Site {
             Err(fault) => Err(fault),
         }
     }
+}
+
+/// Everything in a key is a letter of it: `%`, `#` and `?` have no other meaning.
+fn url_of(base: &Url, key: &str, directory: bool) -> Url {
+    let mut url = base.clone();
+    {
+        let mut path = url.path_segments_mut().expect("http and https have paths");
+        path.pop_if_empty().extend(key.split('/').filter(|segment| !segment.is_empty()));
+        if directory {
+            path.push("");
+        }
+    }
+    url
 }
 
 #[async_trait]
@@ -306,6 +310,29 @@ mod tests {
             assert!((&mut large).now_or_never().is_none());
             release.send(()).unwrap();
             assert_eq!(large.await.unwrap().len(), 0);
+        });
+    }
+
+    /// Whatever a key is, it is asked of the same server, below the same path, and is all of what is asked for there.
+    #[test]
+    fn fuzz_urls() {
+        use percent_encoding::percent_decode_str;
+        const PARTS: [&str; 22] = [
+            "a", "b.c", "/", "..", ".", "%2e", "%2E%2e", "%2f", "%5c", "%00", "\\", "?", "#", "@", ":", "//", "http:", "\u{e9}",
+            " ", ";", "|", "[",
+        ];
+        let base = Url::parse("http://host:81/base/dir/").unwrap();
+        bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
+            let key: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            if crate::key::check_key(&key).is_err() {
+                return;
+            }
+            let url = url_of(&base, &key, false);
+            assert_eq!((url.origin(), url.username(), url.query(), url.fragment()), (base.origin(), "", None, None), "{key:?}");
+            let below = url.path().strip_prefix("/base/dir/").unwrap_or_else(|| panic!("{key:?} leads to {url}"));
+            assert_eq!(percent_decode_str(below).decode_utf8().as_deref(), Ok(key.as_str()));
+            // As a server reads it that decodes first and looks for dots then.
+            assert_eq!(below.split('/').count(), key.split('/').count(), "{key:?}");
         });
     }
 }

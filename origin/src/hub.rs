@@ -183,8 +183,9 @@ impl Backend for Hub {
 
     async fn document(&self, path: &str) -> Result<Bytes, Fault> {
         match self.scope {
-            Scope::Whole => self.api.document(path).await,
-            Scope::Pinned { .. } | Scope::Followed(_) => Err(Fault::NotFound),
+            // Of repositories only: the API also tells whose token it is asked with.
+            Scope::Whole if place::is_of_a_repository(path) => self.api.document(path).await,
+            Scope::Whole | Scope::Pinned { .. } | Scope::Followed(_) => Err(Fault::NotFound),
         }
     }
 

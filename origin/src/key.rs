@@ -80,4 +80,21 @@ mod tests {
         }
         assert_eq!(check_prefix(""), Ok(()));
     }
+
+    /// A key that passes names a file below any directory, and nothing else.
+    #[test]
+    fn fuzz_keys() {
+        use std::path::{Component, Path};
+        const PARTS: [&str; 14] = ["a", "b.c", "/", "//", ".", "..", "...", "\0", "\n", "%2e", "%2f", "\\", "\u{85}", "~"];
+        bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
+            let key: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            if check_key(&key).is_ok() {
+                let mut parts = Path::new(&key).components();
+                assert!(key.len() <= MAX_KEY && parts.all(|part| matches!(part, Component::Normal(_))), "{key:?}");
+                // Nothing was left out on the way: one file has one key.
+                assert_eq!(Path::new("/root").join(&key).to_str(), Some(format!("/root/{key}").as_str()));
+                assert!(key.split('/').all(is_name));
+            }
+        });
+    }
 }

@@ -2,6 +2,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::is_name;
+
 /// Entries that one page of a listing holds at most: what all object stores give in one answer.
 pub const PAGE: usize = 1000;
 
@@ -15,6 +17,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// Whether an origin can have said this: a page is not ten times too long, and no name on it is one that no key can spell.
+    pub fn is_one(&self) -> bool {
+        self.entries.len() <= 10 * PAGE && self.entries.iter().all(|entry| is_name(entry.name()))
+    }
+
     /// A bucket may hold an object and a directory of the same name: the directory comes first.
     pub(crate) fn sorted(mut self) -> Self {
         self.entries.sort_unstable_by(|a, b| a.sort_key().cmp(&b.sort_key()));

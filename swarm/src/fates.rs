@@ -99,7 +99,7 @@ impl Fates {
 
     /// A fate that is later than what is known.
     pub fn next(&self, id: BlobId, deleted: bool, now_ms: u64) -> Fate {
-        let known = self.get(&id).map_or(0, |fate| fate.at_ms + 1);
+        let known = self.get(&id).map_or(0, |fate| fate.at_ms.saturating_add(1));
         Fate { id, deleted, at_ms: now_ms.max(known) }
     }
 
@@ -116,7 +116,8 @@ impl Fates {
     /// Those in these buckets that are still to be remembered.
     pub fn within(&self, buckets: &[Bucket]) -> Vec<Fate> {
         let (state, now) = (self.read(), now_ms());
-        let leaves: HashSet<usize> = buckets.iter().flat_map(|bucket| bucket.leaves()).collect();
+        let buckets: HashSet<&Bucket> = buckets.iter().collect();
+        let leaves: HashSet<usize> = buckets.into_iter().flat_map(|bucket| bucket.leaves()).collect();
         let wanted = |fate: &&Fate| !outlived(fate, now) && leaves.contains(&bucket(&fate.id).leaves().start);
         state.known.values().filter(wanted).copied().collect()
     }
@@ -281,11 +282,13 @@ impl Swarm {
 
     /// What this node and another know of deleted blobs becomes the same on both. True where nothing was missing anywhere.
     pub(crate) async fn reconcile_fates(&self, view: &View, node: &Candidate) -> Result<bool, PeerError> {
-        let mut asked = self.0.fates.digests([Bucket::ALL]);
+        let mut asked = vec![Bucket::ALL];
         loop {
-            let call = RepairCall::Compare { what: Compared::Fates, epoch: String::new(), digests: asked };
+            let digests = self.0.fates.digests(asked.iter().copied());
+            let call = RepairCall::Compare { what: Compared::Fates, epoch: String::new(), digests };
             let reply = self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await?;
             let RepairReply::Differ { buckets } = reply else { return Err(PeerError::Garbage("another answer".to_owned())) };
+            let buckets = Bucket::of_those(asked, buckets);
             if buckets.is_empty() {
                 return Ok(true);
             }
@@ -293,7 +296,7 @@ impl Swarm {
                 self.exchange(view, node, buckets).await?;
                 return Ok(false);
             }
-            asked = self.0.fates.digests(buckets.into_iter().flat_map(Bucket::parts));
+            asked = buckets.into_iter().flat_map(Bucket::parts).collect();
         }
     }
 

@@ -127,3 +127,63 @@ proptest! {
         }
     }
 }
+
+/// Where what a tree says is written: below the directory, and never through something that is no directory of the tree.
+fn is_harmless(tree: &Tree) -> bool {
+    let is_directory = |path: &str| tree.entries().iter().any(|entry| entry.path == path && entry.is_directory());
+    tree.entries().iter().filter(|entry| !entry.path.is_empty()).all(|entry| {
+        let above = entry.path.match_indices('/').map(|(at, _)| &entry.path[..at]);
+        let plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+        std::path::Path::new(&entry.path).components().all(plain) && above.into_iter().all(is_directory)
+    })
+}
+
+#[test]
+fn what_lies_below_a_link_is_no_tree() {
+    for (link_at, below) in [("a", "a/passwd"), ("a/b", "a/b/c")] {
+        let entries = vec![directory(""), directory("a"), link(link_at, "/etc"), file(below, 0, 1)];
+        let entries: Vec<_> = entries.into_iter().filter(|entry| entry.path != link_at || !entry.is_directory()).collect();
+        assert!(tree(entries).is_err(), "{below}");
+    }
+    assert!(tree(vec![directory(""), directory("a"), link("a", "/etc"), file("a/passwd", 0, 1)]).is_err());
+}
+
+/// Trees of anyone: of entries that are likely to clash.
+#[test]
+fn fuzz_trees() {
+    const PATHS: [&str; 16] =
+        ["", "a", "b", "a/b", "a/b/c", "a-b", "..", "a/..", "a/../b", "/a", "a/", "a//b", ".", "a/.", "a\0", "\u{e9}"];
+    bolero::check!().with_type::<Vec<(u8, u8, u64, u64)>>().with_iterations(4000).for_each(|picks| {
+        let mut entries = vec![directory("")];
+        entries.extend(picks.iter().take(6).map(|(path, kind, offset, size)| {
+            let path = PATHS[usize::from(*path) % PATHS.len()];
+            match kind % 4 {
+                0 => directory(path),
+                1 => link(path, ["/etc", "..", "x", ""][usize::from(*kind >> 2) % 4]),
+                _ => file(path, *offset, *size),
+            }
+        }));
+        let Ok(tree) = tree(entries) else { return };
+        assert!(is_harmless(&tree));
+        let bytes = tree.encode();
+        assert_eq!(Tree::decode(&bytes).as_ref(), Ok(&tree));
+        assert_eq!(bytes.len() as u64, tree.encoded_size());
+    });
+}
+
+/// Bytes that are nearly a tree's.
+#[test]
+fn fuzz_tree_texts() {
+    let valid =
+        tree(vec![directory(""), directory("a"), file("a/x", 0, 1), link("a/y", "../x"), file("b", 1, 0x7fff)]).unwrap().encode();
+    bolero::check!().with_type::<Vec<(u16, u8)>>().with_iterations(4000).for_each(|edits| {
+        let mut bytes = valid.clone();
+        for (at, byte) in edits.iter().take(6) {
+            let at = usize::from(*at) % bytes.len();
+            bytes[at] = if *byte < 128 { *byte } else { b"/.\n{}\",:019ab-"[usize::from(*byte) % 14] };
+        }
+        let Ok(tree) = Tree::decode(&bytes) else { return };
+        assert!(is_harmless(&tree));
+        assert_eq!(Tree::decode(&tree.encode()).as_ref(), Ok(&tree));
+    });
+}

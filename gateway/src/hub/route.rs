@@ -165,7 +165,8 @@ fn repository(kind: Kind, name: &[&str]) -> Option<Repository> {
 }
 
 fn decode(segment: &str) -> Option<String> {
-    percent_decode_str(segment).decode_utf8().ok().map(Into::into).filter(|text: &String| !has_dots(text))
+    let plain = |text: &String| !has_dots(text) && !text.contains(char::is_control);
+    percent_decode_str(segment).decode_utf8().ok().map(Into::into).filter(plain)
 }
 
 /// Whether a path has segments that lead elsewhere: the hub is asked with this node's token, and for nothing but what a route says.
@@ -272,5 +273,56 @@ mod tests {
     fn a_repository_is_a_directory_of_the_hub() {
         assert_eq!(repository(Kind::Models, "org/tiny").key("c0", "a/b"), "org/tiny@c0/a/b");
         assert_eq!(repository(Kind::Datasets, "ds").key("c0", "a"), "datasets/ds@c0/a");
+    }
+
+    /// Whatever is asked for, what the hub's origin hears names one repository and what lies below it.
+    #[test]
+    fn fuzz_routes() {
+        const PARTS: [&str; 24] = [
+            "/",
+            "api",
+            "models",
+            "datasets",
+            "org",
+            "tiny",
+            "resolve",
+            "tree",
+            "revision",
+            "paths-info",
+            "main",
+            "..",
+            ".",
+            "%2e",
+            "%2F",
+            "%5c",
+            "%00",
+            "%ff",
+            "@",
+            "#",
+            "//",
+            "\\",
+            "a%20b",
+            "%25",
+        ];
+        bolero::check!().with_type::<(bool, Vec<u8>)>().with_iterations(6000).for_each(|(slashes, picks)| {
+            let parts: Vec<_> = picks.iter().take(14).map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            let path = format!("/{}", parts.join(if *slashes { "/" } else { "" }));
+            let plain =
+                |text: &str| text.split('/').all(|part| ![".", ".."].contains(&part) && !part.chars().any(char::is_control));
+            match Route::parse(&path, "expand=true&recursive=1&x=y") {
+                Some(Route::File { repository, revision, path: file }) => {
+                    assert!(plain(&file) && plain(&revision) && plain(&repository.api()), "{path}");
+                    assert!(plain(&repository.key("c0", &file)), "{path}");
+                }
+                Some(Route::Tree { repository, revision, path: below, .. }) => {
+                    assert!((below.is_empty() || plain(&below)) && plain(&revision) && plain(&repository.api()), "{path}");
+                }
+                Some(Route::Info { repository, revision, .. }) => {
+                    assert!(revision.is_none_or(|revision| plain(&revision)) && plain(&repository.api()), "{path}");
+                }
+                Some(Route::Paths { repository, revision }) => assert!(plain(&revision) && plain(&repository.api()), "{path}"),
+                None => {}
+            }
+        });
     }
 }

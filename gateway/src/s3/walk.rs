@@ -246,4 +246,22 @@ mod tests {
         assert_eq!(Position::parse(&deep(LEVELS + 1).to_string()), None);
         assert_eq!(Position::parse("x"), None);
     }
+
+    #[test]
+    fn fuzz_tokens() {
+        const PARTS: [&str; 14] =
+            ["{", "}", "[", "]", ",", ":", "\"after\"", "\"levels\"", "\"a/\"", "null", "0", "\"token\"", "\"\"", "\"../\""];
+        let valid = Position::start("a/b".into()).to_string();
+        bolero::check!().with_type::<Vec<(u8, u8)>>().with_iterations(4000).for_each(|edits| {
+            let mut text = valid.clone();
+            for (at, part) in edits.iter().take(8) {
+                let at = text.floor_char_boundary(usize::from(*at) % (text.len() + 1));
+                text.insert_str(at, PARTS[usize::from(*part) % PARTS.len()]);
+            }
+            if let Some(position) = Position::parse(&text) {
+                assert!(position.levels.len() <= LEVELS);
+                assert!(Position::parse(&position.to_string()).is_some());
+            }
+        });
+    }
 }

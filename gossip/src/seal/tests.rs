@@ -119,3 +119,39 @@ fn a_million_forgeries_are_refused() {
     assert_eq!(opener.sessions.len(), 1);
     assert_eq!(opener.open(&sealer.seal(b"x", NOW)[0], NOW), Ok(Some(b"x".to_vec())));
 }
+
+/// Datagrams of anyone, and right ones that were changed on the way: nothing is heard that was not said, and nobody is remembered who said nothing right.
+#[test]
+fn fuzz_datagrams() {
+    let (mut sealer, _) = pair();
+    let said: Vec<_> = [&b""[..], b"a message", &[7; 2000]].map(|message| sealer.seal(message, NOW).remove(0)).into();
+    bolero::check!().with_type::<(u8, Vec<(u16, u8)>, i8, Vec<u8>)>().with_iterations(4000).for_each(
+        |(which, edits, longer, any)| {
+            let mut opener = Opener::new(keys(&["1"]));
+            let right = &said[usize::from(*which) % said.len()];
+            let mut changed = right.clone();
+            let length = changed.len().saturating_add_signed(isize::from(*longer));
+            changed.resize(length, 0);
+            for (at, bits) in edits.iter().take(4).filter(|_| length > 0) {
+                changed[usize::from(*at) % length] ^= bits;
+            }
+            for datagram in [any, &changed] {
+                let heard = opener.open(datagram, NOW);
+                assert_eq!((heard.is_ok(), opener.sessions.len()), (datagram == right, usize::from(datagram == right)));
+            }
+            assert!(opener.halves.is_empty());
+        },
+    );
+}
+
+#[test]
+fn fuzz_keys() {
+    const PARTS: [&str; 8] = ["0123456789abcdef", "ABCDEF", "g", "#", "\n", "\r", " ", "\u{e9}"];
+    bolero::check!().with_type::<Vec<u8>>().with_iterations(2000).for_each(|picks| {
+        let text: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+        if let Ok(keys) = text.parse::<ClusterKeys>() {
+            assert!(text.len() >= 64 && keys.find(key_id(keys.first())).is_some());
+            assert!(!format!("{keys:?}").contains("abcdef"), "a key is never shown");
+        }
+    });
+}

@@ -29,4 +29,6 @@ pub use chunk::{ChunkStream, Piece};
 pub use config::PeerConfig;
 pub use error::{ClientError, PeerError};
 pub use jobs::JobStream;
+#[cfg(test)]
+pub(crate) use peer::holders;
 pub use peer::{Ask, PeerClient};

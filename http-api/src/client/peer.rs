@@ -28,6 +28,8 @@ use crate::types::{NodeUsage, Presence, Problem};
 
 /// A manifest of 1 TiB in chunks of 4 MiB has 17 MiB.
 const MANIFEST_LIMIT: usize = 64 << 20;
+/// Nodes that are named with a 503 at most; beyond them nothing is read.
+const MOST_HOLDERS: usize = 64;
 /// Presence and usage.
 const SMALL_LIMIT: usize = 16 << 20;
 
@@ -297,10 +299,10 @@ fn chunk_path(request: &ChunkRequest) -> String {
     }
 }
 
-/// Whom a busy peer names, if it names any.
-fn holders(headers: &HeaderMap) -> Option<Vec<String>> {
+/// Whom a busy peer names, if it names any; nobody names more than a few.
+pub(crate) fn holders(headers: &HeaderMap) -> Option<Vec<String>> {
     let named = headers.get(HOLDERS)?.to_str().ok()?;
-    Some(named.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect())
+    Some(named.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).take(MOST_HOLDERS).collect())
 }
 
 fn refused(problem: Problem, holders: Option<Vec<String>>) -> PeerError {

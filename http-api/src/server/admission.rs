@@ -48,6 +48,20 @@ struct Slots {
     free: Arc<Semaphore>,
 }
 
+/// Those who have a place, as one of them sees it: an extension of its request.
+#[derive(Clone)]
+pub(super) struct Crowd {
+    most: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Crowd {
+    /// Fewer than half of the places are free.
+    pub(super) fn is_dense(&self) -> bool {
+        self.free.available_permits() * 2 < self.most
+    }
+}
+
 impl Admission {
     pub(super) fn new(Limits { reads, writes }: Limits) -> Self {
         Self { reads: Slots::new("read", reads), writes: Slots::new("write", writes) }
@@ -63,6 +77,10 @@ impl Slots {
         Self { kind, most, free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
     }
 
+    fn crowd(&self) -> Crowd {
+        Crowd { most: self.most, free: Arc::clone(&self.free) }
+    }
+
     fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let Self { kind, most, free } = self;
         Arc::clone(free).try_acquire_owned().map_err(|_| {
@@ -75,9 +93,13 @@ impl Slots {
 }
 
 /// Takes a request in, or refuses it.
-pub(super) async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
-    match admission.slots(request.method()).take() {
-        Ok(slot) => next.run(request).await.map(|body| Body::new(UnderWay::holding(body, slot))),
+pub(super) async fn admit(State(admission): State<Admission>, mut request: Request, next: Next) -> Response {
+    let slots = admission.slots(request.method());
+    match slots.take() {
+        Ok(slot) => {
+            request.extensions_mut().insert(slots.crowd());
+            next.run(request).await.map(|body| Body::new(UnderWay::holding(body, slot)))
+        }
         Err(full) => {
             turn_away(request).await;
             full.into_response()

@@ -5,28 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::entry::{Admitted, Entry};
+use super::slots::{Place, Slots};
+use super::speech::{Begun, Speech};
+use super::underway::UnderWay;
 use super::untaken::Untaken;
 use super::watched::UNREAD;
 use super::{Backends, Limits, observe, router};
 use crate::congestion;
-use crate::tls::ServerTls;
+use crate::tls::{ServerTls, Shown};
 
 /// After an accept that failed for want of something, such as file descriptors: long enough for some to come free,
 /// short enough that nobody waiting in the backlog notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that wait in the kernel to be accepted. Whoever finds this full tries again a second later; with the usual 128 a flood of connections did that
+/// to every other client. The kernel takes no more than its own limit, `net.core.somaxconn`: 4,096.
+const BACKLOG: u32 = 4096;
 
 /// How the server's sockets behave. The defaults are measured; change them only to measure again.
 #[derive(Debug, Clone)]
@@ -52,8 +57,9 @@ pub struct ServerConfig {
     pub keep_alive_timeout: Duration,
     /// A connection whose client takes no byte for so long while some are ready is cut off by the kernel.
     pub unread: Duration,
-    /// Connections at once; further ones wait in the kernel's backlog. Each is one file descriptor: 4,096 leaves most of
-    /// a hard limit of 20,000 to the store.
+    /// Connections at once of those who showed no certificate, and as many again of nodes. When they are all there, the next one takes the
+    /// place of the one that did nothing for longest; where each has a request under way it waits, and further ones in the kernel's backlog.
+    /// Each is one file descriptor: twice 4,096 leaves most of a hard limit of 20,000 to the store.
     pub max_connections: usize,
     /// Requests at once of all connections.
     pub limits: Limits,
@@ -83,30 +89,6 @@ impl Default for ServerConfig {
             tls: None,
             congestion: None,
         }
-    }
-}
-
-impl ServerConfig {
-    /// HTTP/1.1, and HTTP/2 by prior knowledge, on one port.
-    fn builder(&self) -> Builder<TokioExecutor> {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            // hyper refuses less than 8 KiB here; it is the read buffer as well, so heads and bodies share it.
-            .max_buf_size(usize::try_from(self.max_frame_size.max(self.max_header_bytes)).unwrap_or(usize::MAX));
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_frame_size(self.max_frame_size)
-            .initial_stream_window_size(self.stream_window)
-            .initial_connection_window_size(self.connection_window)
-            .max_concurrent_streams(self.max_streams)
-            .max_header_list_size(self.max_header_bytes)
-            .keep_alive_interval(self.keep_alive_interval)
-            .keep_alive_timeout(self.keep_alive_timeout);
-        builder
     }
 }
 
@@ -144,7 +126,7 @@ pub struct Server {
 
 impl Server {
     pub async fn bind(addr: SocketAddr, config: ServerConfig) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(addr).await.map_err(|error| BindError::new(addr, error))?;
+        let listener = listen(addr).map_err(|error| BindError::new(addr, error))?;
         let addr = listener.local_addr().map_err(|error| BindError::new(addr, error))?;
         // Every connection has it from its listener.
         congestion::choose(&listener, config.congestion.as_deref());
@@ -167,7 +149,7 @@ impl Server {
         observe::congestion(&self.congestion());
         let (all, tls) = (router(backends, self.config.limits, shutdown.clone()), self.config.tls.clone());
         let entry = Entry::new(all, tls, self.config.header_timeout, shutdown.clone());
-        let connections = Connections::new(&self.config, entry);
+        let connections = Connections::new(&self.config, entry, shutdown.clone());
         // `run_until_cancelled` drops the listener's wait, never a connection: those are tasks.
         shutdown.run_until_cancelled(connections.accept_from(&self.listener)).await;
         drop(self.listener);
@@ -177,23 +159,27 @@ impl Server {
 
 /// All connections of a server.
 struct Connections {
-    builder: Builder<TokioExecutor>,
-    entry: Arc<Entry>,
-    unread: Duration,
-    slots: Arc<Semaphore>,
+    each: Arc<Each>,
+    slots: Arc<Slots>,
     tasks: TaskTracker,
     graceful: GracefulShutdown,
     /// Ends what outlived the drain.
     cut: CancellationToken,
 }
 
+/// What every connection is served by.
+struct Each {
+    speech: Speech,
+    entry: Entry,
+    unread: Duration,
+    closing: CancellationToken,
+}
+
 impl Connections {
-    fn new(config: &ServerConfig, entry: Entry) -> Self {
+    fn new(config: &ServerConfig, entry: Entry, closing: CancellationToken) -> Self {
         Self {
-            builder: config.builder(),
-            entry: Arc::new(entry),
-            unread: config.unread,
-            slots: Arc::new(Semaphore::new(config.max_connections)),
+            each: Arc::new(Each { speech: Speech::new(config), entry, unread: config.unread, closing }),
+            slots: Arc::new(Slots::new(config.max_connections)),
             tasks: TaskTracker::new(),
             graceful: GracefulShutdown::new(),
             cut: CancellationToken::new(),
@@ -202,20 +188,18 @@ impl Connections {
 
     async fn accept_from(&self, listener: &TcpListener) -> Infallible {
         loop {
-            let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
             let (stream, from) = accept(listener).await;
-            self.start(stream, from, slot);
+            let place = self.slots.enter(&self.cut).await;
+            self.start(stream, from, place);
         }
     }
 
-    fn start(&self, stream: TcpStream, from: SocketAddr, slot: OwnedSemaphorePermit) {
-        prepare(&stream, self.unread);
-        let connection =
-            connection(self.builder.clone(), (stream, from), self.entry.clone(), self.graceful.watcher(), self.unread);
-        let cut = self.cut.clone();
+    fn start(&self, stream: TcpStream, from: SocketAddr, place: Place) {
+        prepare(&stream, self.each.unread);
+        let (each, slots, watcher) = (Arc::clone(&self.each), Arc::clone(&self.slots), self.graceful.watcher());
         self.tasks.spawn(async move {
-            cut.run_until_cancelled(connection).await;
-            drop(slot);
+            place.cut().run_until_cancelled(connection(&each, (stream, from), &slots, &place, watcher)).await;
+            drop(place);
         });
     }
 
@@ -230,6 +214,14 @@ impl Connections {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does: a node that restarts takes its port again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// The next connection. An accept that fails leaves the listener as it was, so none is a reason to stop.
@@ -257,34 +249,42 @@ fn prepare(stream: &TcpStream, unread: Duration) {
 }
 
 /// One connection, to its end. It ends as well where its client takes nothing of an answer for `unread`.
-async fn connection(
-    builder: Builder<TokioExecutor>,
-    (stream, from): (TcpStream, SocketAddr),
-    entry: Arc<Entry>,
-    watcher: Watcher,
-    unread: Duration,
-) {
-    let Some(Admitted { socket, router, came }) = entry.admit(stream, from).await else { return };
+async fn connection(each: &Each, (stream, from): (TcpStream, SocketAddr), slots: &Slots, place: &Place, watcher: Watcher) {
+    let Some(Admitted { socket, router, came }) = each.entry.admit(stream, from).await else { return };
+    if matches!(came.shown, Some(Shown::Certificate(_))) {
+        slots.know_as_node(place).await;
+    }
     let asked = Arc::new(AtomicBool::new(false));
     let untaken = Arc::new(Untaken::default());
-    let (mark, watching) = (Arc::clone(&asked), Arc::clone(&untaken));
+    let (mark, watching, doings) = (Arc::clone(&asked), Arc::clone(&untaken), place.doings());
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(came.clone());
         mark.store(true, Ordering::Relaxed);
-        let (answer, watching) = (router.clone().oneshot(request), Arc::clone(&watching));
-        async move { answer.await.map(|answer| answer.map(|body| watching.watch(body))) }
+        let (mut asking, answer, watching) = (doings.ask(), router.clone().oneshot(request), Arc::clone(&watching));
+        async move {
+            let answer = answer.await?;
+            asking.answered();
+            Ok(answer.map(|body| Body::new(UnderWay::holding(watching.watch(body), asking))))
+        }
     });
-    let mut serving = std::pin::pin!(watcher.watch(builder.serve_connection(TokioIo::new(socket), service).into_owned()));
+    let doings = place.doings();
+    let mut serving = std::pin::pin!(async move {
+        // Nothing was asked yet, so a shutdown need not wait.
+        match each.closing.run_until_cancelled(Begun::begin(socket, doings)).await {
+            Some(Ok(socket)) => each.speech.clone().serve(socket, service, watcher).await,
+            Some(Err(_)) | None => Ok(()),
+        }
+    });
     let served = async {
-        match tokio::time::timeout(entry.patience(), &mut serving).await {
+        match tokio::time::timeout(each.entry.patience(), &mut serving).await {
             Ok(ended) => ended,
-            // Until the first bytes tell HTTP/1 from HTTP/2, hyper itself sets no limit.
+            // hyper limits the heads of HTTP/1, but neither what comes before the first frame of HTTP/2 nor how long that may be away.
             Err(_) if !asked.load(Ordering::Relaxed) => Ok(()),
             Err(_) => serving.await,
         }
     };
     tokio::select! {
-        ended = served => ended.unwrap_or_else(|error| tracing::debug!(error, "a connection broke")),
-        () = untaken.until_stuck(unread) => tracing::info!("a client took nothing of an answer for {unread:?}: its connection is closed"),
+        ended = served => ended.unwrap_or_else(|error| tracing::debug!(%error, "a connection broke")),
+        () = untaken.until_stuck(each.unread) => tracing::info!("a client took nothing of an answer for {:?}: its connection is closed", each.unread),
     }
 }

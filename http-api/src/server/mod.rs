@@ -31,6 +31,8 @@ mod protocol;
 mod range;
 mod representation;
 mod router;
+mod slots;
+mod speech;
 mod turned;
 mod underway;
 mod untaken;

@@ -201,6 +201,7 @@ async fn commit_upload(
     Query(CommitQuery { replicas }): Query<CommitQuery>,
     body: Upload,
 ) -> Result<Json<Presence>, ApiError> {
+    let _room = body.room(MAX_MANIFEST).await?;
     let commit = |bytes| async { peers.commit_upload(upload, read_json(bytes).await?, replicas).await };
     body.feed(MAX_MANIFEST, COMMIT, commit).await.map(Json)
 }

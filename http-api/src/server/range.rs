@@ -180,4 +180,43 @@ mod tests {
             }
         }
     }
+
+    /// Pieces of ranges in any order, with numbers at the edges.
+    #[test]
+    fn fuzz_ranges() {
+        const PARTS: [&str; 16] = [
+            "bytes",
+            "Bytes",
+            "=",
+            "-",
+            ",",
+            "0",
+            "1",
+            "9",
+            "4294967296",
+            "9223372036854775808",
+            "18446744073709551615",
+            "99999999999999999999",
+            " ",
+            "\t",
+            "*",
+            "+",
+        ];
+        bolero::check!().with_type::<(Vec<u8>, u64, bool)>().with_iterations(6000).for_each(|(picks, size, bytes)| {
+            let parts = picks.iter().take(12).map(|pick| PARTS[usize::from(*pick) % PARTS.len()]);
+            let text: String = bytes.then_some("bytes=").into_iter().chain(parts).collect();
+            let header = HeaderValue::from_str(&text).unwrap();
+            let first = first_bytes(&HeaderMap::from_iter([(RANGE, header.clone())]));
+            match Asked::of(Some(&header), *size) {
+                Asked::Part(range) => {
+                    assert!(range.start < range.end && range.end <= *size, "{text}");
+                    // Who says beforehand how much is read from the beginning says no less than what is read then.
+                    assert!(first == 0 || (range.start == 0 && range.end <= first), "{text}");
+                }
+                // One range is meant where a hyphen parts numbers, and a comma never makes one.
+                Asked::Unsatisfiable => assert!(!text.contains(',') && text.contains('-'), "{text}"),
+                Asked::Whole => {}
+            }
+        });
+    }
 }

@@ -5,23 +5,22 @@ use std::task::{Context, Poll};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// An answer's body that holds its request's slot until its end, or breaks off when its client's time is over.
+/// An answer's body that holds what its request has, such as a slot, until its end, or breaks off when its client's time is over.
 pub(super) struct UnderWay {
     body: Body,
-    _slot: Option<OwnedSemaphorePermit>,
+    _held: Option<Box<dyn Send>>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl UnderWay {
-    pub(super) fn holding(body: Body, slot: OwnedSemaphorePermit) -> Self {
-        Self { body, _slot: Some(slot), until: None }
+    pub(super) fn holding(body: Body, held: impl Send + 'static) -> Self {
+        Self { body, _held: Some(Box::new(held)), until: None }
     }
 
     pub(super) fn until(body: Body, end: Instant) -> Self {
-        Self { body, _slot: None, until: Some(Box::pin(sleep_until(end))) }
+        Self { body, _held: None, until: Some(Box::pin(sleep_until(end))) }
     }
 }
 

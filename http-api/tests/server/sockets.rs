@@ -93,7 +93,7 @@ pub async fn read_to_end(mut socket: TcpStream) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-async fn read_until(socket: &mut TcpStream, what: &str) -> String {
+pub async fn read_until(socket: &mut TcpStream, what: &str) -> String {
     let mut text = String::new();
     while !text.contains(what) {
         let byte = within(socket.read_u8()).await.expect("the connection stays open");
@@ -117,7 +117,7 @@ async fn both_protocols_on_one_port() {
 }
 
 /// Frames of an HTTP/2 connection: type, and payload.
-async fn read_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
+pub async fn read_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut head = [0; 9];
     within(socket.read_exact(&mut head)).await.unwrap();
     let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
@@ -274,16 +274,17 @@ async fn who_says_nothing_is_not_kept() {
 }
 
 #[tokio::test]
-async fn connections_above_the_bound_wait_for_their_turn() {
+async fn connections_above_the_bound_wait_where_all_others_are_busy() {
     let config = ServerConfig { max_connections: 1, ..ServerConfig::default() };
     let server = Running::with(&Fake::default(), config).await;
-    let (first, open) = server.h1(server.get("/healthz")).await;
-    assert_eq!(first.status(), StatusCode::OK);
+    let mut first = server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    read_until(&mut first, "100 Continue\r\n\r\n").await;
     let waiting = server.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
     let answered = tokio::time::timeout(Duration::from_millis(50), waiting.readable()).await;
-    assert!(answered.is_err(), "nobody serves it while the first is open");
-    drop((first, open));
-    assert!(read_to_end(waiting).await.starts_with("HTTP/1.1 200 "));
+    assert!(answered.is_err(), "nobody serves it while the first is busy");
+    first.write_all(b"bytes").await.unwrap();
+    assert!(read_until(&mut first, "\r\n\r\n").await.starts_with("HTTP/1.1 201 "));
+    assert!(read_to_end(waiting).await.starts_with("HTTP/1.1 200 "), "the first is idle, and makes room");
 }
 
 /// The blob is larger than both ends' socket buffers, so most of it stays with the server until the client reads.

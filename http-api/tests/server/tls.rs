@@ -410,3 +410,25 @@ async fn congestion_control_is_what_the_kernel_gives() {
     let client = ApiClient::with_config(&format!("http://{}", server.addr), &config).unwrap();
     assert_eq!(within(client.blob_info(id)).await.unwrap().id, BlobId::of(b"bytes"));
 }
+
+/// Handshakes that never end, and people who only look in, take no place of a node's.
+#[tokio::test]
+async fn a_nodes_connection_outlives_a_flood_of_others() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let authority = Authority::new();
+    let config = ServerConfig { max_connections: 1, ..server_tls(&authority.issue(), Some(authority.ca())) };
+    let server = Running::with(&Fake::default(), config).await;
+    let node = peers(&authority.ca(), Some(&authority.issue()));
+    node.usage(server.addr, &ask()).await.unwrap();
+    for _ in 0..5 {
+        let _silent = server.raw(b"\x16\x03\x01\x02\x00\x01\x00").await;
+        people(&server, &authority.ca()).cluster().await.unwrap();
+    }
+    node.usage(server.addr, &ask()).await.unwrap();
+    drop(node);
+    server.stop().await;
+    let text = recorder.handle().render();
+    assert!(text.contains("herring_http_tls_handshakes_total{kind=\"full\"} 6\n"), "the node shook hands once:\n{text}");
+    assert!(text.contains("herring_http_connections_ended_total{why=\"idle\"}"), "{text}");
+}

@@ -2,6 +2,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use herring_blob::BlobId;
+use herring_http_api::server::Limits;
 use herring_http_api::types::{PutWish, Stored};
 use std::io;
 use std::sync::Arc;
@@ -130,6 +131,32 @@ async fn a_slow_body_is_not_stalled() {
     });
     let answer = ask(&Fake::default(), "POST", "/v1/blobs", &[], Body::from_stream(body)).await;
     assert_eq!((answer.status.as_u16(), stored(&answer).size), (201, 20));
+}
+
+/// … but where half of the places are taken it must keep a pace, so that a few slow ones do not keep all others out.
+#[tokio::test(start_paused = true)]
+async fn where_places_are_scarce_a_slow_body_must_keep_a_pace() {
+    let fake = Fake::default();
+    *fake.limits.lock().unwrap() = Limits { reads: 1, writes: 1 };
+    let drip = |bytes: usize, every: u64| {
+        Body::from_stream(stream::iter(0..9).then(move |_| async move {
+            tokio::time::sleep(std::time::Duration::from_secs(every)).await;
+            Ok::<_, io::Error>(Bytes::from(vec![7; bytes]))
+        }))
+    };
+    let slow = ask(&fake, "POST", "/v1/blobs", &[], drip(1, 10)).await;
+    assert_eq!((slow.status.as_u16(), slow.kind().as_str()), (408, "body-stalled"));
+    // 64 KiB in 20 seconds.
+    assert_eq!(ask(&fake, "POST", "/v1/blobs", &[], drip(32 << 10, 10)).await.status.as_u16(), 201);
+    // Nor is the rest of a body that nobody wants waited for for ever.
+    let id = BlobId::of(&vec![7; 9 * (32 << 10)]);
+    let began = tokio::time::Instant::now();
+    let rest = stream::iter(0..99).then(|_| async {
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        Ok::<_, io::Error>(Bytes::from("x"))
+    });
+    let there = ask(&fake, "PUT", &format!("/v1/blobs/{id}"), &[], Body::from_stream(rest)).await;
+    assert_eq!((there.status.as_u16(), began.elapsed().as_secs()), (200, 30));
 }
 
 #[tokio::test]

@@ -109,6 +109,12 @@ pub(super) fn is_document_of_a_commit(path: &str) -> bool {
     }
 }
 
+/// What the hub's API says of a repository, as it is asked for: `models/ORG/NAME…`.
+pub(super) fn is_of_a_repository(path: &str) -> bool {
+    let below = path.strip_prefix("models/").or_else(|| path.strip_prefix("datasets/"));
+    below.is_some_and(|below| below.starts_with(|first: char| first.is_ascii_alphanumeric()))
+}
+
 fn encode(segment: &str) -> String {
     utf8_percent_encode(segment, SEGMENT).to_string()
 }
@@ -176,5 +182,33 @@ mod tests {
         ] {
             assert_eq!(is_document_of_a_commit(&path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn the_api_is_asked_about_repositories_only() {
+        assert!(is_of_a_repository("models/org/tiny?blobs=true") && is_of_a_repository("datasets/squad"));
+        for other in ["whoami-v2", "models", "models/", "models/../whoami-v2", "models?author=me", "", "/models/a", "spaces/a"] {
+            assert!(!is_of_a_repository(other), "{other}");
+        }
+    }
+
+    /// Whatever a key is, what the hub is asked for lies within the repository that the key names.
+    #[test]
+    fn fuzz_places() {
+        const PARTS: [&str; 16] =
+            ["a", "org", "datasets", "/", "@", "..", ".", "%2e", "%2F", "%", "\\", "?", "#", " ", "\u{e9}", "main"];
+        bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
+            let key: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
+            if crate::key::check_key(&key).is_err() {
+                return;
+            }
+            let Some(Some(place)) = Place::of_key(&key) else { return };
+            for (above, path) in [("", place.file_path()), ("api/", place.tree_path()), ("api/", place.revision_path())] {
+                let url = url::Url::parse("https://hub/base/").unwrap().join(&format!("{above}{path}")).unwrap();
+                assert_eq!((url.host_str(), url.query(), url.fragment()), (Some("hub"), None, None), "{key:?}");
+                assert_eq!(url.path(), format!("/base/{above}{path}"), "{key:?}");
+                assert!(path.contains(&place.name), "{key:?}");
+            }
+        });
     }
 }

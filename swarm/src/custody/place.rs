@@ -24,6 +24,8 @@ const TOGETHER: usize = 8;
 const MET: usize = 3;
 /// What may be offered in one message: parts, counted as runs of chunks.
 const MOST_RUNS: usize = 10_000;
+/// … and counted one by one, where it is not a single blob's: some 20 MB once they are taken apart. From a peer at most twice that is taken.
+pub(super) const MOST_PARTS: u64 = Presence::MOST as u64;
 
 /// Why a node cannot be offered anything now.
 #[derive(Debug, thiserror::Error)]
@@ -95,10 +97,10 @@ impl Swarm {
     async fn compare(&self, view: &View, census: &Census, node: &Candidate) -> Result<Vec<Bucket>, Unplaced> {
         let mut asked = vec![Bucket::ALL];
         loop {
-            let digests = census.digests(&node.id, asked);
+            let digests = census.digests(&node.id, asked.clone());
             let call = RepairCall::Compare { what: Compared::Kept, epoch: census.epoch().to_string(), digests };
             let buckets = match self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await? {
-                RepairReply::Differ { buckets } => buckets,
+                RepairReply::Differ { buckets } => Bucket::of_those(asked, buckets),
                 RepairReply::OtherEpoch { .. } => return Err(Unplaced::OtherRing),
                 _ => return Err(PeerError::Garbage("another answer".to_owned()).into()),
             };
@@ -115,7 +117,7 @@ impl Swarm {
         for blobs in messages(parts) {
             let call = RepairCall::Offer { epoch: view.epoch().to_string(), blobs };
             match self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await? {
-                RepairReply::Lacking { blobs } => lacking.extend(blobs),
+                RepairReply::Lacking { blobs } if parts_in(&blobs) <= 2 * MOST_PARTS => lacking.extend(blobs),
                 RepairReply::OtherEpoch { .. } => return Err(Unplaced::OtherRing),
                 _ => return Err(PeerError::Garbage("another answer".to_owned()).into()),
             }
@@ -128,6 +130,7 @@ impl Swarm {
         let view = self.view();
         let stranger = || ServeError::Invalid(format!("a question of {from:?}, who is no node"));
         let other = || Ok(RepairReply::OtherEpoch { epoch: view.epoch().to_string() });
+        check(&call)?;
         match call {
             RepairCall::Fates { fates, buckets } => self.answer_fates(fates, &buckets).await,
             RepairCall::Compare { what: Compared::Fates, digests, .. } => {
@@ -178,13 +181,33 @@ impl Swarm {
     }
 }
 
+/// Whether a question can be one: what it costs to answer grows with what it names, and not with its bytes.
+fn check(call: &RepairCall) -> Result<(), ServeError> {
+    let fits = match call {
+        RepairCall::Compare { digests, .. } => digests.len() <= Bucket::MOST,
+        RepairCall::Fates { buckets, .. } => buckets.len() <= Bucket::MOST,
+        RepairCall::Offer { blobs, .. } | RepairCall::Seek { blobs } => parts_in(blobs) <= 2 * MOST_PARTS,
+    };
+    if fits { Ok(()) } else { Err(ServeError::Invalid("a question about more than nodes ask at once".to_owned())) }
+}
+
+/// Chunks and manifests.
+pub(super) fn parts_in(blobs: &[BlobParts]) -> u64 {
+    blobs.iter().map(|blob| blob.chunks.count() + u64::from(blob.manifest)).sum()
+}
+
 /// Parts in messages of a bounded size; of a large blob some in each.
 pub(super) fn messages(parts: Vec<BlobParts>) -> impl Iterator<Item = Vec<BlobParts>> {
     let mut pieces = parts.into_iter().flat_map(pieces_of).peekable();
     std::iter::from_fn(move || {
         let (mut message, mut size) = (Vec::new(), 0);
-        while let Some(piece) = pieces.next_if(|piece| size == 0 || size + piece.chunks.chunks.len() < MOST_RUNS) {
+        let mut parts = 0;
+        let fits = |size: usize, parts: u64, piece: &BlobParts| {
+            size == 0 || size + piece.chunks.chunks.len() < MOST_RUNS && parts + piece.chunks.count() < MOST_PARTS
+        };
+        while let Some(piece) = pieces.next_if(|piece| fits(size, parts, piece)) {
             size += 1 + piece.chunks.chunks.len();
+            parts += 1 + piece.chunks.count();
             message.push(piece);
         }
         (!message.is_empty()).then_some(message)
@@ -220,5 +243,29 @@ mod tests {
         let messages: Vec<_> = messages(parts).collect();
         assert!(messages.iter().all(|message| message.iter().map(|blob| blob.chunks.chunks.len()).sum::<usize>() <= MOST_RUNS));
         assert_eq!(messages.iter().flatten().flat_map(parts_of).collect::<std::collections::BTreeSet<_>>(), all);
+    }
+
+    #[test]
+    fn a_question_about_more_than_there_is_is_refused() {
+        let blob = |chunks: &[(u32, u32)]| BlobParts {
+            id: herring_blob::BlobId::of(b"b"),
+            manifest: true,
+            chunks: Presence { chunks: chunks.to_vec(), replicas: None },
+            replicas: None,
+        };
+        let all = blob(&[(0, Presence::MOST)]);
+        for few in [vec![all.clone()], messages(vec![all.clone(), all.clone()]).next().unwrap(), vec![blob(&[(0, 9)]); 5000]] {
+            assert!(check(&RepairCall::Seek { blobs: few.clone() }).is_ok());
+            assert!(check(&RepairCall::Offer { epoch: String::new(), blobs: few }).is_ok());
+        }
+        assert!(check(&RepairCall::Seek { blobs: vec![all; 3] }).is_err());
+        let digest = |bucket| herring_http_api::repair::BucketDigest { bucket, digest: "0".repeat(32) };
+        let compare = |count| RepairCall::Compare {
+            what: Compared::Fates,
+            epoch: String::new(),
+            digests: vec![digest(Bucket::ALL); count],
+        };
+        assert!(check(&compare(Bucket::MOST)).is_ok() && check(&compare(Bucket::MOST + 1)).is_err());
+        assert!(check(&RepairCall::Fates { fates: vec![], buckets: vec![Bucket::ALL; Bucket::MOST + 1] }).is_err());
     }
 }

@@ -13,7 +13,7 @@ use herring_ring::{Epoch, NodeId};
 
 use super::Custodian;
 use super::census::{Census, Part, Parts, lacking, parts_of};
-use super::place::messages;
+use super::place::{messages, parts_in};
 use crate::Swarm;
 use crate::candidates::Candidate;
 use crate::config::REPAIR_DEADLINE;
@@ -119,7 +119,7 @@ impl Swarm {
         for blobs in messages {
             let call = RepairCall::Seek { blobs: blobs.clone() };
             match self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await? {
-                RepairReply::Has { blobs } => has.extend(blobs),
+                RepairReply::Has { blobs: here } if parts_in(&here) <= parts_in(blobs) => has.extend(here),
                 _ => return Err(PeerError::Garbage("another answer".to_owned())),
             }
         }

@@ -79,6 +79,20 @@ fn only_an_answer_to_the_question_is_one() {
     assert!(Word::Nothing.answers(&key("k")) && Word::Nothing.answers(&page()));
 }
 
+/// What a peer lists is shown by mounts, and joined to paths.
+#[test]
+fn a_page_with_names_that_lead_elsewhere_is_no_answer() {
+    let word = |names: &[&str]| {
+        let entries = names.iter().map(|name| herring_origin::Listed::Directory { name: (*name).into() }).collect();
+        Word::Page(Arc::new(herring_origin::Page { entries, next: None }))
+    };
+    assert!(word(&["a", "b c"]).answers(&page()) && word(&[]).answers(&page()));
+    for wrong in [&["a", ".."][..], &["."], &[""], &["a/b"], &["/etc"], &["a\0"], &["a\n"]] {
+        assert!(!word(wrong).answers(&page()), "{wrong:?}");
+    }
+    assert!(!word(&vec!["a"; 10_001]).answers(&page()));
+}
+
 #[test]
 fn who_waited_for_an_origin_may_have_its_answer_though_it_was_asked_before() {
     let hour = Duration::from_secs(3600);

@@ -64,7 +64,8 @@ impl Word {
                 matches!(question, MetaQuestion::Key { origin, key } if *origin == object.origin && *key == object.key)
             }
             Self::Directory => matches!(question, MetaQuestion::Key { .. }),
-            Self::Page(_) | Self::Unlisted(_) => matches!(question, MetaQuestion::Page { .. }),
+            Self::Page(page) => matches!(question, MetaQuestion::Page { .. }) && page.is_one(),
+            Self::Unlisted(_) => matches!(question, MetaQuestion::Page { .. }),
             Self::Document(_) => matches!(question, MetaQuestion::Document { .. }),
             Self::Commit(_) => matches!(question, MetaQuestion::Pin { .. }),
             Self::Nothing => true,

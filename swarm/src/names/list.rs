@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use herring_gossip::View;
-use herring_http_api::name::check_prefix;
+use herring_http_api::name::{check_name, check_prefix};
 use herring_http_api::peer::{NameRecord, NamedRecord, NamesCall, NamesReply};
 use herring_http_api::types::{NameInfo, NameList};
 
@@ -79,12 +79,21 @@ impl Swarm {
 
     async fn list_at(&self, view: &View, node: Candidate, call: &NamesCall) -> (String, Result<Vec<NamedRecord>, String>) {
         let answer = match self.ask_name(view, &node, call).await {
-            Ok(NamesReply::Records(records)) => Ok(records),
+            Ok(NamesReply::Records(records)) if is_list(&records, call) => Ok(records),
             Ok(_) => Err("answered another question".to_owned()),
             Err(why) => Err(why),
         };
         (node.id.to_string(), answer)
     }
+}
+
+/// Whether these are what was asked for. With others a list would never come to its end.
+fn is_list(records: &[NamedRecord], call: &NamesCall) -> bool {
+    let NamesCall::List { prefix, after, limit } = call else { return false };
+    let wanted = |name: &String| name.starts_with(prefix) && after.as_ref().is_none_or(|after| name > after);
+    records.len() <= *limit
+        && records.iter().all(|one| wanted(&one.name) && check_name(&one.name).is_ok())
+        && records.is_sorted_by(|one, next| one.name < next.name)
 }
 
 fn merge(lists: Vec<Vec<NamedRecord>>) -> Merged {
@@ -115,4 +124,29 @@ fn past_hidden(prefix: &str, after: Option<&str>) -> Option<String> {
 
 fn hidden(prefix: &str, name: &str) -> bool {
     name.starts_with('.') && !prefix.starts_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use herring_http_api::peer::{Ballot, NameState};
+
+    use super::*;
+
+    fn records(names: &[&str]) -> Vec<NamedRecord> {
+        let state = NameState { version: 1, target: None, modified_ms: 0, changes: vec![] };
+        let record = NameRecord { ballot: Ballot::default(), state };
+        names.iter().map(|name| NamedRecord { name: (*name).into(), record: record.clone() }).collect()
+    }
+
+    /// Each of these would be asked again for ever, or be shown.
+    #[test]
+    fn a_list_that_was_not_asked_for_is_none() {
+        let call = NamesCall::List { prefix: "m/".into(), after: Some("m/b".into()), limit: 2 };
+        assert!(is_list(&records(&["m/c", "m/d"]), &call) && is_list(&[], &call));
+        for wrong in
+            [&["m/a"][..], &["m/b"], &["n/c"], &["m/d", "m/c"], &["m/c", "m/c"], &["m/c", "m/d", "m/e"], &["m/../x"], &["m/c\0"]]
+        {
+            assert!(!is_list(&records(wrong), &call), "{wrong:?}");
+        }
+    }
 }

@@ -39,6 +39,21 @@ pub(super) struct Register {
     pub accepted: Option<NameRecord>,
 }
 
+/// No swarm comes here: a change a microsecond for nine years. Whoever says more means to use the numbers up.
+const MOST: u64 = 1 << 48;
+/// Bytes of a ballot's node: its id and a UUID are below 100.
+const MAX_NODE: usize = 256;
+
+/// Whether somebody honest can have such a ballot.
+pub(super) fn can_be(ballot: &Ballot) -> bool {
+    ballot.counter <= MOST && ballot.node.len() <= MAX_NODE
+}
+
+/// Whether a register can have come to this.
+pub(super) fn is_record(record: &NameRecord) -> bool {
+    can_be(&record.ballot) && record.state.version <= MOST && record.state.changes.len() <= REMEMBERED
+}
+
 /// Later versions before earlier ones; of one version, the higher ballot.
 pub(super) fn rank(one: &NameRecord, other: &NameRecord) -> Ordering {
     let key = |record: &NameRecord| record.state.version;
@@ -48,7 +63,7 @@ pub(super) fn rank(one: &NameRecord, other: &NameRecord) -> Ordering {
 impl Register {
     /// Promises to accept nothing below this ballot; false where more was promised.
     pub fn prepare(&mut self, ballot: &Ballot) -> bool {
-        let done = *ballot >= self.promised;
+        let done = can_be(ballot) && *ballot >= self.promised;
         if done {
             self.promised = ballot.clone();
         }
@@ -57,7 +72,7 @@ impl Register {
 
     /// Accepts a record; false where more was promised, or something later is here.
     pub fn accept(&mut self, record: &NameRecord) -> bool {
-        let done = record.ballot >= self.promised && !self.is_after(record);
+        let done = is_record(record) && record.ballot >= self.promised && !self.is_after(record);
         if done {
             self.promised = record.ballot.clone();
             self.accepted = Some(record.clone());

@@ -12,7 +12,7 @@ use metrics::counter;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use super::register::{Outcome, Proposer, rank};
+use super::register::{Outcome, Proposer, can_be, is_record, rank};
 use super::{CHANGE_DEADLINE, NameError};
 use crate::candidates::{Candidate, Candidates};
 use crate::config::SMALL_DEADLINE;
@@ -104,6 +104,9 @@ impl Votes {
             }
             Err(why) => return self.tried.note(node.id, why),
         };
+        if !can_be(&promised) || accepted.as_ref().is_some_and(|record| !is_record(record)) {
+            return self.tried.note(node.id, "answered what cannot be");
+        }
         if owner && !done {
             self.tried.note(&node.id, "prefers another change");
         }

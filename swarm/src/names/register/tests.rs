@@ -8,6 +8,26 @@ use super::*;
 
 const NAME: &str = "a writer";
 
+/// Nobody can use the numbers up, or have an owner keep more than a register is.
+#[test]
+fn what_no_swarm_comes_to_is_not_promised_or_accepted() {
+    let ballot = |counter, node: &str| Ballot { counter, node: node.into() };
+    let record = |ballot, version, changes| {
+        let changes = vec![Uuid::nil(); changes];
+        NameRecord { ballot, state: NameState { version, target: None, modified_ms: u64::MAX, changes } }
+    };
+    let right = ballot(MOST, "n");
+    for wrong in [ballot(MOST + 1, "n"), ballot(u64::MAX, "n"), ballot(1, &"n".repeat(MAX_NODE + 1))] {
+        let mut register = Register::default();
+        assert!(!register.prepare(&wrong) && !register.accept(&record(wrong, 1, 1)));
+        assert_eq!(register, Register::default());
+    }
+    for (version, changes) in [(MOST + 1, 1), (u64::MAX, 1), (1, REMEMBERED + 1)] {
+        assert!(!Register::default().accept(&record(right.clone(), version, changes)));
+    }
+    assert!(Register::default().prepare(&right) && Register::default().accept(&record(right, MOST, REMEMBERED)));
+}
+
 #[derive(Debug, Clone)]
 enum Wire {
     Prepare { try_: usize, ballot: Ballot },
