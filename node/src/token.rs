@@ -100,6 +100,25 @@ fn new(args: &NewArgs, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Lets there be an admin's token `name` that the file of `tokens` knows, kept in `kept`: made anew where what is there does not belong together.
+pub fn provide(name: &str, tokens: &Path, kept: &Path) -> Result<(), Failure> {
+    let known =
+        |token: Token| crate::tokens::load(tokens).is_ok_and(|all| all.borrow().find(token.reveal(), SystemTime::now()).is_ok());
+    if of_file(kept).is_ok_and(known) {
+        return Ok(());
+    }
+    let told = || kept.display().to_string();
+    if read(tokens)?.contains_key(name) {
+        remove(tokens, name)?;
+    }
+    let file = TokensFile { path: tokens.to_owned() };
+    let token = create(&NewArgs { name: name.to_owned(), scope: Scope::Admin, only: Vec::new(), ttl: None, file })?;
+    let dir = kept.parent().unwrap_or(Path::new("."));
+    let mut draft = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(dir).or_fail(told)?;
+    writeln!(draft, "{}", token.reveal()).or_fail(told)?;
+    draft.persist(kept).or_fail(told).map(drop)
+}
+
 /// A new token, known to the file.
 fn create(args: &NewArgs) -> Result<Token, Failure> {
     let (token, now) = (Token::generate().or_fail(|| "cannot make a token".to_owned())?, SystemTime::now());

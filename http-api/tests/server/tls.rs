@@ -417,9 +417,9 @@ async fn a_nodes_connection_outlives_a_flood_of_others() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _counted = metrics::set_default_local_recorder(&recorder);
     let authority = Authority::new();
-    let config = ServerConfig { max_connections: 1, ..server_tls(&authority.issue(), Some(authority.ca())) };
+    let config = ServerConfig { max_connections: 1, ..server_tls(&authority.issue("n1"), Some(authority.ca())) };
     let server = Running::with(&Fake::default(), config).await;
-    let node = peers(&authority.ca(), Some(&authority.issue()));
+    let node = peers(&authority.ca(), Some(&authority.issue("n2")));
     node.usage(server.addr, &ask()).await.unwrap();
     for _ in 0..5 {
         let _silent = server.raw(b"\x16\x03\x01\x02\x00\x01\x00").await;

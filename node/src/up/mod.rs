@@ -64,7 +64,8 @@ pub struct UpArgs {
     #[arg(long, value_name = "R")]
     pub replicas: Option<usize>,
 
-    /// Nodes speak TLS and sealed gossip only: their authority, certificates and key are made in DIR/certs and kept
+    /// Nodes speak TLS and sealed gossip only, and ask for tokens: their authority, certificates and key, and an admin's token are made in DIR/certs
+    /// and kept
     #[arg(long)]
     pub secure: bool,
 
@@ -200,9 +201,12 @@ fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
         return mount.into_iter().chain(known).collect();
     }
     let mount = place.mount.as_deref().map(|mount| format!("  sha256sum {}", blob_path(mount, &id.to_string()).display()));
-    let ca =
-        place.secrets.as_ref().map(|secrets| format!(" --cacert {}", quote(&secrets.ca().to_string_lossy()))).unwrap_or_default();
-    let fetch = format!("  curl -s{ca} {}/v1/blobs/{id} | sha256sum", place.url());
+    let shown = |secrets: &Secrets| {
+        let [ca, token] = [secrets.ca(), secrets.token()].map(|path| quote(&path.to_string_lossy()));
+        format!(" --cacert {ca} -H \"Authorization: Bearer $(cat {token})\"")
+    };
+    let shown = place.secrets.as_ref().map(shown).unwrap_or_default();
+    let fetch = format!("  curl -s{shown} {}/v1/blobs/{id} | sha256sum", place.url());
     mount.into_iter().chain([fetch, format!("  herring explain{node} {id}")]).collect()
 }
 

@@ -7,13 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::certs::{self, IssueArgs};
 use crate::error::Failure;
 use crate::tls::ends_soon;
+use crate::token;
 
 /// Beside the nodes' directories.
 const DIR: &str = "certs";
+/// What the token of who started it is called.
+const ADMIN: &str = "admin";
 const AUTHORITY_DAYS: u16 = 3650;
 const CERTIFICATE_DAYS: u16 = 365;
 
-/// The secrets of a swarm on this machine: its authority, a certificate for each node, the key of its gossip. Made once, and kept.
+/// The secrets of a swarm on this machine: its authority, a certificate for each node, the key of its gossip, and a token for who started it. Made once,
+/// and kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets(PathBuf);
 
@@ -26,6 +30,7 @@ impl Secrets {
             certs::init(&secrets.0, AUTHORITY_DAYS)?;
         }
         ids.into_iter().try_for_each(|id| secrets.provide(&id))?;
+        token::provide(ADMIN, &secrets.tokens(), &secrets.token())?;
         Ok(secrets)
     }
 
@@ -35,24 +40,42 @@ impl Secrets {
     }
 
     /// Words of the command line of the node `id`.
-    pub fn flags(&self, id: &str) -> [(&'static str, PathBuf); 4] {
+    pub fn flags(&self, id: &str) -> [(&'static str, PathBuf); 5] {
         let (cert, key) = (self.file(id, "pem"), self.file(id, "key"));
-        [("--tls-cert", cert), ("--tls-key", key), ("--tls-ca", self.ca()), ("--cluster-key", self.cluster_key())]
+        [
+            ("--tls-cert", cert),
+            ("--tls-key", key),
+            ("--tls-ca", self.ca()),
+            ("--cluster-key", self.cluster_key()),
+            ("--tokens", self.tokens()),
+        ]
     }
 
     /// Variables with which all commands talk to the node at `url`.
     pub fn environment(&self, url: &str) -> Vec<(&'static str, String)> {
-        vec![("HERRING_NODE", url.to_owned()), ("HERRING_CA", self.ca().display().to_string())]
+        let files = [("HERRING_CA", self.ca()), ("HERRING_TOKEN_FILE", self.token())];
+        let files = files.map(|(name, path)| (name, path.display().to_string()));
+        [("HERRING_NODE", url.to_owned())].into_iter().chain(files).collect()
     }
 
     /// How our own client speaks to the nodes.
     pub fn speech(&self) -> Result<PeerConfig, Failure> {
         let tls = Some(ClientTls::load(&self.ca(), None).map_err(Failure::failed)?);
-        Ok(PeerConfig { tls, ..PeerConfig::patient() })
+        let token = token::shown(Some(&self.token()))?;
+        Ok(PeerConfig { tls, token, ..PeerConfig::patient() })
     }
 
     pub fn ca(&self) -> PathBuf {
         self.0.join("ca.pem")
+    }
+
+    /// Holds the token itself.
+    pub fn token(&self) -> PathBuf {
+        self.0.join("admin.token")
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.0.join("tokens.toml")
     }
 
     fn cluster_key(&self) -> PathBuf {
@@ -89,7 +112,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let secrets = prepare(dir.path());
         let read = |name: &str| std::fs::read(dir.path().join("certs").join(name)).unwrap();
-        let all = ["ca.pem", "ca.key", "cluster.key", "n1.pem", "n1.key", "n2.pem"];
+        let all = ["ca.pem", "ca.key", "cluster.key", "tokens.toml", "admin.token", "n1.pem", "n1.key", "n2.pem"];
         let before = all.map(read);
         prepare(dir.path());
         assert_eq!(all.map(read), before);
@@ -105,6 +128,6 @@ mod tests {
         assert!(!secrets.lasts("n2"));
         prepare(dir.path());
         assert!(secrets.lasts("n1") && secrets.lasts("n2"));
-        assert_eq!(all[..5].iter().map(|name| read(name)).collect::<Vec<_>>(), before[..5]);
+        assert_eq!(all[..7].iter().map(|name| read(name)).collect::<Vec<_>>(), before[..7]);
     }
 }

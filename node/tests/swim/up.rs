@@ -167,7 +167,8 @@ fn a_secure_one_is_spoken_to_as_it_says() {
         let said: Vec<String> = said.lines().map(Result::unwrap).take_while(|line| !line.starts_with("Ctrl-C")).collect();
         let line = |word: &str| said.iter().find(|line| line.trim().starts_with(word)).unwrap_or_else(|| panic!("{said:?}"));
         let path = format!("PATH={}:$PATH", Path::new(HERRING).parent().unwrap().display());
-        let script = format!("set -e; {path}; {}\n{}\n{}", line("export"), line("herring status"), line("herring explain"));
+        let script = format!("set -e; {path}; {}\n{}\n{}", line("export"), line("herring status"), line("herring explain"))
+            + &format!("\n{}", line("curl"));
         let tried = Command::new("sh").args(["-c", &script]).env_clear().output().unwrap();
         assert!(tried.status.success(), "{script}\n{tried:?}");
         assert!(line("curl").contains("--cacert"), "{said:?}");

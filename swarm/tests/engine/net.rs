@@ -239,8 +239,14 @@ impl Node {
         let swarm = Swarm::new(config, store.clone(), client, view.subscribe(), origins);
         let (peer, stop) = (Arc::new(Peer::new(swarm.clone())), CancellationToken::new());
         let public = Arc::new(NoPublicApi);
-        let backends =
-            Backends { public: public.clone(), names: public.clone(), jobs: public, peers: peer.clone(), doors: Vec::new() };
+        let backends = Backends {
+            public: public.clone(),
+            names: public.clone(),
+            jobs: public,
+            peers: peer.clone(),
+            doors: Vec::new(),
+            tokens: None,
+        };
         let serving = tokio::spawn(server.serve(backends, stop.clone()));
         Self { info, swarm, store, peer, home, view, stop, serving }
     }
