@@ -201,12 +201,15 @@ fn reading(put: &Put, place: &Place, node: &str) -> Vec<String> {
         return mount.into_iter().chain(known).collect();
     }
     let mount = place.mount.as_deref().map(|mount| format!("  sha256sum {}", blob_path(mount, &id.to_string()).display()));
-    let shown = |secrets: &Secrets| {
-        let [ca, token] = [secrets.ca(), secrets.token()].map(|path| quote(&path.to_string_lossy()));
-        format!(" --cacert {ca} -H \"Authorization: Bearer $(cat {token})\"")
+    let url = format!("{}/v1/blobs/{id}", place.url());
+    let fetch = match &place.secrets {
+        None => format!("  curl -s {url} | sha256sum"),
+        // Not in curl's own words, which `ps` shows.
+        Some(secrets) => {
+            let [token, ca] = [secrets.token(), secrets.ca()].map(|path| quote(&path.to_string_lossy()));
+            format!("  sed 's/^/Authorization: Bearer /' {token} | curl -s --cacert {ca} -H @- {url} | sha256sum")
+        }
     };
-    let shown = place.secrets.as_ref().map(shown).unwrap_or_default();
-    let fetch = format!("  curl -s{shown} {}/v1/blobs/{id} | sha256sum", place.url());
     mount.into_iter().chain([fetch, format!("  herring explain{node} {id}")]).collect()
 }
 
