@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use herring_blob::{BlobId, ByteRange};
-use herring_store::Entry;
+use herring_store::{Description, Entry};
 
 use crate::{Content, Swarm};
 
@@ -27,6 +27,9 @@ impl Swarm {
     /// Verifies a blob in the background, if all of it is here, so that it has a [`native_path`](Self::native_path) soon.
     pub fn verify_soon(&self, id: BlobId) {
         let Some(entry) = self.0.store.get(&id.into()).filter(Entry::is_complete) else { return };
+        if let Description::Blob(manifest) = entry.description() {
+            self.prove_soon(manifest);
+        }
         self.0.verifications.launch(id, |listed| {
             let swarm = self.clone();
             let verify = async move {
