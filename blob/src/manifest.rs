@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BlobId, ChunkDigest, Geometry};
@@ -9,6 +11,8 @@ pub enum ManifestError {
     Geometry { size: u64, chunk_size: u32 },
     #[error("{size} bytes in chunks of {chunk_size} are {expected} chunks, the manifest lists {listed}")]
     Count { size: u64, chunk_size: u32, expected: u32, listed: usize },
+    #[error("the manifest says that blob {0} has no bytes, and that is not the id of nothing")]
+    Empty(BlobId),
     #[error("the manifest names blob {found}, asked was {expected}")]
     OtherBlob { expected: BlobId, found: BlobId },
 }
@@ -16,13 +20,22 @@ pub enum ManifestError {
 /// A blob's size, chunk size and the digest of every chunk. Immutable; kept by the owners of the blob's id.
 ///
 /// Only consistent manifests exist: the number of digests always fits the size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "RawManifest", into = "RawManifest")]
 pub struct Manifest {
     id: BlobId,
     geometry: Geometry,
     chunks: Vec<ChunkDigest>,
+    print: OnceLock<u128>,
 }
+
+impl PartialEq for Manifest {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.geometry, &self.chunks) == (other.id, other.geometry, &other.chunks)
+    }
+}
+
+impl Eq for Manifest {}
 
 /// A manifest as it is written down: `{"id","size","chunk_size","chunks":[…]}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,7 +53,10 @@ impl Manifest {
         if usize::try_from(expected) != Ok(chunks.len()) {
             return Err(ManifestError::Count { size, chunk_size, expected, listed: chunks.len() });
         }
-        Ok(Self { id, geometry, chunks })
+        if size == 0 && id != BlobId::of(b"") {
+            return Err(ManifestError::Empty(id));
+        }
+        Ok(Self { id, geometry, chunks, print: OnceLock::new() })
     }
 
     /// This manifest, if it is the one of `id`.
@@ -67,6 +83,16 @@ impl Manifest {
     /// The digest of chunk `index`; `None` past the last.
     pub fn digest(&self, index: u32) -> Option<ChunkDigest> {
         self.chunks.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// Tells it from every other manifest of the same id: the half of a BLAKE3 of all that it says. Computed once, 3 ms for a terabyte.
+    pub fn print(&self) -> u128 {
+        *self.print.get_or_init(|| {
+            let mut said =
+                [self.id.as_bytes().as_slice(), &self.size().to_le_bytes(), &self.geometry.chunk_size().to_le_bytes()].concat();
+            self.chunks.iter().for_each(|digest| said.extend(digest.as_bytes()));
+            u128::from_le_bytes(ChunkDigest::of(&said).as_bytes()[..16].try_into().expect("a digest has 32 bytes"))
+        })
     }
 
     /// Whether `bytes` are chunk `index` of this blob.
@@ -105,6 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_has_one_id() {
+        assert!(Manifest::new(BlobId::of(b""), 0, 4, vec![]).is_ok());
+        assert!(matches!(Manifest::new(BlobId::of(b"a"), 0, 4, vec![]), Err(ManifestError::Empty(_))));
+    }
+
+    #[test]
+    fn manifests_of_one_id_are_told_apart() {
+        let of = |size: u64, chunk: &[u8]| Manifest::new(BlobId::of(b"ab"), size, 4, vec![ChunkDigest::of(chunk)]).unwrap();
+        let one = of(2, b"ab");
+        assert_eq!((one.print(), &one), (of(2, b"ab").print(), &of(2, b"ab")), "whether it was computed or not");
+        assert!(one.print() != of(3, b"ab").print() && one.print() != of(2, b"abc").print());
+    }
+
+    #[test]
     fn json_is_the_outward_form() {
         let manifest = Manifest::new(BlobId::of(b"ab"), 2, 4, vec![ChunkDigest::of(b"ab")]).unwrap();
         let json = serde_json::to_value(&manifest).unwrap();
@@ -116,7 +156,7 @@ mod tests {
 
     #[test]
     fn another_blobs_manifest_is_refused() {
-        let manifest = Manifest::new(BlobId::of(b"a"), 0, 4, vec![]).unwrap();
+        let manifest = Manifest::new(BlobId::of(b"a"), 1, 4, vec![ChunkDigest::of(b"a")]).unwrap();
         assert!(manifest.clone().expect(BlobId::of(b"a")).is_ok());
         assert!(manifest.expect(BlobId::of(b"b")).is_err());
     }

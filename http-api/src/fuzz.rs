@@ -33,7 +33,7 @@ fn are_buckets(buckets: &[Bucket]) {
 
 fn examples() -> Vec<Vec<u8>> {
     let id = herring_blob::BlobId::of(b"b");
-    let parts = || vec![BlobParts { id, manifest: true, chunks: Presence::of([0, 1, 7]), replicas: Some(3) }];
+    let parts = || vec![BlobParts { id, manifest: true, chunks: Presence::of([0, 1, 7]), replicas: Some(3), print: Some(7) }];
     let fates = || vec![Fate { id, deleted: true, at_ms: 1 << 40 }];
     let ballot = || Ballot { counter: 3, node: "n1".into() };
     let state = NameState { version: 2, target: Some(id), modified_ms: 5, changes: vec![uuid::Uuid::nil()] };

@@ -98,6 +98,9 @@ pub struct BlobParts {
     /// Replicas that its put asked for, where it did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub replicas: Option<u8>,
+    /// A half of the manifest's [`print`](herring_blob::Manifest::print): under which manifest they are kept. Nodes of the version before do not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub print: Option<u64>,
 }
 
 /// What became of a blob that was deleted once. The latest counts.

@@ -83,10 +83,10 @@ impl Upload {
         .await
     }
 
-    /// What all that was received hashes to, where it is `chunks` chunks from the first on; `None` where it is not. Reads it back.
-    pub async fn whole_id(&self, chunks: u32) -> Result<Option<BlobId>, WriteError> {
+    /// What all that was received hashes to, where it is all that `manifest` names and nothing else; `None` where it is not. Reads it back.
+    pub async fn whole_id(&self, manifest: Arc<Manifest>) -> Result<Option<BlobId>, WriteError> {
         let draft = self.draft.clone();
-        blocking(move || Ok(draft.whole_id(chunks)?)).await
+        blocking(move || Ok(draft.whole_id(&manifest)?)).await
     }
 
     /// Drops the chunks received. Later writes and commits are refused.
@@ -172,14 +172,20 @@ impl Draft {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn whole_id(&self, chunks: u32) -> std::io::Result<Option<BlobId>> {
+    fn whole_id(&self, manifest: &Manifest) -> std::io::Result<Option<BlobId>> {
         let received = BTreeMap::from_iter(self.received().clone());
-        if !received.keys().copied().eq(0..chunks) {
+        let digests = received.values().map(PieceDigests::digest);
+        if !received.keys().copied().eq(0..manifest.geometry().chunk_count()) || !digests.eq(manifest.chunks().iter().copied()) {
             return Ok(None);
         }
         let mut hasher = IdHasher::default();
         for (&n, digests) in &received {
-            hasher.update(&read_range(&self.file, self.range(n, digests.pieces().chunk_len().into()))?);
+            let bytes = read_range(&self.file, self.range(n, digests.pieces().chunk_len().into()))?;
+            if !manifest.verify(n, &bytes) {
+                // The commit finds that out, and says so.
+                return Ok(None);
+            }
+            hasher.update(&bytes);
         }
         Ok(Some(hasher.finish()))
     }

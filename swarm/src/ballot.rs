@@ -11,29 +11,50 @@ use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics as m;
-use crate::proof::VOUCHERS;
+use crate::proof::{By, VOUCHERS};
 
 /// How long others are waited for once one gave a manifest: in one building it takes 1 ms.
 const OPINIONS: Duration = Duration::from_millis(50);
+/// The same of a large blob, which is shown by what they say alone.
+const OPINIONS_OF_LARGE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Ballot {
-    asked: usize,
-    /// Blobs above this size are not hashed before they are shown: there most who were asked are enough.
+    /// Blobs above this size are not hashed before they are shown: there it is enough that two gave it.
     prove_first: u64,
-    given: Vec<Given>,
+    votes: Vec<Vote>,
     first: Option<Instant>,
+    /// Those who say that they have none.
+    without: usize,
 }
 
-struct Given {
+/// What nodes gave.
+pub(crate) struct Given {
+    /// First the one that won, or that most have hashed or gave.
+    pub all: Vec<Arc<Manifest>>,
+    /// How the first is known to be right.
+    pub known: Option<By>,
+}
+
+struct Vote {
     manifest: Arc<Manifest>,
     by: usize,
     /// How many of those say that they have hashed the whole.
     proven: usize,
 }
 
+impl Vote {
+    fn known(&self) -> Option<By> {
+        match self {
+            Self { proven: VOUCHERS.., .. } => Some(By::Others),
+            Self { by: VOUCHERS.., .. } => Some(By::Word),
+            _ => None,
+        }
+    }
+}
+
 impl Ballot {
-    pub fn new(asked: usize, prove_first: u64) -> Self {
-        Self { asked, prove_first, given: Vec::new(), first: None }
+    pub fn new(prove_first: u64) -> Self {
+        Self { prove_first, votes: Vec::new(), first: None, without: 0 }
     }
 
     /// The next answer, unless what came is enough.
@@ -41,36 +62,52 @@ impl Ballot {
         match self.first {
             _ if self.is_decided() => None,
             None => answers.next().await,
-            Some(first) => timeout_at(first + OPINIONS, answers.next()).await.ok().flatten(),
+            Some(first) => timeout_at(first + self.patience(), answers.next()).await.ok().flatten(),
         }
+    }
+
+    fn patience(&self) -> Duration {
+        if self.votes.iter().any(|vote| self.is_large(vote)) { OPINIONS_OF_LARGE } else { OPINIONS }
+    }
+
+    fn is_large(&self, vote: &Vote) -> bool {
+        vote.manifest.size() > self.prove_first
     }
 
     fn is_decided(&self) -> bool {
-        let most = |given: &Given| given.manifest.size() > self.prove_first && given.by * 2 > self.asked;
-        self.given.iter().any(|given| given.proven >= VOUCHERS || most(given))
+        let believed = self.prove_first == 0 && !self.votes.is_empty();
+        believed || self.votes.iter().any(|vote| vote.known() >= Some(if self.is_large(vote) { By::Word } else { By::Others }))
     }
 
+    /// `proven`: whether it says that it has hashed the whole.
     pub fn count(&mut self, manifest: Manifest, proven: bool) {
         self.first.get_or_insert_with(Instant::now);
         let proven = usize::from(proven);
-        match self.given.iter_mut().find(|given| *given.manifest == manifest) {
-            Some(given) => (given.by, given.proven) = (given.by + 1, given.proven + proven),
-            None => self.given.push(Given { manifest: Arc::new(manifest), by: 1, proven }),
+        match self.votes.iter_mut().find(|vote| *vote.manifest == manifest) {
+            Some(vote) => (vote.by, vote.proven) = (vote.by + 1, vote.proven + proven),
+            None => self.votes.push(Vote { manifest: Arc::new(manifest), by: 1, proven }),
         }
     }
 
-    pub fn is_disputed(&self) -> bool {
-        self.given.len() > 1
+    pub fn count_without(&mut self) {
+        self.without += 1;
     }
 
-    /// All that were given, first the one that most have hashed, or else gave; and whether enough have hashed that one.
-    pub fn won(mut self) -> (Vec<Arc<Manifest>>, bool) {
-        if let [one, _, ..] = &*self.given {
+    pub fn won(mut self) -> Given {
+        if let [one, _, ..] = &*self.votes {
             counter!(m::DISPUTES).increment(1);
-            tracing::warn!(id = %one.manifest.id(), manifests = self.given.len(), "nodes gave different manifests of one blob: one of them lies, or they were put with different chunk sizes");
+            tracing::warn!(
+                id = %one.manifest.id(), manifests = self.votes.len(),
+                "nodes gave different manifests of one blob: one of them lies, or they were put with different chunk sizes"
+            );
         }
-        self.given.sort_by_key(|given| Reverse((given.proven, given.by)));
-        let vouched = self.given.first().is_some_and(|first| first.proven >= VOUCHERS);
-        (self.given.into_iter().map(|given| given.manifest).collect(), vouched)
+        let large = self.prove_first;
+        self.votes.sort_by_key(|vote| Reverse((if vote.manifest.size() > large { 0 } else { vote.proven }, vote.by)));
+        let mut known = self.votes.first().and_then(Vote::known);
+        if self.votes.len() == 1 && self.without == 0 {
+            // Nobody says otherwise.
+            known = known.or(Some(By::Word));
+        }
+        Given { all: self.votes.into_iter().map(|vote| vote.manifest).collect(), known }
     }
 }

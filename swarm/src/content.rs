@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use herring_blob::{BlobId, ChunkDigest, ContentId, Geometry, Manifest, ObjectRef};
 
 use crate::ahead::Ahead;
+use crate::fetch::Version;
 use crate::profile::Trace;
 use crate::streams::Streams;
 
@@ -55,6 +56,18 @@ impl Content {
             tree: OnceLock::new(),
             trace: OnceLock::new(),
         }))
+    }
+
+    /// Tells a blob's manifest from others of the same id; an object's id is of its version already.
+    pub(crate) fn print(&self) -> u128 {
+        match &self.0.source {
+            Source::Blob(manifest) => manifest.print(),
+            Source::Object(_) => 0,
+        }
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        (self.id(), self.print())
     }
 
     pub(crate) fn is_proven(&self) -> bool {

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use herring_gossip::{NodeState, View};
 use herring_ring::{Epoch, Point};
-use herring_store::{Description, Store};
+use herring_store::Description;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -256,10 +256,10 @@ impl Swarm {
                 return Arc::clone(&known.census);
             }
         }
-        let (store, ring, me, replicas) = (self.0.store.clone(), view.ring().clone(), view.me().clone(), self.replicas());
+        let (swarm, ring, me, replicas) = (self.clone(), view.ring().clone(), view.me().clone(), self.replicas());
         let begun = Instant::now();
         let fresh = self.fresh();
-        let count = move || Census::new(kept(&store, fresh), &ring, &me, replicas).at(generation);
+        let count = move || Census::new(kept(&swarm, fresh), &ring, &me, replicas).at(generation);
         let Ok(counted) = tokio::task::spawn_blocking(count).await else {
             // The runtime ends: nobody needs the right answer any more.
             return Arc::new(Census::new([], view.ring(), view.me(), self.replicas()));
@@ -271,11 +271,14 @@ impl Swarm {
     }
 }
 
-/// What is durable on this node's disk.
-fn kept(store: &Store, fresh: Duration) -> impl Iterator<Item = KeptBlob> {
+/// What is durable on this node's disk, and not false.
+fn kept(swarm: &Swarm, fresh: Duration) -> impl Iterator<Item = KeptBlob> {
     let now = SystemTime::now();
-    store.blobs().into_iter().filter_map(move |entry| {
+    swarm.0.store.blobs().into_iter().filter_map(move |entry| {
         let Description::Blob(manifest) = entry.description() else { return None };
+        if swarm.0.proofs.is_false(manifest) {
+            return None;
+        }
         let chunks: Vec<u32> = (0..entry.geometry().chunk_count()).filter(|chunk| entry.is_durable(*chunk)).collect();
         let of = Arc::clone(manifest);
         (entry.is_kept() || !chunks.is_empty()).then(|| KeptBlob {

@@ -29,7 +29,10 @@ pub(crate) enum Role {
 }
 
 /// What a flight is of.
-pub(crate) type Key = (ContentId, u32, Role);
+pub(crate) type Key = (Version, u32, Role);
+
+/// What chunks are of: the id, and which of the manifests that somebody may give to it.
+pub(crate) type Version = (ContentId, u128);
 
 /// One chunk being brought here.
 pub(crate) struct Flight {
@@ -78,13 +81,13 @@ impl Swarm {
     /// The flight of a chunk: begun where none is under way.
     pub(crate) fn launch(&self, content: &Content, chunk: u32, want: Want, role: Role) -> Arc<Landing> {
         let role = if self.acts_as_owner(content, chunk) { Role::Owner } else { role };
-        self.0.chunks.launch((content.id(), chunk, role), |listed| self.flight(content, chunk, want, role, None, listed))
+        self.0.chunks.launch((content.version(), chunk, role), |listed| self.flight(content, chunk, want, role, None, listed))
     }
 
     /// Begins the flight of a chunk that is fed by another. False where one is under way.
     pub(crate) fn begin_fed(&self, content: &Content, chunk: u32, role: Role, feed: Feed, share: Arc<Share>) -> bool {
         let (want, mut begun) = (Want { first: 0, until: chunk + 1 }, false);
-        self.0.chunks.launch((content.id(), chunk, role), |listed| {
+        self.0.chunks.launch((content.version(), chunk, role), |listed| {
             begun = true;
             self.flight(content, chunk, want, role, Some((feed, share)), listed)
         });
@@ -111,18 +114,27 @@ impl Swarm {
         if role == Role::Owner { &self.0.peer_memory } else { &self.0.memory }
     }
 
+    /// What the store has of the content: of a blob, under this very manifest. Another one of the same id is something else.
+    pub(crate) fn entry_with(&self, content: &Content) -> Option<Entry> {
+        let entry = self.0.store.get(&content.id())?;
+        match (content.source(), entry.description()) {
+            (Source::Blob(asked), Description::Blob(kept)) => (Arc::ptr_eq(asked, kept) || asked == kept).then_some(entry),
+            _ => Some(entry),
+        }
+    }
+
     /// Whether a chunk is on this node's disk.
     pub(crate) fn is_here(&self, content: &Content, chunk: u32) -> bool {
-        self.0.store.get(&content.id()).is_some_and(|entry| entry.has(chunk))
+        self.entry_with(content).is_some_and(|entry| entry.has(chunk))
     }
 
     /// A chunk that is on this node's disk. A disk that fails is as good as empty: others may have it.
-    pub(crate) async fn chunk_here(&self, id: &ContentId, chunk: u32) -> Option<Chunk> {
-        let entry = self.0.store.get(id).filter(|entry| entry.has(chunk))?;
+    pub(crate) async fn chunk_here(&self, content: &Content, chunk: u32) -> Option<Chunk> {
+        let entry = self.entry_with(content).filter(|entry| entry.has(chunk))?;
         if let Some(chunk) = entry.chunk_now(chunk) {
             return Some(chunk);
         }
-        entry.read_chunk(chunk).await.inspect_err(|error| self.disk_failed(id, error)).ok()
+        entry.read_chunk(chunk).await.inspect_err(|error| self.disk_failed(&content.id(), error)).ok()
     }
 
     /// Whether this node's own copy was rotten, and nobody gave another yet.
@@ -140,10 +152,10 @@ impl Flight {
     async fn bring(&self) -> Result<Held, ReadError> {
         let share = self.share().await?;
         // It may have landed between the asker's look and this flight's start.
-        if let Some(held) = self.swarm.0.unkept.get(&(self.content.id(), self.chunk)) {
+        if let Some(held) = self.swarm.0.unkept.get(&(self.content.version(), self.chunk)) {
             return Ok(held);
         }
-        if let Some(chunk) = self.swarm.chunk_here(&self.content.id(), self.chunk).await {
+        if let Some(chunk) = self.swarm.chunk_here(&self.content, self.chunk).await {
             return Ok(Held::new(chunk, share));
         }
         // Here, but the disk does not give it: then it would be fetched anew for each of its parts.
@@ -212,7 +224,7 @@ impl Flight {
             tracing::debug!(content = %self.content, chunk = self.chunk, %error, "a chunk was passed on but not kept");
         });
         if unreadable || kept.is_err_and(|error| !matches!(error, WriteError::Gone)) {
-            self.swarm.0.unkept.insert((self.content.id(), self.chunk), held.clone());
+            self.swarm.0.unkept.insert((self.content.version(), self.chunk), held.clone());
         }
     }
 

@@ -121,7 +121,7 @@ impl Swarm {
 
     fn is_kept(&self, question: &Question) -> bool {
         let Question { content, chunk, .. } = question;
-        self.is_here(content, *chunk) || self.0.unkept.get(&(content.id(), *chunk)).is_some()
+        self.is_here(content, *chunk) || self.0.unkept.get(&(content.version(), *chunk)).is_some()
     }
 
     /// Where the chunk is not here but on its way, and the asker is to wait for it.
@@ -131,7 +131,7 @@ impl Swarm {
             return None;
         }
         match (content.source(), urge) {
-            (Source::Object(_), Urge::Any | Urge::Insist) => self.0.chunks.running(&(content.id(), *chunk, Role::Owner)),
+            (Source::Object(_), Urge::Any | Urge::Insist) => self.0.chunks.running(&(content.version(), *chunk, Role::Owner)),
             // Who was pointed here waits for what comes; who only looks here is not to wait for one who may look there.
             (_, Urge::Named) => self.under_way(content, *chunk),
             (_, Urge::Held) => None,
@@ -155,7 +155,7 @@ impl Swarm {
     }
 
     fn under_way(&self, content: &Content, chunk: u32) -> Option<Arc<Landing>> {
-        let running = |role| self.0.chunks.running(&(content.id(), chunk, role));
+        let running = |role| self.0.chunks.running(&(content.version(), chunk, role));
         running(Role::Owner).or_else(|| running(Role::Reader))
     }
 
@@ -172,7 +172,7 @@ impl Swarm {
     /// A chunk that is on this node's disk, or in memory for want of room there.
     async fn give_kept(&self, question: Question) -> Result<GivenChunk, ServeError> {
         let (id, chunk) = (question.content.id(), question.chunk);
-        if let Some(held) = self.0.unkept.get(&(id, chunk)) {
+        if let Some(held) = self.0.unkept.get(&(question.content.version(), chunk)) {
             return Ok(GivenChunk::Whole(self.served(&held)));
         }
         if !self.is_here(&question.content, chunk) {
@@ -185,7 +185,7 @@ impl Swarm {
             // The asker is to know at once that this node is alive, however long it takes.
             return Ok(GivenChunk::Arriving(self.clone().in_its_turn(question).boxed()));
         };
-        let chunk = self.chunk_here(&id, chunk).await.ok_or_else(|| self.lacks(&id, chunk))?;
+        let chunk = self.chunk_here(&question.content, chunk).await.ok_or_else(|| self.lacks(&id, chunk))?;
         Ok(GivenChunk::Whole(self.served(&Held::new(chunk, share))))
     }
 
@@ -203,7 +203,7 @@ impl Swarm {
             let unavailable = |why: String| Arriving::Failed { status: 503, detail: why };
             let share = self.peer_share(length).await.map_err(|error| unavailable(error.to_string()))?;
             let gone = || unavailable(format!("chunk {chunk} of {content} cannot be read any more"));
-            let held = Held::new(self.chunk_here(&content.id(), chunk).await.ok_or_else(gone)?, share);
+            let held = Held::new(self.chunk_here(&content, chunk).await.ok_or_else(gone)?, share);
             Ok((held, self.0.tracker.promise(length)))
         };
         let frames = move |read: Result<(Held, Promise), Arriving>| match read {

@@ -8,28 +8,32 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use herring_blob::{BlobId, ChunkDigest, IdHasher, Manifest};
+use herring_blob::{BlobId, ByteRange, ContentId, IdHasher, Manifest};
 use herring_store::{Description, Entry, WriteError};
 use metrics::counter;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::flight::{Answer, Flights};
-use crate::{Content, ReadError, Source, Swarm, metrics as m};
+use crate::{Content, ReadError, Source, Swarm, Tried, metrics as m};
 
 /// How many others must say that they hashed the whole: one of them may lie.
 pub(crate) const VOUCHERS: usize = 2;
 /// Proofs in the background that wait at most; further ones are left to who reads the blob next.
 const PENDING: usize = 256;
+/// How long one proof may take, and a second more for so many bytes.
+const DEADLINE: Duration = Duration::from_secs(60);
+const SLOWEST: u64 = 1 << 20;
+/// How long a put waits until what contradicts it is proven.
+const PROVE_FOR_PUT: Duration = Duration::from_secs(5);
 /// False manifests that are remembered.
 const REMEMBERED: usize = 4096;
 /// Blobs of which it is remembered that they are proven, some 60 bytes each; all are forgotten then.
@@ -39,26 +43,38 @@ const ASIDE: Duration = Duration::from_millis(10);
 /// How long a proof in the background stands back for readers, looking so often.
 const STAND_BACK: (u32, Duration) = (50, Duration::from_millis(100));
 
-type Runs = Arc<Flights<(BlobId, By), Answer<Result<(), ReadError>>>>;
+type Runs = Arc<Flights<(BlobId, u128, By), Answer<Result<(), ReadError>>>>;
 
 /// How a manifest is known to be its blob's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum By {
+    /// Two nodes gave it, or nobody of its owners says otherwise: enough for a blob that is too large to be hashed first.
+    Word,
+    /// Two others say that they hashed the whole.
     Others,
     /// This node hashed the whole.
     Myself,
+}
+
+/// False manifests, by their prints.
+#[derive(Default)]
+struct Wrong {
+    prints: HashMap<BlobId, Vec<u128>>,
+    /// As they came.
+    order: VecDeque<BlobId>,
 }
 
 /// What this process knows of manifests.
 pub(crate) struct Proofs {
     /// A proof lives as long as somebody has the manifest, as its entry in the store does.
     known: RwLock<HashMap<BlobId, (By, Weak<Manifest>)>>,
-    wrong: RwLock<VecDeque<(BlobId, ChunkDigest)>>,
+    wrong: RwLock<Wrong>,
     /// Of which nodes gave different manifests: they are shown once they are proven, however large.
-    disputed: RwLock<HashSet<BlobId>>,
+    disputed: RwLock<VecDeque<BlobId>>,
     runs: Runs,
     turn: Semaphore,
-    pending: AtomicUsize,
+    /// Those that wait for their turn in the background.
+    pending: Mutex<HashSet<BlobId>>,
 }
 
 impl Proofs {
@@ -69,7 +85,7 @@ impl Proofs {
             disputed: RwLock::default(),
             runs: Flights::new(tasks.clone(), stop.clone()),
             turn: Semaphore::new(1),
-            pending: AtomicUsize::new(0),
+            pending: Mutex::default(),
         }
     }
 
@@ -92,36 +108,48 @@ impl Proofs {
 
     pub fn is_false(&self, manifest: &Manifest) -> bool {
         let wrong = self.wrong.read().unwrap_or_else(PoisonError::into_inner);
-        let mut of_it = wrong.iter().filter(|(id, _)| *id == manifest.id()).peekable();
-        of_it.peek().is_some() && of_it.any(|(_, print)| *print == fingerprint(manifest))
-    }
-
-    pub fn note_disputed(&self, id: BlobId) {
-        let mut disputed = self.disputed.write().unwrap_or_else(PoisonError::into_inner);
-        if disputed.len() < REMEMBERED {
-            disputed.insert(id);
-        }
-    }
-
-    fn is_disputed(&self, id: &BlobId) -> bool {
-        self.disputed.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+        wrong.prints.get(&manifest.id()).is_some_and(|prints| prints.contains(&manifest.print()))
     }
 
     fn note_false(&self, manifest: &Manifest) {
         let mut wrong = self.wrong.write().unwrap_or_else(PoisonError::into_inner);
-        if wrong.len() == REMEMBERED {
-            wrong.pop_front();
+        let Wrong { prints, order } = &mut *wrong;
+        if order.len() == REMEMBERED
+            && let Some(first) = order.pop_front()
+        {
+            prints.remove(&first);
         }
-        wrong.push_back((manifest.id(), fingerprint(manifest)));
+        prints.entry(manifest.id()).or_default().push(manifest.print());
+        order.push_back(manifest.id());
     }
-}
 
-fn fingerprint(manifest: &Manifest) -> ChunkDigest {
-    let shape = [manifest.size().to_le_bytes().as_slice(), &manifest.geometry().chunk_size().to_le_bytes()].concat();
-    ChunkDigest::of(&manifest.chunks().iter().fold(shape, |mut all, digest| {
-        all.extend(digest.as_bytes());
-        all
-    }))
+    pub fn note_disputed(&self, id: BlobId) {
+        let mut disputed = self.disputed.write().unwrap_or_else(PoisonError::into_inner);
+        if !disputed.contains(&id) {
+            if disputed.len() == REMEMBERED {
+                disputed.pop_front();
+            }
+            disputed.push_back(id);
+        }
+    }
+
+    pub fn note_settled(&self, id: &BlobId) {
+        self.disputed.write().unwrap_or_else(PoisonError::into_inner).retain(|other| other != id);
+    }
+
+    pub fn is_disputed(&self, id: &BlobId) -> bool {
+        self.disputed.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Whether it is its turn to wait.
+    fn begin_waiting(&self, id: BlobId) -> bool {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.len() < PENDING && pending.insert(id)
+    }
+
+    fn end_waiting(&self, id: &BlobId) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
 }
 
 impl Swarm {
@@ -141,45 +169,69 @@ impl Swarm {
         if content.is_proven() {
             return true;
         }
-        if self.0.proofs.of(manifest).is_some() {
+        let shown = match self.0.config.prove_first {
+            // Everybody is believed who was not refuted.
+            0 => !self.0.proofs.is_false(manifest) && !self.0.proofs.is_disputed(&manifest.id()),
+            _ => self.0.proofs.of(manifest) >= Some(self.least(manifest)),
+        };
+        if shown && self.0.config.prove_first > 0 {
             content.set_proven();
-            return true;
         }
-        let (proofs, large) = (&self.0.proofs, manifest.size() > self.0.config.prove_first);
-        large && !proofs.is_false(manifest) && !proofs.is_disputed(&manifest.id())
+        shown
+    }
+
+    /// How its manifest must be known for a blob to be shown.
+    pub(crate) fn least(&self, manifest: &Manifest) -> By {
+        if manifest.size() > self.0.config.prove_first { By::Word } else { By::Others }
     }
 
     /// Returns once the content may be shown. Many readers make one proof.
     pub(crate) async fn expect_shown(&self, content: &Content) -> Result<(), ReadError> {
         let Source::Blob(manifest) = content.source() else { return Ok(()) };
-        while !self.is_shown(content) {
-            // The proof that was under way may have been of another manifest of the same blob; this one is proven, or called false, by the next.
-            self.prove(Arc::clone(manifest), By::Others).await?;
+        if self.is_shown(content) {
+            return Ok(());
         }
+        self.prove(Arc::clone(manifest), self.least(manifest)).await?;
+        content.set_proven();
         Ok(())
     }
 
     /// `by`: the least that will do.
     async fn prove(&self, manifest: Arc<Manifest>, by: By) -> Result<(), ReadError> {
-        let (swarm, id) = (self.clone(), manifest.id());
+        let (swarm, id, one) = (self.clone(), manifest.id(), Arc::clone(&manifest));
         let interrupted = || Err(ReadError::interrupted(format!("blob {id}"), 0));
-        let proof = || async move { swarm.prove_now(&manifest, by).await };
-        self.0.proofs.runs.join((id, by), proof).await.unwrap_or_else(interrupted)
+        let proof = || async move {
+            let limit = DEADLINE + Duration::from_secs(one.size() / SLOWEST);
+            let late = || Tried::of("this node", format_args!("hashed it for {} s", limit.as_secs()));
+            let late = |_| Err(ReadError::Unavailable { what: format!("blob {id}"), chunk: 0, tried: late() });
+            timeout(limit, swarm.prove_now(&one, by)).await.unwrap_or_else(late)
+        };
+        self.0.proofs.runs.join((id, manifest.print(), by), proof).await.unwrap_or_else(interrupted)
     }
 
     async fn prove_now(&self, manifest: &Arc<Manifest>, by: By) -> Result<(), ReadError> {
-        let id = manifest.id();
-        let is_here = || self.0.store.get(&id.into()).is_some_and(|entry| entry.is_complete());
-        if by == By::Others && !is_here() && self.is_vouched(manifest).await {
-            self.note_proof(manifest, By::Others);
-            return Ok(());
+        let (id, content) = (manifest.id(), Content::blob(Arc::clone(manifest), SystemTime::now()));
+        let here = || self.entry_with(&content);
+        if by < By::Myself && (by == By::Word || !here().is_some_and(|entry| entry.is_complete())) {
+            let given = self.owners_manifests(id, here().is_some_and(|entry| entry.is_kept()).then_some(manifest)).await;
+            match given.known {
+                Some(known) if known >= by && given.all[0] == *manifest => {
+                    self.note_proof(manifest, known);
+                    return Ok(());
+                }
+                Some(By::Others) if contradict(&given.all[0], manifest) => self.disbelieve(manifest).await,
+                _ => {}
+            }
         }
         // Twice, before anything is called false: memory errs too.
-        for _ in 0..2 {
+        for again in [false, true] {
             if self.0.proofs.is_false(manifest) {
                 break;
             }
-            if self.hash_whole(manifest, by).await? == id {
+            if again && let Some(entry) = here() {
+                verify_anew(&entry).await;
+            }
+            if self.hash_whole(&content, by).await? == id {
                 self.note_proof(manifest, By::Myself);
                 return Ok(());
             }
@@ -188,21 +240,20 @@ impl Swarm {
         Err(ReadError::False { what: format!("blob {id}") })
     }
 
-    /// One for which nobody waits lets readers go first.
-    async fn hash_whole(&self, manifest: &Arc<Manifest>, by: By) -> Result<BlobId, ReadError> {
-        let content = Content::blob(Arc::clone(manifest), SystemTime::now());
-        let mut pieces = pin!(self.stream_unproven(&content, herring_blob::ByteRange::new(0, content.size())));
-        let mut hashing = Hashing::begin();
+    /// One for which nobody waits goes slowly: a large one, and while readers wait.
+    async fn hash_whole(&self, content: &Content, by: By) -> Result<BlobId, ReadError> {
+        let mut pieces = pin!(self.stream_unproven(content, ByteRange::new(0, content.size())));
+        let (mut hashing, large) = (Hashing::begin(), content.size() > self.0.config.prove_first);
         while let Some(piece) = pieces.try_next().await? {
             hashing.take(piece).await;
-            if by == By::Myself && self.0.readers.are_waiting() {
+            if by == By::Myself && (large || self.0.readers.are_waiting()) {
                 sleep(ASIDE).await;
             }
         }
-        Ok(hashing.finish().await)
+        hashing.finish().await.ok_or_else(|| ReadError::interrupted(content.to_string(), 0))
     }
 
-    /// What is only cached goes. What is kept stays for an operator to look at, and is shown to nobody.
+    /// What is only cached goes. What is kept stays for an operator to look at, and is shown to nobody; it gives way to who brings the blob itself.
     pub(crate) async fn disbelieve(&self, manifest: &Arc<Manifest>) {
         let id = manifest.id();
         if self.0.proofs.is_false(manifest) {
@@ -214,6 +265,13 @@ impl Swarm {
         if let Err(error) = self.remove_false(manifest).await {
             tracing::warn!(%id, %error, "what is false of a blob could not be removed");
         }
+        self.forget_shown(id);
+    }
+
+    /// A mount may have parts of it in the kernel's cache, and others what they made of it.
+    fn forget_shown(&self, id: BlobId) {
+        self.0.trees.forget(&id);
+        let _ = self.0.deletions.send(id);
     }
 
     pub(crate) async fn remove_false(&self, manifest: &Arc<Manifest>) -> Result<(), WriteError> {
@@ -221,15 +279,52 @@ impl Swarm {
         self.0.store.remove_if(&manifest.id().into(), move |entry| !entry.is_kept() && is_it(entry)).await.map(drop)
     }
 
-    /// Where the disk has what is known to be false, it goes: somebody brings the blob itself.
+    /// Whether another entry of the id went, for this manifest: what is false, what nobody put and nobody has proven, and what holds nothing. For a manifest
+    /// that is known to be right whatever contradicts it as well.
     pub(crate) async fn make_way(&self, manifest: &Arc<Manifest>) -> bool {
         let there = self.0.store.get(&manifest.id().into());
         let Some(Description::Blob(other)) = there.as_ref().map(Entry::description) else { return false };
-        if other == manifest || !self.0.proofs.is_false(other) {
+        let proofs = &self.0.proofs;
+        if other == manifest || proofs.of(other) >= Some(By::Others) {
             return false;
         }
-        let gone = self.0.store.remove_if(&manifest.id().into(), is_entry_of(Arc::clone(other))).await;
-        gone.unwrap_or(false)
+        if proofs.of(manifest) >= Some(By::Others) && contradict(manifest, other) {
+            self.disbelieve(other).await;
+        }
+        let (is_false, is_it) = (proofs.is_false(other), is_entry_of(Arc::clone(other)));
+        let goes = move |entry: &Entry| is_it(entry) && (is_false || !entry.is_kept() || entry.present_count() == 0);
+        let gone = self.0.store.remove_if(&manifest.id().into(), goes).await.unwrap_or(false);
+        if gone {
+            self.forget_shown(manifest.id());
+        }
+        gone
+    }
+
+    /// The same for a put that is under way, where the other has chunks and one of the two must be a lie: it has to be proven now. What cannot be is no
+    /// replica of anything.
+    pub(crate) async fn make_way_for_put(&self, manifest: &Arc<Manifest>) -> bool {
+        if self.make_way(manifest).await {
+            return true;
+        }
+        let there = self.0.store.get(&manifest.id().into());
+        let Some(Description::Blob(other)) = there.as_ref().map(Entry::description) else { return false };
+        if other.size() > self.0.config.prove_first || !contradict(manifest, other) {
+            return false;
+        }
+        match timeout(PROVE_FOR_PUT, self.prove(Arc::clone(other), By::Others)).await {
+            Ok(Ok(())) => false,
+            _ => {
+                self.disbelieve(other).await;
+                self.make_way(manifest).await
+            }
+        }
+    }
+
+    /// What the disk has of a blob, unless it is known to be false: then it is as good as nothing.
+    pub(crate) fn true_entry(&self, id: &BlobId) -> Option<Entry> {
+        let entry = self.0.store.get(&ContentId::from(*id))?;
+        let is_false = matches!(entry.description(), Description::Blob(manifest) if self.0.proofs.is_false(manifest));
+        (!is_false).then_some(entry)
     }
 
     /// In the background, one after the other, behind the readers.
@@ -238,15 +333,14 @@ impl Swarm {
         if self.0.config.prove_first == 0 || proofs.of(manifest) == Some(By::Myself) || proofs.is_false(manifest) {
             return;
         }
-        if proofs.pending.fetch_add(1, Relaxed) >= PENDING {
-            proofs.pending.fetch_sub(1, Relaxed);
+        if !proofs.begin_waiting(manifest.id()) {
             return;
         }
         let (swarm, manifest, stop) = (self.clone(), Arc::clone(manifest), self.0.stop.clone());
         self.0.tasks.spawn(async move {
-            let proof = swarm.prove_in_turn(manifest);
-            stop.run_until_cancelled(proof).await;
-            swarm.0.proofs.pending.fetch_sub(1, Relaxed);
+            let id = manifest.id();
+            stop.run_until_cancelled(swarm.prove_in_turn(manifest)).await;
+            swarm.0.proofs.end_waiting(&id);
         });
     }
 
@@ -267,7 +361,8 @@ impl Swarm {
 
     /// The same, where all of it is on this node's disk.
     pub(crate) fn prove_soon_if_here(&self, manifest: &Arc<Manifest>) {
-        if self.0.store.get(&manifest.id().into()).is_some_and(|entry| entry.is_complete()) {
+        let content = Content::blob(Arc::clone(manifest), SystemTime::now());
+        if self.entry_with(&content).is_some_and(|entry| entry.is_complete()) {
             self.prove_soon(manifest);
         }
     }
@@ -281,14 +376,23 @@ impl Swarm {
             return Ok(piece);
         }
         let hashing = std::mem::replace(&mut checking.hashing, Hashing::begin());
-        if hashing.finish().await == manifest.id() {
-            self.note_proof(manifest, By::Myself);
-            return Ok(piece);
+        match hashing.finish().await {
+            Some(id) if id == manifest.id() => {
+                self.note_proof(manifest, By::Myself);
+                return Ok(piece);
+            }
+            Some(_) => {}
+            None => return Err(ReadError::interrupted(content.to_string(), 0)),
         }
         // Looked at once more before it is called false.
         self.prove_soon(manifest);
         Err(ReadError::False { what: content.to_string() })
     }
+}
+
+/// Whether one of the two is a lie: only with chunks of two sizes both may be right.
+fn contradict(one: &Manifest, other: &Manifest) -> bool {
+    one != other && (one.size() != other.size() || one.geometry() == other.geometry())
 }
 
 fn is_entry_of(manifest: Arc<Manifest>) -> impl Fn(&Entry) -> bool + Send + 'static {
@@ -307,29 +411,37 @@ impl Checking {
     }
 }
 
+/// Reads again what the disk has; what is not right there is dropped.
+async fn verify_anew(entry: &Entry) {
+    for chunk in (0..entry.geometry().chunk_count()).filter(|chunk| entry.has(*chunk)) {
+        if let Err(error) = entry.scrub(chunk).await {
+            tracing::warn!(id = %entry.id(), chunk, %error, "a chunk could not be read again");
+        }
+    }
+}
+
 /// SHA-256 beside whoever brings the pieces: 0.5 ms for each MiB.
-struct Hashing(JoinHandle<IdHasher>);
+struct Hashing(Option<JoinHandle<IdHasher>>);
 
 impl Hashing {
     fn begin() -> Self {
-        Self(tokio::spawn(async { IdHasher::default() }))
+        Self(Some(tokio::spawn(async { IdHasher::default() })))
     }
 
     /// Returns once the piece before was taken.
     async fn take(&mut self, piece: Bytes) {
-        let mut hasher = self.now().await;
-        self.0 = tokio::task::spawn_blocking(move || {
-            hasher.update(&piece);
-            hasher
+        let Some(before) = self.0.take() else { return };
+        // Where the runtime ends under it there is nothing to go on with.
+        self.0 = before.await.ok().map(|mut hasher| {
+            tokio::task::spawn_blocking(move || {
+                hasher.update(&piece);
+                hasher
+            })
         });
     }
 
-    async fn finish(mut self) -> BlobId {
-        self.now().await.finish()
-    }
-
-    /// Where the runtime ends under it, the hash is of nothing, and proves nothing.
-    async fn now(&mut self) -> IdHasher {
-        (&mut self.0).await.unwrap_or_default()
+    /// `None` where the runtime ends under it.
+    async fn finish(self) -> Option<BlobId> {
+        self.0?.await.ok().map(IdHasher::finish)
     }
 }

@@ -48,7 +48,7 @@ impl Swarm {
     /// The entry of something that is being read. Of something complete nothing need be sent for.
     fn noted(&self, content: &Content, range: ByteRange) -> Option<Entry> {
         self.trace(content, range);
-        let entry = self.0.store.get(&content.id());
+        let entry = self.entry_with(content);
         if !entry.as_ref().is_some_and(Entry::is_complete) {
             self.note(content, range);
         }
@@ -83,7 +83,7 @@ impl Swarm {
             return Ok(bytes);
         }
         let within = content.geometry().within(chunk, part);
-        match self.0.unkept.get(&(content.id(), chunk)) {
+        match self.0.unkept.get(&(content.version(), chunk)) {
             Some(held) => Ok(held.slice(within)),
             None => {
                 let _waiting = self.0.readers.wait();
@@ -98,10 +98,10 @@ impl Swarm {
         if !self.0.memory.is_crowded() && !self.0.peer_memory.is_crowded() {
             return Ok(());
         }
-        let id = content.id();
+        let version = content.version();
         let role = if self.acts_as_owner(content, chunk) { Role::Owner } else { Role::Reader };
-        let needs_none = || self.is_here(content, chunk) || self.0.chunks.has(&(id, chunk, role));
-        if !self.memory_of(role).is_crowded() || needs_none() || self.0.unkept.get(&(id, chunk)).is_some() {
+        let needs_none = || self.is_here(content, chunk) || self.0.chunks.has(&(version, chunk, role));
+        if !self.memory_of(role).is_crowded() || needs_none() || self.0.unkept.get(&(version, chunk)).is_some() {
             return Ok(());
         }
         Err(ReadError::Overloaded { what: content.to_string(), waited_ms: 0 })
@@ -134,7 +134,8 @@ impl Swarm {
         content: &Content,
         range: ByteRange,
     ) -> impl Stream<Item = Result<Bytes, ReadError>> + Send + use<> {
-        let cursor = Cursor::new(content, range);
+        // It waits for memory as a mount does: whoever reads was let in already.
+        let cursor = Cursor { begun: true, ..Cursor::new(content, range) };
         stream::try_unfold((self.clone(), content.clone(), cursor), |(swarm, content, mut cursor)| async move {
             let piece = swarm.next_piece(&content, &mut cursor).await?;
             Ok(piece.map(|bytes| (bytes, (swarm, content, cursor))))
@@ -151,7 +152,7 @@ impl Swarm {
         }
         let whole = content.geometry().chunk_range(chunk);
         let piece = ByteRange::at(cursor.left.start, PIECE).intersect(cursor.left).intersect(whole);
-        if !self.0.store.get(&content.id()).as_ref().is_some_and(Entry::is_complete) {
+        if !self.entry_with(content).as_ref().is_some_and(Entry::is_complete) {
             // All of the range is known to be wanted, and nothing beyond it.
             let rest = ByteRange::new(whole.end, cursor.left.end);
             cursor.ahead.aim(self, content, rest.intersect(ByteRange::at(whole.end, self.0.config.read_ahead)));
@@ -166,7 +167,7 @@ impl Swarm {
     /// What this node's disk has of `range`, if it has all of it. A disk that fails is as good as empty: others may have it.
     async fn read_local(&self, content: &Content, range: ByteRange) -> Option<Bytes> {
         // Without this look, each cold chunk would go to a blocking thread three times to hear that it is missing.
-        let entry = self.0.store.get(&content.id()).filter(|entry| has_all(entry, range))?;
+        let entry = self.entry_with(content).filter(|entry| has_all(entry, range))?;
         if let Some(bytes) = entry.read_now(range) {
             return Some(bytes);
         }

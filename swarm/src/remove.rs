@@ -65,7 +65,7 @@ impl Swarm {
         still: impl FnOnce(&Entry) -> bool + Send + 'static,
     ) -> Result<(), herring_store::WriteError> {
         self.0.store.remove_if(&id.into(), still).await?;
-        self.0.unkept.retain(|(content, _), _| *content != id.into());
+        self.0.unkept.retain(|((content, _), _), _| *content != id.into());
         self.0.trees.forget(&id);
         let _ = self.0.deletions.send(id);
         Ok(())

@@ -49,7 +49,7 @@ impl Swarm {
             return Err(ServeError::NotHere);
         }
         let proven = self.0.proofs.of(manifest) == Some(By::Myself);
-        if !proven {
+        if !proven && manifest.size() <= self.0.config.prove_first {
             // Whoever asks next may hear more.
             self.prove_soon_if_here(manifest);
         }
@@ -58,7 +58,7 @@ impl Swarm {
 
     /// Which chunks of a blob are on this node's disk.
     pub fn presence(&self, id: BlobId) -> Result<Presence, ServeError> {
-        let entry = self.0.store.get(&id.into()).ok_or(ServeError::NotHere)?;
+        let entry = self.true_entry(&id).ok_or(ServeError::NotHere)?;
         Ok(presence_of(&entry, |chunk| entry.has(chunk)))
     }
 
@@ -92,16 +92,18 @@ impl Swarm {
         }
         let replicas = self.replicas_of(id, replicas);
         let upload = self.0.store.upload(upload, chunk_size).await?;
-        self.check_upload(&upload, &manifest).await?;
+        let hashed = self.hash_upload(&upload, &manifest).await?;
+        if hashed {
+            self.note_proof(&manifest, By::Myself);
+        }
         let mut committed = upload.commit(Arc::clone(&manifest), replicas).await;
-        if matches!(committed, Err(WriteError::Conflict { .. })) && self.make_way(&manifest).await {
+        if matches!(committed, Err(WriteError::Conflict { .. })) && self.make_way_for_put(&manifest).await {
             committed = upload.commit(Arc::clone(&manifest), replicas).await;
         }
         let entry = committed?;
-        match self.0.proofs.of(&manifest) {
-            // From here on it lives as long as the entry.
-            Some(By::Myself) => self.note_proof(&manifest, By::Myself),
-            _ => self.prove_as_owner(&manifest),
+        match hashed || self.0.proofs.of(&manifest) == Some(By::Myself) {
+            true => self.note_proof(&manifest, By::Myself),
+            false => self.prove_as_owner(&manifest),
         }
         if self.0.fates.is_deleted(&id) {
             self.remove_deleted(id).await?;
@@ -110,22 +112,21 @@ impl Swarm {
         Ok(presence_of(&entry, |chunk| entry.is_durable(chunk)))
     }
 
-    /// A put that comes here whole must be that blob's.
-    async fn check_upload(&self, upload: &Upload, manifest: &Arc<Manifest>) -> Result<(), ServeError> {
+    /// Whether a put that comes here whole is that blob: it must be. False where not all of it comes here.
+    async fn hash_upload(&self, upload: &Upload, manifest: &Arc<Manifest>) -> Result<bool, ServeError> {
         let (id, proofs) = (manifest.id(), &self.0.proofs);
         if proofs.is_false(manifest) {
             return Err(ServeError::Invalid(format!("this manifest is not that of {id}")));
         }
-        if manifest.size() > self.0.config.prove_first || proofs.of(manifest) == Some(By::Myself) {
-            return Ok(());
+        if proofs.of(manifest) == Some(By::Myself) {
+            return Ok(true);
         }
-        match upload.whole_id(manifest.geometry().chunk_count()).await? {
+        if manifest.size() > self.0.config.prove_first {
+            return Ok(false);
+        }
+        match upload.whole_id(Arc::clone(manifest)).await? {
             Some(found) if found != id => Err(ServeError::Invalid(format!("the bytes hash to {found}, not to {id}"))),
-            Some(_) => {
-                self.note_proof(manifest, By::Myself);
-                Ok(())
-            }
-            None => Ok(()),
+            found => Ok(found.is_some()),
         }
     }
 

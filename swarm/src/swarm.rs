@@ -19,7 +19,7 @@ use crate::candidates::{Candidate, Candidates};
 use crate::config::{LATELY, UPLOADS};
 use crate::custody::Custodian;
 use crate::fates::Fates;
-use crate::fetch::Key;
+use crate::fetch::{Key, Version};
 use crate::flight::{Answer, Flights};
 use crate::health::Health;
 use crate::jobs::Jobs;
@@ -60,7 +60,7 @@ pub(crate) struct Inner {
     /// Who asked for which chunks lately, and what was promised to them.
     pub tracker: Tracker,
     /// Chunks that found no room on the disk, for those who read them in small pieces; until the next sweep.
-    pub unkept: Cache<(ContentId, u32), Held, Bytes>,
+    pub unkept: Cache<(Version, u32), Held, Bytes>,
     pub manifests: Arc<Flights<BlobId, Answer<Result<Content, OpenError>>>>,
     pub proofs: Proofs,
     pub verifications: Arc<Flights<BlobId, ()>>,
@@ -96,8 +96,8 @@ pub struct LocalBlob {
 #[derive(Debug, Clone)]
 pub(crate) struct Bytes;
 
-impl Weighter<(ContentId, u32), Held> for Bytes {
-    fn weight(&self, _: &(ContentId, u32), held: &Held) -> u64 {
+impl Weighter<(Version, u32), Held> for Bytes {
+    fn weight(&self, _: &(Version, u32), held: &Held) -> u64 {
         held.len()
     }
 }

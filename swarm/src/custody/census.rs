@@ -295,7 +295,7 @@ impl Parts {
     pub fn into_blobs(self) -> Vec<BlobParts> {
         let blob = |(id, (replicas, parts)): (BlobId, (Option<u8>, BTreeSet<Part>))| {
             let chunks = parts.iter().filter_map(|part| if let Part::Chunk(chunk) = part { Some(*chunk) } else { None });
-            BlobParts { id, manifest: parts.contains(&Part::Manifest), chunks: Presence::of(chunks), replicas }
+            BlobParts { id, manifest: parts.contains(&Part::Manifest), chunks: Presence::of(chunks), replicas, print: None }
         };
         self.0.into_iter().map(blob).collect()
     }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{StreamExt, stream};
-use herring_blob::ContentId;
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_http_api::repair::{BlobParts, Bucket, Compared, RepairCall, RepairReply};
 use herring_http_api::types::Presence;
 use herring_ring::NodeId;
-use herring_store::Entry;
+use herring_store::{Description, Entry};
 use uuid::Uuid;
 
 use super::census::{Census, Part, lacking};
 use crate::candidates::Candidate;
 use crate::config::REPAIR_DEADLINE;
+use crate::proof::By;
 use crate::{ServeError, Swarm};
 
 /// Nodes that are compared with at the same time.
@@ -114,7 +114,7 @@ impl Swarm {
     /// Which of these the node lacks; it pulls them from now on.
     pub(super) async fn offer(&self, view: &View, node: &Candidate, parts: Vec<BlobParts>) -> Result<Vec<BlobParts>, Unplaced> {
         let mut lacking = Vec::new();
-        for blobs in messages(parts) {
+        for blobs in messages(self.with_prints(parts)) {
             let call = RepairCall::Offer { epoch: view.epoch().to_string(), blobs };
             match self.0.peers.repair(node.http, &call, &self.ask(view, REPAIR_DEADLINE)).await? {
                 RepairReply::Lacking { blobs } if parts_in(&blobs) <= 2 * MOST_PARTS => lacking.extend(blobs),
@@ -123,6 +123,20 @@ impl Swarm {
             }
         }
         Ok(lacking)
+    }
+
+    /// Under which manifest this node has them.
+    pub(super) fn with_prints(&self, mut parts: Vec<BlobParts>) -> Vec<BlobParts> {
+        for blob in &mut parts {
+            blob.print = self.true_entry(&blob.id).and_then(|entry| print_of(&entry));
+        }
+        parts
+    }
+
+    /// Whether what is here is of another manifest than a peer means, and may be the false one of the two.
+    pub(super) fn is_other(&self, entry: &Entry, meant: Option<u64>) -> bool {
+        let Description::Blob(manifest) = entry.description() else { return false };
+        meant.is_some() && meant != print_of(entry) && self.0.proofs.of(manifest) != Some(By::Myself)
     }
 
     /// What a peer asks so that replicas are where they should be.
@@ -167,7 +181,12 @@ impl Swarm {
 
     /// What this node should have of what is offered, and has not.
     fn lacking(&self, offered: &BlobParts) -> Option<BlobParts> {
-        let entry = self.0.store.get(&ContentId::from(offered.id));
+        let mut entry = self.true_entry(&offered.id);
+        if entry.as_ref().is_some_and(|entry| self.is_other(entry, offered.print)) {
+            // The offer is not taken for what is here. Which of the two is right shows when it is pulled.
+            self.0.proofs.note_disputed(offered.id);
+            entry = None;
+        }
         let wanted = |replicas: Option<u8>| replicas.map_or(self.replicas(), usize::from);
         let kept = entry.as_ref().filter(|entry| entry.is_kept());
         let unlike = kept.is_some_and(|entry| wanted(offered.replicas) > wanted(entry.replicas()));
@@ -179,6 +198,12 @@ impl Swarm {
             Part::Manifest => entry.as_ref().is_some_and(Entry::is_kept) && !unlike,
         })
     }
+}
+
+fn print_of(entry: &Entry) -> Option<u64> {
+    let Description::Blob(manifest) = entry.description() else { return None };
+    #[expect(clippy::cast_possible_truncation, reason = "a half tells them apart as well")]
+    Some(manifest.print() as u64)
 }
 
 /// Whether a question can be one: what it costs to answer grows with what it names, and not with its bytes.
@@ -237,6 +262,7 @@ mod tests {
             manifest: true,
             chunks: Presence::of((0..chunks).map(|chunk| chunk * 2)),
             replicas: None,
+            print: None,
         };
         let parts = vec![blob(b"1", 3), blob(b"2", 5 * runs / 2), blob(b"3", 0), blob(b"4", runs)];
         let all: std::collections::BTreeSet<_> = parts.iter().flat_map(parts_of).collect();
@@ -252,6 +278,7 @@ mod tests {
             manifest: true,
             chunks: Presence { chunks: chunks.to_vec(), replicas: None },
             replicas: None,
+            print: None,
         };
         let all = blob(&[(0, Presence::MOST)]);
         for few in [vec![all.clone()], messages(vec![all.clone(), all.clone()]).next().unwrap(), vec![blob(&[(0, 9)]); 5000]] {

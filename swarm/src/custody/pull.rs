@@ -8,16 +8,16 @@ use futures_util::{StreamExt, stream};
 use herring_blob::{BlobId, ContentId, Manifest};
 use herring_gossip::View;
 use herring_ring::Point;
-use herring_store::{Description, Entry, WriteError};
+use herring_store::{Entry, WriteError};
 use metrics::counter;
 use tokio::time::sleep;
 
 use super::census::{Part, owners};
 use super::wants::Want;
 use crate::candidates::Candidate;
-use crate::config::{MEMORY_DEADLINE, SMALL_DEADLINE};
+use crate::config::MEMORY_DEADLINE;
 use crate::fetch::{Role, Want as Wanted};
-use crate::{Content, Source, Swarm, metrics as m};
+use crate::{Content, Source, Swarm, Tried, metrics as m};
 
 /// Blobs that are pulled at the same time: small ones wait for the disk more than for anything else.
 pub(super) const PULLERS: usize = 8;
@@ -116,25 +116,30 @@ impl Swarm {
     }
 
     async fn entry_to_keep(&self, view: &View, id: BlobId, want: &Want) -> Result<(Arc<Manifest>, Entry), Missed> {
-        let manifest = match self.open_blob_now(id).as_ref().map(Content::source) {
-            Some(Source::Blob(manifest)) => Arc::clone(manifest),
-            _ => Arc::new(self.manifest_of_holders(view, id, want).await?),
+        let here = self.open_blob_now(id);
+        let manifest = match here.as_ref().map(Content::source) {
+            Some(Source::Blob(manifest)) if !self.0.proofs.is_disputed(&id) => Arc::clone(manifest),
+            _ => self.manifest_to_keep(view, id, here.as_ref(), want).await?,
         };
-        let entry = self.0.store.create(Description::Blob(Arc::clone(&manifest))).await?;
+        let entry = self.entry_of(&manifest).await?;
         Ok((manifest, entry))
     }
 
-    async fn manifest_of_holders(&self, view: &View, id: BlobId, want: &Want) -> Result<Manifest, Missed> {
-        let ask = self.ask(view, SMALL_DEADLINE);
-        for holder in want.holders.iter().filter_map(|id| view.get(id)).map(Candidate::from) {
-            match self.0.peers.manifest(holder.http, id, &ask).await {
-                Ok((manifest, _)) if !self.0.proofs.is_false(&manifest) => return Ok(manifest),
-                Ok(_) => tracing::debug!(peer = %holder.id, %id, "a holder gave a manifest that is known to be false"),
-                Err(error) => tracing::debug!(peer = %holder.id, %id, %error, "a holder did not give a manifest"),
-            }
-        }
-        let holders: Vec<_> = want.holders.iter().map(ToString::to_string).collect();
-        Err(Missed::Manifest(holders.join(" or ")))
+    /// As those give it who offered the blob, and its owners: one alone may lie.
+    async fn manifest_to_keep(
+        &self,
+        view: &View,
+        id: BlobId,
+        here: Option<&Content>,
+        want: &Want,
+    ) -> Result<Arc<Manifest>, Missed> {
+        let (owners, _) = self.candidates(view, Point::of_blob(&id)).peers(view.me());
+        let holders = want.holders.iter().filter_map(|id| view.get(id)).map(Candidate::from);
+        let asked = holders.filter(|one| !self.is_me(view, one)).chain(owners).collect();
+        let (mut tried, mut silent) = (Tried::default(), false);
+        let given = self.ask_manifest(view, id, asked, &mut tried, &mut silent).await;
+        let picked = self.pick_manifest(here, given, &mut tried).await;
+        picked.ok_or_else(|| Missed::Manifest(tried.to_string()))
     }
 
     /// The chunk's number once it is on this node's disk.

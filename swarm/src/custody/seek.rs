@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::{StreamExt, stream};
-use herring_blob::{BlobId, ContentId};
+use herring_blob::BlobId;
 use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_http_api::repair::{BlobParts, RepairCall, RepairReply};
@@ -91,7 +91,7 @@ impl Swarm {
     }
 
     fn is_durable(&self, id: &BlobId, chunk: u32) -> bool {
-        self.0.store.get(&ContentId::from(*id)).is_some_and(|entry| entry.is_durable(chunk))
+        self.true_entry(id).is_some_and(|entry| entry.is_durable(chunk))
     }
 
     /// Which of these parts each node has, `None` where it does not say. This node may have read some itself.
@@ -100,7 +100,7 @@ impl Swarm {
             return BTreeMap::new();
         }
         let mine = parts.iter().filter_map(|sought| self.here(sought)).collect();
-        let messages: Vec<Vec<BlobParts>> = messages(parts).collect();
+        let messages: Vec<Vec<BlobParts>> = messages(self.with_prints(parts)).collect();
         let answers = stream::iter(Candidate::others(view)).map(|node| {
             let messages = &messages;
             async move {
@@ -128,7 +128,7 @@ impl Swarm {
 
     /// What this node has of what is sought; `None` where that is nothing.
     pub(super) fn here(&self, sought: &BlobParts) -> Option<BlobParts> {
-        let entry = self.0.store.get(&ContentId::from(sought.id))?;
+        let entry = self.true_entry(&sought.id).filter(|entry| !self.is_other(entry, sought.print))?;
         let mut parts = Parts::default();
         for (id, part) in parts_of(sought) {
             if matches!(part, Part::Chunk(chunk) if entry.has(chunk)) {

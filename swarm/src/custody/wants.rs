@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn parts(of: &[u8], manifest: bool, chunks: impl Iterator<Item = u32>) -> BlobParts {
-        BlobParts { id: BlobId::of(of), manifest, chunks: Presence::of(chunks), replicas: None }
+        BlobParts { id: BlobId::of(of), manifest, chunks: Presence::of(chunks), replicas: None, print: None }
     }
 
     #[test]

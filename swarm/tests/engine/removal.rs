@@ -88,7 +88,7 @@ async fn a_deletion_outlives_a_restart() {
     net.nodes[0].swarm.remove(id).await.unwrap();
     net.restart(1).await;
     let view = net.nodes[0].swarm.view();
-    let parts = BlobParts { id, manifest: true, chunks: Presence::of([0]), replicas: None };
+    let parts = BlobParts { id, manifest: true, chunks: Presence::of([0]), replicas: None, print: None };
     let offer = RepairCall::Offer { epoch: view.epoch().to_string(), blobs: vec![parts.clone()] };
     let answer = net.nodes[1].swarm.answer_repair("n0".into(), offer).await.unwrap();
     assert_eq!(answer, RepairReply::Lacking { blobs: vec![parts] }, "it has not got it");
