@@ -165,7 +165,7 @@ impl Member {
     }
 
     /// Why it is not to be believed any more, if it is not: its time is over, or its authority was taken away. Its chain is verified again once
-    /// after each change of the authorities: some 100 us; else this is a look at the clock and at a number.
+    /// after each change of the authorities, as in a handshake; else this is a look at the clock and at a number.
     pub(crate) fn distrust(&self) -> Option<String> {
         if self.card.is_over() {
             return Some(format!("the certificate that this connection showed, for {}, has expired", self.card));

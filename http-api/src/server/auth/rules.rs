@@ -40,8 +40,8 @@ const ADMIN: Need = Need::Scope(Scope::Admin);
 /// What routes of peers are below.
 const PEERS: &str = "/peer/v1/";
 
-/// What a node asks another that is told of each time: it takes away what the other keeps. The rest of what nodes say to each other is a hundred
-/// times what people ask, and each change of theirs was told where it was asked.
+/// What a node asks another that is told of each time: it takes away what the other keeps. The rest would be a line for each chunk of a
+/// put, and each change of people's was told where it was asked.
 const TOLD: (Method, &str) = (Method::DELETE, "/peer/v1/blobs/{id}");
 
 /// GET is HEAD as well. Doors know themselves what they are asked; peers' routes are not among these.
