@@ -192,11 +192,26 @@ impl Prefetch {
 }
 
 /// A key of an origin, or a directory with all that is below it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PrefetchPath {
     pub origin: String,
     /// Empty: everything.
     pub path: String,
+    /// It must be an object: where it is a directory, the job fails. So it is always where the token that was shown is for that one object.
+    #[serde(default, skip_serializing_if = "is_unset")]
+    pub object_only: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_unset(flag: &bool) -> bool {
+    !flag
+}
+
+impl PrefetchPath {
+    /// Whatever is there.
+    pub fn new(origin: impl Into<String>, path: impl Into<String>) -> Self {
+        Self { origin: origin.into(), path: path.into(), object_only: false }
+    }
 }
 
 /// What `POST /v1/prefetch` answers.

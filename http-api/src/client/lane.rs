@@ -67,8 +67,15 @@ impl Lane {
         Self { dialer, current: Mutex::new(None) }
     }
 
-    /// The open connection. Takes no longer than two dials: another lane's, and this one's.
+    /// The open connection. Takes no longer than two dials: another lane's, and this one's; one more where what is shown was replaced meanwhile.
     pub(super) async fn link(&self) -> Result<Arc<Link>, WireError> {
+        match self.open().await? {
+            link if link.is_outdated() => self.open().await,
+            link => Ok(link),
+        }
+    }
+
+    async fn open(&self) -> Result<Arc<Link>, WireError> {
         let mut opened = self.attempt();
         let opened = opened.wait_for(Option::is_some).await.map(|opened| opened.clone());
         match opened {
@@ -97,7 +104,7 @@ impl Attempt {
     fn is_usable(&self) -> bool {
         match &*self.opened.borrow() {
             None => true,
-            Some(Ok(link)) => !link.is_closed(),
+            Some(Ok(link)) => !link.is_closed() && !link.is_outdated(),
             Some(Err(_)) => false,
         }
     }

@@ -23,7 +23,7 @@ use super::PeerConfig;
 use super::alive::{Alive, UnderWay};
 use super::error::reasons;
 use crate::congestion;
-use crate::tls::{self, Connected};
+use crate::tls::{self, ClientTls, Connected};
 
 /// When hyper itself gives a connection up, however much it brings.
 const PONG: Duration = Duration::from_secs(60);
@@ -35,6 +35,8 @@ pub(super) type SentBody = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) struct Link {
     send: SendRequest<SentBody>,
     alive: Arc<Alive>,
+    /// What was shown and trusted when it was opened.
+    tls: Option<(ClientTls, u64)>,
     _tasks: DropGuard,
 }
 
@@ -42,6 +44,7 @@ impl Link {
     /// Opens a connection to `target` (`host:port`), where the node of the id `whom` must be, if it is known. It is open once the peer's *program* has answered: the kernel
     /// accepts connections for a stopped process too, and each request would find that out anew.
     pub(super) async fn open(target: &str, whom: Option<&str>, config: &PeerConfig) -> Result<Self, String> {
+        let tls = config.tls.as_ref().map(|tls| (tls.clone(), tls.generation()));
         let (socket, alive, hello) = Metered::new(connect(target, whom, config).await?);
         let tasks = CancellationToken::new();
         let guard = tasks.clone().drop_guard();
@@ -56,7 +59,7 @@ impl Link {
             tasks.cancel();
         });
         match timeout(config.ping_timeout, hello).await {
-            Ok(Ok(Ok(()))) => Ok(Self { send, alive, _tasks: guard }),
+            Ok(Ok(Ok(()))) => Ok(Self { send, alive, tls, _tasks: guard }),
             Ok(Ok(Err(reason))) => Err(reason),
             Ok(Err(_)) => Err("it hung up without a word".to_owned()),
             Err(_) => Err(silent(config.ping_timeout)),
@@ -65,6 +68,11 @@ impl Link {
 
     pub(super) fn is_closed(&self) -> bool {
         self.send.is_closed()
+    }
+
+    /// Whether something else is shown or trusted by now.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.tls.as_ref().is_some_and(|(tls, generation)| tls.generation() != *generation)
     }
 
     /// Bytes that this connection brought so far.

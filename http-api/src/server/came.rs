@@ -1,4 +1,6 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::tls::Shown;
 
@@ -6,6 +8,10 @@ use crate::tls::Shown;
 #[derive(Debug, Clone)]
 pub(super) struct Came {
     pub from: SocketAddr,
+    /// This node's own end.
+    pub to: IpAddr,
     /// `None`: in clear.
     pub shown: Option<Shown>,
+    /// Closes the connection once what is under way on it is answered.
+    pub leave: CancellationToken,
 }

@@ -1,14 +1,10 @@
 //! What a new connection may ask, by how it came.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::either::Either;
@@ -16,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::came::Came;
 use super::{ApiError, ErrorKind, observe};
-use crate::peer::FROM;
-use crate::tls::{self, Accepted, ServerTls, Shown};
+use crate::tls::{self, Accepted, ServerTls};
 
 /// The first byte of every TLS connection; no HTTP begins with it.
 const HANDSHAKE: u8 = 0x16;
@@ -44,8 +39,6 @@ pub(super) struct Entry {
 impl Entry {
     /// `patience`: how long a handshake may take.
     pub(super) fn new(all: Router, tls: Option<ServerTls>, patience: Duration, closing: CancellationToken) -> Self {
-        let asks_clients = tls.as_ref().is_some_and(ServerTls::asks_clients);
-        let all = if asks_clients { all.layer(from_fn(members_alone)) } else { all };
         Self { tls, all, refusing: Router::new().fallback(speak_tls), patience, closing }
     }
 
@@ -55,7 +48,7 @@ impl Entry {
 
     /// `None` where it may ask nothing, or hung up without a word.
     pub(super) async fn admit(&self, stream: TcpStream, from: SocketAddr) -> Option<Admitted> {
-        let Some(tls) = &self.tls else { return Some(in_clear(stream, &self.all, from)) };
+        let Some(tls) = &self.tls else { return Some(self.in_clear(stream, &self.all, from)) };
         // Nothing was asked yet, so a shutdown need not wait.
         match self.closing.run_until_cancelled(timeout(self.patience, self.greet(tls, stream, from))).await? {
             Ok(Ok(admitted)) => admitted,
@@ -78,45 +71,24 @@ impl Entry {
             return Ok(None);
         }
         if first[0] != HANDSHAKE {
-            return Ok(Some(in_clear(stream, &self.refusing, from)));
+            return Ok(Some(self.in_clear(stream, &self.refusing, from)));
         }
-        let stream = tls.accept(stream).await?;
+        let came = self.came(&stream, from);
+        let (stream, shown) = tls.accept(stream).await?;
         observe::handshake(if tls::is_resumed(&stream) { "resumed" } else { "full" });
-        let came = Came { from, shown: Some(tls::shown(&stream)?) };
+        let came = Came { shown: Some(shown), ..came };
         Ok(Some(Admitted { socket: Either::Right(stream), router: self.all.clone(), came }))
     }
-}
 
-fn in_clear(stream: TcpStream, router: &Router, from: SocketAddr) -> Admitted {
-    Admitted { socket: Either::Left(stream), router: router.clone(), came: Came { from, shown: None } }
-}
-
-/// What peers ask is for who shows that it is one, and in its own name.
-async fn members_alone(request: Request, next: Next) -> Response {
-    let stranger = request.uri().path().starts_with("/peer/").then(|| disbelief(&request)).flatten();
-    match stranger {
-        Some(why) => {
-            let from = request.extensions().get::<Came>().map(|came| came.from);
-            tracing::debug!(?from, why, "refused to answer as to a peer");
-            ApiError::new(ErrorKind::Forbidden, why).into_response()
-        }
-        None => next.run(request).await,
+    fn in_clear(&self, stream: TcpStream, router: &Router, from: SocketAddr) -> Admitted {
+        let came = self.came(&stream, from);
+        Admitted { socket: Either::Left(stream), router: router.clone(), came }
     }
-}
 
-/// Why this is no question of the node that it says it is of.
-fn disbelief(request: &Request) -> Option<String> {
-    let Some(Came { shown: Some(Shown::Certificate(card)), .. }) = request.extensions().get() else {
-        return Some(
-            "this is for nodes, which show a certificate of the swarm's authority; this connection showed none".to_owned(),
-        );
-    };
-    match request.headers().get(FROM).map(HeaderValue::to_str) {
-        Some(Ok(from)) if card.is_for(from) => None,
-        Some(Ok(from)) => {
-            Some(format!("this connection's certificate is for {card}, and not for {from:?}, whom its {FROM} names"))
-        }
-        _ => Some(format!("a node says its id in {FROM}; this connection's certificate is for {card}")),
+    fn came(&self, stream: &TcpStream, from: SocketAddr) -> Came {
+        // Unknown only where the connection is gone already.
+        let to = stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |to| to.ip());
+        Came { from, to: to.to_canonical(), shown: None, leave: self.closing.child_token() }
     }
 }
 

@@ -69,26 +69,29 @@ pub(super) fn routes() -> OpenApiRouter<Jobs> {
     ),
 )]
 async fn prefetch(State(jobs): State<Jobs>, caller: Caller, body: Upload) -> Result<Response, ApiError> {
-    let wanted: Prefetch = body.json(MAX_WANTED).await?;
+    let mut wanted: Prefetch = body.json(MAX_WANTED).await?;
     if wanted.is_empty() {
         return Err(ApiError::new(ErrorKind::BadRequest, "nothing is wanted: list at least one of blobs, names and origins"));
     }
     wanted.names.iter().try_for_each(|name| check(check_name(name), name))?;
-    check_access(&caller, &wanted)?;
+    check_access(&caller, &mut wanted)?;
     let job = within(REPLY, jobs.backend.prefetch(wanted)).await?;
     let location = [(header::LOCATION, format!("/v1/jobs/{job}"))];
     Ok((StatusCode::ACCEPTED, location, Json(JobCreated { job })).into_response())
 }
 
 /// Each thing is asked for as if it were read: a job's progress tells how large it is.
-fn check_access(caller: &Caller, wanted: &Prefetch) -> Result<(), ApiError> {
+fn check_access(caller: &Caller, wanted: &mut Prefetch) -> Result<(), ApiError> {
     let may = |resource: &Resource| caller.check(Scope::Read, resource);
     wanted.blobs.iter().try_for_each(|id| may(&Resource::blob(&id.to_string())))?;
     wanted.names.iter().try_for_each(|name| may(&Resource::name(name)))?;
-    wanted.origins.iter().try_for_each(|PrefetchPath { origin, path }| {
+    wanted.origins.iter_mut().try_for_each(|PrefetchPath { origin, path, object_only }| {
         // An object, or a directory: which of them is not known yet, and not to be told.
         let path = path.trim_matches('/');
-        may(&Resource::directory(origin, path)).or_else(|_| may(&Resource::object(origin, path)))
+        may(&Resource::directory(origin, path)).or_else(|_| {
+            *object_only = true;
+            may(&Resource::object(origin, path))
+        })
     })
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -162,7 +161,6 @@ struct Connections {
     each: Arc<Each>,
     slots: Arc<Slots>,
     tasks: TaskTracker,
-    graceful: GracefulShutdown,
     /// Ends what outlived the drain.
     cut: CancellationToken,
 }
@@ -181,7 +179,6 @@ impl Connections {
             each: Arc::new(Each { speech: Speech::new(config), entry, unread: config.unread, closing }),
             slots: Arc::new(Slots::new(config.max_connections)),
             tasks: TaskTracker::new(),
-            graceful: GracefulShutdown::new(),
             cut: CancellationToken::new(),
         }
     }
@@ -196,22 +193,23 @@ impl Connections {
 
     fn start(&self, stream: TcpStream, from: SocketAddr, place: Place) {
         prepare(&stream, self.each.unread);
-        let (each, slots, watcher) = (Arc::clone(&self.each), Arc::clone(&self.slots), self.graceful.watcher());
+        let (each, slots) = (Arc::clone(&self.each), Arc::clone(&self.slots));
         self.tasks.spawn(async move {
-            place.cut().run_until_cancelled(connection(&each, (stream, from), &slots, &place, watcher)).await;
+            place.cut().run_until_cancelled(connection(&each, (stream, from), &slots, &place)).await;
             drop(place);
         });
     }
 
     async fn drain(self, limit: Duration) {
-        if tokio::time::timeout(limit, self.graceful.shutdown()).await.is_err() {
+        self.tasks.close();
+        // Each was told to leave by the shutdown.
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
             tracing::info!(
                 connections = self.tasks.len(),
                 "closing connections that are still busy {limit:?} after the shutdown began"
             );
         }
         self.cut.cancel();
-        self.tasks.close();
         self.tasks.wait().await;
     }
 }
@@ -249,12 +247,12 @@ fn prepare(stream: &TcpStream, unread: Duration) {
 }
 
 /// One connection, to its end. It ends as well where its client takes nothing of an answer for `unread`.
-async fn connection(each: &Each, (stream, from): (TcpStream, SocketAddr), slots: &Slots, place: &Place, watcher: Watcher) {
+async fn connection(each: &Each, (stream, from): (TcpStream, SocketAddr), slots: &Slots, place: &Place) {
     let Some(Admitted { socket, router, came }) = each.entry.admit(stream, from).await else { return };
     if matches!(came.shown, Some(Shown::Certificate(_))) {
         slots.know_as_node(place).await;
     }
-    let asked = Arc::new(AtomicBool::new(false));
+    let (asked, leave) = (Arc::new(AtomicBool::new(false)), came.leave.clone());
     let untaken = Arc::new(Untaken::default());
     let (mark, watching, doings) = (Arc::clone(&asked), Arc::clone(&untaken), place.doings());
     let service = service_fn(move |mut request: http::Request<Incoming>| {
@@ -271,7 +269,7 @@ async fn connection(each: &Each, (stream, from): (TcpStream, SocketAddr), slots:
     let mut serving = std::pin::pin!(async move {
         // Nothing was asked yet, so a shutdown need not wait.
         match each.closing.run_until_cancelled(Begun::begin(socket, doings)).await {
-            Some(Ok(socket)) => each.speech.clone().serve(socket, service, watcher).await,
+            Some(Ok(socket)) => each.speech.clone().serve(socket, service, leave).await,
             Some(Err(_)) | None => Ok(()),
         }
     });

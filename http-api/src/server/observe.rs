@@ -41,13 +41,14 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".into(), |path| path.as_str().to_owned());
     let method = request.method().clone();
-    let uri = request.uri().clone();
+    // Without its query, which may hold what is nobody's business.
+    let path = request.uri().clone();
     let response = next.run(request).await;
     let (status, elapsed) = (response.status(), started.elapsed());
     let method_label = label(&method);
     histogram!(LATENCY, "route" => route.clone(), "method" => method_label).record(elapsed);
     counter!(REQUESTS, "route" => route, "method" => method_label, "status" => class(status)).increment(1);
-    tracing::debug!(%method, %uri, status = status.as_u16(), ?elapsed, "answered");
+    tracing::debug!(%method, path = path.path(), status = status.as_u16(), ?elapsed, "answered");
     response
 }
 

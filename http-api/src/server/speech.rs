@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 use super::ServerConfig;
 use super::slots::Doings;
@@ -56,17 +56,30 @@ impl Speech {
         Self { one, two }
     }
 
-    /// Serves a connection to its end.
-    pub(super) async fn serve<S, V>(self, socket: Begun<S>, service: V, watcher: Watcher) -> hyper::Result<()>
+    /// Serves a connection to its end, or after `leave` to that of what is under way on it.
+    pub(super) async fn serve<S, V>(self, socket: Begun<S>, service: V, leave: CancellationToken) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         V: Service<Request<Incoming>, Response = Response<Body>, Error = std::convert::Infallible> + Send,
         V::Future: Send + 'static,
     {
         if socket.is_http2() {
-            watcher.watch(self.two.serve_connection(TokioIo::new(socket), service)).await
+            let serving = self.two.serve_connection(TokioIo::new(socket), service);
+            until(serving, leave, |serving| serving.graceful_shutdown()).await
         } else {
-            watcher.watch(self.one.serve_connection(TokioIo::new(socket), service)).await
+            let serving = self.one.serve_connection(TokioIo::new(socket), service);
+            until(serving, leave, |serving| serving.graceful_shutdown()).await
+        }
+    }
+}
+
+async fn until<C: Future>(serving: C, leave: CancellationToken, bow_out: impl FnOnce(Pin<&mut C>)) -> C::Output {
+    let mut serving = std::pin::pin!(serving);
+    match leave.run_until_cancelled(serving.as_mut()).await {
+        Some(ended) => ended,
+        None => {
+            bow_out(serving.as_mut());
+            serving.await
         }
     }
 }

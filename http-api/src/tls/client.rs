@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -21,7 +21,14 @@ const SESSIONS: usize = 1024;
 /// How TLS is spoken to nodes: whom to trust, and what to show who asks for it. Cheap to clone; clones share the tickets, and what they are
 /// replaced by.
 #[derive(Clone)]
-pub struct ClientTls(Arc<RwLock<Arc<ClientConfig>>>);
+pub struct ClientTls(Arc<RwLock<Now>>);
+
+/// What the next handshake goes by.
+struct Now {
+    config: Arc<ClientConfig>,
+    /// How often it was replaced.
+    generation: u64,
+}
 
 impl ClientTls {
     /// Trusts the authorities in `ca`. `own`: a certificate with its chain, and its key, for nodes that ask for one. All in PEM.
@@ -41,19 +48,29 @@ impl ClientTls {
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Ok(Self(Arc::new(RwLock::new(Arc::new(config)))))
+        Ok(Self(Arc::new(RwLock::new(Now { config: Arc::new(config), generation: 0 }))))
     }
 
-    /// From now on connects as `other` does, in all clones. Open connections stay; tickets are forgotten, as they stand for what was shown and
-    /// trusted before.
+    /// From now on connects as `other` does, in all clones. Tickets are forgotten, as they stand for what was shown and trusted before. So do open
+    /// connections: what is under way there goes on to its end, and nothing more is asked on them.
     pub fn replace(&self, other: &Self) {
-        let new = other.config();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let config = other.config();
+        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *now = Now { config, generation: now.generation + 1 };
+    }
+
+    fn now(&self) -> RwLockReadGuard<'_, Now> {
+        // Replaced whole.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn config(&self) -> Arc<ClientConfig> {
-        // Replaced whole.
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Arc::clone(&self.now().config)
+    }
+
+    /// Another once this was replaced.
+    pub(crate) fn generation(&self) -> u64 {
+        self.now().generation
     }
 
     /// Shakes hands over an open socket to `target`, `host:port`. The certificate must be for the node of the id `whom`, wherever it is; where

@@ -1,7 +1,8 @@
 //! TLS 1.3 at both ends of the wire: [`ServerTls`] and [`ClientTls`], made from PEM files.
 //!
 //! A certificate of the swarm's authority makes its holder a node, the one whose id is among its names; [`Identity`] is all of a node's own.
-//! What is loaded can be replaced: new handshakes go by the new, open connections stay.
+//! What is loaded can be replaced: new handshakes go by the new. Open connections stay: a server looks again at who showed what there, and a client
+//! asks nothing more on its own.
 
 #[cfg(feature = "server")]
 mod card;
@@ -31,7 +32,7 @@ pub use identity::Identity;
 #[cfg(feature = "server")]
 pub use server::ServerTls;
 #[cfg(feature = "server")]
-pub(crate) use server::{Accepted, Shown, is_resumed, shown};
+pub(crate) use server::{Accepted, Member, Shown, is_resumed};
 
 /// Nothing older: both ends are ours, and 1.3 has one exchange less.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13];

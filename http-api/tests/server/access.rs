@@ -12,6 +12,7 @@ use herring_http_api::access::{Digest, Grant, Resource, Scope, Token, Tokens};
 use herring_http_api::client::{ApiClient, ClientError, PeerConfig};
 use herring_http_api::server::{Backends, Door, DoorBody, Limits, ServerConfig, router};
 use herring_http_api::tls::{ClientTls, ServerTls};
+use herring_http_api::types::JobCreated;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -22,13 +23,13 @@ use tower::{ServiceExt, service_fn};
 use crate::Answer;
 use crate::authority::Authority;
 use crate::fake::{Fake, Object};
-use crate::sockets::Running;
+use crate::sockets::{Running, read_to_end};
 
 /// A node that knows some tokens: each is its own name.
-struct Guarded {
-    fake: Fake,
+pub struct Guarded {
+    pub fake: Fake,
     tokens: watch::Sender<Arc<Tokens>>,
-    router: axum::Router,
+    pub router: axum::Router,
 }
 
 fn grant(name: &str, scope: Scope, only: &[&str], expires: Option<SystemTime>) -> Grant {
@@ -71,7 +72,7 @@ fn backends(fake: &Fake, tokens: &watch::Sender<Arc<Tokens>>) -> Backends {
     Backends { doors, tokens: Some(tokens.subscribe()), ..fake.backends() }
 }
 
-fn guarded() -> Guarded {
+pub fn guarded() -> Guarded {
     let (fake, tokens) = (Fake::default(), watch::Sender::new(Arc::new(all())));
     for key in ["a/dir/key", "a/dirty", "b/dir/key"] {
         let object = Object { bytes: Bytes::from(key), version: "v1", modified_ms: 0 };
@@ -95,11 +96,11 @@ impl Guarded {
         Answer::of(response).await
     }
 
-    async fn status(&self, token: &str, method: &str, uri: &str) -> u16 {
+    pub async fn status(&self, token: &str, method: &str, uri: &str) -> u16 {
         self.ask(token, method, uri, &[], "").await.status.as_u16()
     }
 
-    async fn get(&self, token: &str, uri: &str) -> u16 {
+    pub async fn get(&self, token: &str, uri: &str) -> u16 {
         self.status(token, "GET", uri).await
     }
 }
@@ -356,6 +357,22 @@ async fn what_is_in_a_body_is_asked_for_too() {
     }
 }
 
+/// A job that may walk directories is for who may read all that is below them.
+#[tokio::test]
+async fn who_may_have_one_object_has_no_directory_walked() {
+    let node = guarded();
+    let walks = async |token: &str, path: &str, said: &str| {
+        let body = format!(r#"{{"origins":[{{"origin":"a","path":"{path}"{said}}}]}}"#);
+        let answer = node.ask(token, "POST", "/v1/prefetch", &[], &body).await;
+        let JobCreated { job } = serde_json::from_slice(&answer.body).unwrap();
+        !node.fake.jobs.lock().unwrap()[&job].borrow().wanted.origins[0].object_only
+    };
+    assert!(walks("team-a", "dir", "").await && walks("read", "dir/key", "").await);
+    assert!(!walks("one", "dir/key", "").await && !walks("one", "/dir/key/", "").await);
+    assert!(!walks("one", "dir/key", r#","object_only":false"#).await, "it is not theirs to say");
+    assert!(!walks("read", "dir/key", r#","object_only":true"#).await);
+}
+
 #[tokio::test]
 async fn writes_keep_to_the_prefixes_and_blobs_are_deleted_by_nobody_limited() {
     let node = guarded();
@@ -432,6 +449,52 @@ async fn a_page_elsewhere_changes_nothing_with_what_a_browser_remembers() {
     let shown = ("authorization", "Basic bWU6YWRtaW4=");
     let drain = async |site| node.ask("", "POST", "/v1/drain", &[shown, ("sec-fetch-site", site)], "").await.status.as_u16();
     assert_eq!((drain("cross-site").await, drain("same-origin").await), (403, 202));
+    let drain = async |shown, origin| {
+        let headers = [shown, ("origin", origin), ("host", "node.example")];
+        node.ask("", "POST", "/v1/drain", &headers, "").await.status.as_u16()
+    };
+    assert_eq!((drain(shown, "https://evil.example").await, drain(shown, "https://node.example").await), (403, 202));
+    let bearer = ("authorization", "Bearer admin");
+    assert_eq!(drain(bearer, "https://evil.example").await, 202, "no browser shows it by itself");
+}
+
+/// No tokens: what a page could make the browser of this machine's user ask.
+#[tokio::test]
+async fn where_nobody_is_asked_for_a_token_pages_change_nothing() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let (fake, id) = Fake::with("bytes");
+    let server = Running::of(&fake).await;
+    let port = server.addr.port();
+    let asked = async |method: &str, path: &str, headers: &str| {
+        let request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n");
+        let text = read_to_end(server.raw(request.as_bytes()).await).await;
+        text["HTTP/1.1 ".len()..][..3].parse::<u16>().unwrap()
+    };
+    let (blob, peers) = (format!("/v1/blobs/{id}"), format!("/peer/v1/blobs/{id}"));
+    let own = format!("host: 127.0.0.1:{port}\r\n");
+    for page in ["sec-fetch-site: cross-site\r\n", "origin: http://evil.example\r\n", "origin: null\r\n"] {
+        for (method, path) in [("POST", "/v1/blobs"), ("DELETE", &blob), ("DELETE", &peers)] {
+            assert_eq!(asked(method, path, &format!("{own}herring-hop: 1\r\n{page}")).await, 403, "{method} {path} {page}");
+        }
+        assert_eq!(asked("GET", &blob, &format!("{own}{page}")).await, 200, "{page}");
+    }
+    for (method, path) in [("GET", &blob[..]), ("DELETE", &blob), ("GET", "/metrics"), ("DELETE", &peers)] {
+        let page = format!("host: evil.example:{port}\r\nsec-fetch-site: same-origin\r\nherring-hop: 1\r\n");
+        assert_eq!(asked(method, path, &page).await, 403, "its name leads here: {method} {path}");
+    }
+    assert!(fake.blobs.lock().unwrap().contains_key(&id));
+    for host in [&own[..], "host: localhost\r\n", "host: swarm.localhost:7070\r\n", "host: [::1]:7070\r\n"] {
+        assert_eq!(asked("GET", &blob, host).await, 200, "{host}");
+    }
+    let page = format!("{own}origin: http://127.0.0.1:{port}\r\n");
+    assert_eq!(asked("POST", "/v1/blobs", &page).await, 201);
+    server.stop().await;
+    let text = recorder.handle().render();
+    for (reason, count) in [("site", 9), ("host", 4)] {
+        let line = format!("herring_http_auth_failures_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]

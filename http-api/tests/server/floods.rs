@@ -19,7 +19,7 @@ fn streams(count: u32) -> impl Iterator<Item = u32> {
 }
 
 async fn assert_serves(server: &Running) {
-    let honest = server.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    let honest = server.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     let text = read_to_end(honest).await;
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
 }
@@ -28,7 +28,8 @@ async fn assert_serves(server: &Running) {
 #[tokio::test]
 async fn who_only_connects_keeps_nobody_out() {
     let server = Running::with(&Fake::default(), ServerConfig { max_connections: 3, ..ServerConfig::default() }).await;
-    let mut busy = server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    let mut busy =
+        server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
     read_until(&mut busy, "100 Continue\r\n\r\n").await;
     let headers_only =
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, 0, 1, &[0x82])];
@@ -36,11 +37,11 @@ async fn who_only_connects_keeps_nobody_out() {
     for said in [
         b"".as_slice(),
         b"G",
-        b"GET / HTTP/1.1\r\nhost: h\r\nx: ",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ",
         b"PRI * HTTP/2.0\r\n\r\nSM",
         &headers_only[..2].concat(),
         &headers_only.concat(),
-        b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ] {
         for _ in 0..5 {
             flood.push(server.raw(said).await);

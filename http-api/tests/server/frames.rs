@@ -29,7 +29,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 pub fn asks(method: u8, path: &str) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     // Scheme http; authority and path are the literal values of static names 1 and 4.
-    [&[0x80 | method, 0x86, 0x01], text("h").as_slice(), &[0x04], &text(path)].concat()
+    [&[0x80 | method, 0x86, 0x01], text("localhost").as_slice(), &[0x04], &text(path)].concat()
 }
 
 pub fn get(stream: u32, path: &str) -> Vec<u8> {

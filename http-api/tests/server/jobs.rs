@@ -94,7 +94,7 @@ async fn a_prefetch_becomes_a_job() {
     let answer = get(&fake, &location, &[("accept", "application/json, */*")]).await;
     assert_eq!((answer.header("content-type"), answer.header("vary")), ("application/json", "accept"));
     let job: Job = serde_json::from_slice(&answer.body).unwrap();
-    assert_eq!(job.wanted.origins, [PrefetchPath { origin: "hub".into(), path: "x".into() }]);
+    assert_eq!(job.wanted.origins, [PrefetchPath::new("hub", "x")]);
     assert_eq!((job.wanted.blobs, job.wanted.names), (vec![id], vec!["models/a".to_owned()]));
     let list: JobList = serde_json::from_slice(&get(&fake, "/v1/jobs", &[]).await.body).unwrap();
     assert_eq!(list.jobs.len(), 1);

@@ -2,6 +2,7 @@
 #![cfg(feature = "server")]
 
 mod access;
+mod audits;
 mod authority;
 mod clients;
 mod doors;

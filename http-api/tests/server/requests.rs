@@ -18,15 +18,16 @@ async fn status_of(server: &Running, request: &[u8]) -> String {
 #[tokio::test]
 async fn a_head_has_bounds() {
     let server = Running::of(&Fake::default()).await;
-    let head = |extra: String| format!("GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{extra}\r\n").into_bytes();
+    let head =
+        |extra: String| format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{extra}\r\n").into_bytes();
     assert!(status_of(&server, &head(format!("x: {}\r\n", "v".repeat(60 << 10)))).await.starts_with("200"));
     // More than a read brings at once, and than a request of HTTP/2 may have.
     for (what, head) in [
         ("a long field", head(format!("x: {}\r\n", "v".repeat(900 << 10)))),
-        ("a field that never ends", format!("GET / HTTP/1.1\r\nhost: h\r\nx: {}", "v".repeat(900 << 10)).into_bytes()),
+        ("a field that never ends", format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "v".repeat(900 << 10)).into_bytes()),
         ("many fields", head("x: v\r\n".repeat(101))),
-        ("a long path", format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "p".repeat(900 << 10)).into_bytes()),
-        ("a long query", format!("GET /healthz?{} HTTP/1.1\r\nhost: h\r\n\r\n", "q".repeat(900 << 10)).into_bytes()),
+        ("a long path", format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "p".repeat(900 << 10)).into_bytes()),
+        ("a long query", format!("GET /healthz?{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "q".repeat(900 << 10)).into_bytes()),
     ] {
         let status = status_of(&server, &head).await;
         // An answer can be lost where bytes came that nobody read.
@@ -40,7 +41,7 @@ async fn a_body_has_one_length() {
     let fake = Fake::default();
     let server = Running::of(&fake).await;
     let post = |head: &str, body: &str| {
-        format!("POST /v1/blobs HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{head}\r\n\r\n{body}").into_bytes()
+        format!("POST /v1/blobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\n\r\n{body}").into_bytes()
     };
     for (head, body) in [
         ("content-length: 5\r\ncontent-length: 6", "bytes!"),
@@ -79,7 +80,8 @@ async fn a_body_that_ends_early_stores_nothing() {
     let server = Running::of(&fake).await;
     for head in ["content-length: 9", "transfer-encoding: chunked"] {
         for body in ["bytes", "9\r\nbytes"] {
-            let mut socket = server.raw(format!("POST /v1/blobs HTTP/1.1\r\nhost: h\r\n{head}\r\n\r\n{body}").as_bytes()).await;
+            let mut socket =
+                server.raw(format!("POST /v1/blobs HTTP/1.1\r\nhost: localhost\r\n{head}\r\n\r\n{body}").as_bytes()).await;
             tokio::io::AsyncWriteExt::shutdown(&mut socket).await.unwrap();
             let text = read_to_end(socket).await;
             assert!(!text.starts_with("HTTP/1.1 2") || head.starts_with("content") && body.len() >= 9, "{head} {body}: {text}");

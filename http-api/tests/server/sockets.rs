@@ -181,7 +181,7 @@ async fn a_body_that_fails_breaks_the_stream() {
             assert!(within(answer.into_body().collect()).await.is_err());
         }
         assert!(within(two.send_request(server.get("/healthz"))).await.is_ok(), "other streams go on");
-        let socket = server.raw(format!("GET /v1/blobs/{id} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).await;
+        let socket = server.raw(format!("GET /v1/blobs/{id} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await;
         // What was not yet written when it broke may be missing, the head included; a whole body must not be there.
         let text = read_to_end(socket).await;
         let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -192,7 +192,8 @@ async fn a_body_that_fails_breaks_the_stream() {
 }
 
 fn put_head(id: BlobId, length: usize) -> Vec<u8> {
-    format!("PUT /v1/blobs/{id} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\nexpect: 100-continue\r\n\r\n").into_bytes()
+    format!("PUT /v1/blobs/{id} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nexpect: 100-continue\r\n\r\n")
+        .into_bytes()
 }
 
 #[tokio::test]
@@ -220,7 +221,7 @@ async fn a_client_that_sends_all_first_hears_that_it_is_there_already() {
     let bytes = vec![9; 16 << 20];
     let (fake, id) = Fake::with(bytes.clone());
     let server = Running::of(&fake).await;
-    let head = format!("PUT /v1/blobs/{id} HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n", bytes.len());
+    let head = format!("PUT /v1/blobs/{id} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", bytes.len());
     let mut socket = server.raw(head.as_bytes()).await;
     within(socket.write_all(&bytes)).await.unwrap();
     assert!(read_until(&mut socket, "\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
@@ -244,7 +245,8 @@ async fn a_shutdown_closes_idle_connections_and_ends() {
 #[tokio::test]
 async fn a_shutdown_lets_a_request_in_flight_end() {
     let server = Running::of(&Fake::default()).await;
-    let mut socket = server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    let mut socket =
+        server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
     read_until(&mut socket, "100 Continue\r\n\r\n").await;
     server.stop.cancel();
     socket.write_all(b"bytes").await.unwrap();
@@ -257,7 +259,8 @@ async fn a_shutdown_lets_a_request_in_flight_end() {
 async fn a_shutdown_does_not_wait_for_ever() {
     let config = ServerConfig { drain: Duration::from_millis(20), ..ServerConfig::default() };
     let server = Running::with(&Fake::default(), config).await;
-    let mut socket = server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    let mut socket =
+        server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
     read_until(&mut socket, "100 Continue\r\n\r\n").await;
     server.stop().await;
     assert_eq!(read_to_end(socket).await, "");
@@ -277,9 +280,10 @@ async fn who_says_nothing_is_not_kept() {
 async fn connections_above_the_bound_wait_where_all_others_are_busy() {
     let config = ServerConfig { max_connections: 1, ..ServerConfig::default() };
     let server = Running::with(&Fake::default(), config).await;
-    let mut first = server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    let mut first =
+        server.raw(b"POST /v1/blobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
     read_until(&mut first, "100 Continue\r\n\r\n").await;
-    let waiting = server.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    let waiting = server.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     let answered = tokio::time::timeout(Duration::from_millis(50), waiting.readable()).await;
     assert!(answered.is_err(), "nobody serves it while the first is busy");
     first.write_all(b"bytes").await.unwrap();
@@ -293,8 +297,8 @@ async fn a_client_that_reads_nothing_loses_its_connection() {
     let (fake, id) = Fake::with(vec![9; 64 << 20]);
     let config = ServerConfig { max_connections: 1, unread: Duration::from_millis(100), ..ServerConfig::default() };
     let server = Running::with(&fake, config).await;
-    let unread = server.raw(format!("GET /v1/blobs/{id} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).await;
-    let next = server.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    let unread = server.raw(format!("GET /v1/blobs/{id} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await;
+    let next = server.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(read_to_end(next).await.starts_with("HTTP/1.1 200 "), "the place is free again");
     assert!(read_to_end(unread).await.len() < 64 << 20);
 }

@@ -22,6 +22,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::audits::Events;
 use crate::authority::{Authority, Pair};
 use crate::fake::{CHUNK, Fake, noise};
 use crate::sockets::{Running, read_to_end, within};
@@ -179,7 +180,8 @@ async fn a_peers_question_says_whose_it_is() {
     let server = mutual(&Fake::default(), &authority).await;
     let own = authority.issue("n9");
     let asked = async |headers: &str| {
-        let request = format!("GET /peer/v1/usage HTTP/1.1\r\nhost: h\r\nconnection: close\r\nherring-hop: 1\r\n{headers}\r\n");
+        let request =
+            format!("GET /peer/v1/usage HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nherring-hop: 1\r\n{headers}\r\n");
         over_tls(&server, &authority.ca(), Some(&own), &request).await
     };
     assert!(asked("herring-from: n9\r\n").await.starts_with("HTTP/1.1 200 "));
@@ -294,6 +296,110 @@ async fn authorities_are_replaced() {
     }
 }
 
+fn keeping(identity: &Identity, server: &Running) -> PeerClient {
+    let client = PeerClient::new(PeerConfig { tls: Some(identity.client().clone()), ..PeerConfig::default() });
+    client.members([(server.addr, "n1".to_owned())].into());
+    client
+}
+
+/// A new authority for all others, then the old one taken away: on the connections that are open too.
+#[tokio::test]
+async fn a_node_that_is_thrown_out_is_out_at_once() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let (events, _recording) = Events::record();
+    let (old, new) = (Authority::named("old"), Authority::named("new"));
+    let both = old.ca_with(&new);
+    let bytes = noise(64 << 20);
+    let (fake, id) = Fake::with(bytes.clone());
+    let own = identity(&old.issue("n1"), &both);
+    let server = node(&fake, &own).await;
+    let (thrown, stays) = (identity(&old.issue("n9"), &both), identity(&new.issue("n2"), &both));
+    let (bad, good) = (keeping(&thrown, &server), keeping(&stays, &server));
+    let ask = |from: &str| Ask { asker: Asker { from: from.into(), background: false }, ..ask() };
+    bad.usage(server.addr, &ask("n9")).await.unwrap();
+    good.usage(server.addr, &ask("n2")).await.unwrap();
+    let config = PeerConfig { tls: Some(thrown.client().clone()), ..PeerConfig::patient() };
+    let admin = ApiClient::with_config(&format!("https://{}", server.addr), &config).unwrap();
+    let (_, mut body) = admin.get(id, None).await.unwrap();
+    let mut whole = body.next().await.unwrap().unwrap().to_vec();
+
+    own.server().replace(identity(&new.issue("n1"), &new.ca()).server());
+    let refused = bad.usage(server.addr, &ask("n9")).await.unwrap_err();
+    let is_told = |detail: &str| detail.contains("for n9, 127.0.0.1, is not of an authority that is trusted here now");
+    assert!(matches!(&refused, PeerError::Refused { status: 403, detail } if is_told(detail)), "{refused}");
+    let gone = bad.usage(server.addr, &ask("n9")).await.unwrap_err().to_string();
+    assert!(gone.contains("connect again") || gone.contains("refused") || gone.contains("not of the authority"), "{gone}");
+    // Nor is it an admin any more; what it was reading comes to its end.
+    assert!(admin.drain().await.is_err());
+    assert!(!*fake.drains.lock().unwrap());
+    while let Some(piece) = body.next().await {
+        whole.extend_from_slice(&piece.unwrap());
+    }
+    assert!(whole == bytes);
+    good.usage(server.addr, &ask("n2")).await.unwrap();
+    drop((bad, good, admin));
+    server.stop().await;
+    let (text, told) = (recorder.handle().render(), events.audits());
+    assert!(text.contains("herring_http_auth_failures_total{reason=\"certificate\"}"), "{text}");
+    assert!(told.iter().any(|told| told.contains("who=node n9") && told.contains("/peer/v1/usage status=403")), "{told:?}");
+}
+
+/// Where what it shows was replaced, a client asks on a new connection, and what is under way on the old one goes on.
+#[tokio::test]
+async fn a_client_that_was_replaced_asks_nothing_more_on_its_old_connections() {
+    let (old, new) = (Authority::named("old"), Authority::named("new"));
+    let both = old.ca_with(&new);
+    let bytes = noise(64 << 20);
+    let (fake, id) = Fake::with(bytes.clone());
+    let (one, own) = (identity(&old.issue("n1"), &both), identity(&old.issue("n2"), &both));
+    let server = node(&fake, &one).await;
+    let client = keeping(&own, &server);
+    client.usage(server.addr, &ask()).await.unwrap();
+    let config = PeerConfig { tls: Some(own.client().clone()), ..PeerConfig::patient() };
+    let reader = ApiClient::with_config(&format!("https://{}", server.addr), &config).unwrap();
+    let (_, mut body) = reader.get(id, None).await.unwrap();
+    let mut whole = body.next().await.unwrap().unwrap().to_vec();
+
+    // As each node does, one after the other: a certificate of the new authority, and then the old one away.
+    own.client().replace(identity(&new.issue("n2"), &both).client());
+    one.server().replace(identity(&new.issue("n1"), &new.ca()).server());
+    client.usage(server.addr, &ask()).await.unwrap();
+    while let Some(piece) = body.next().await {
+        whole.extend_from_slice(&piece.unwrap());
+    }
+    assert!(whole == bytes);
+    // A server of an authority that is not trusted any more is not asked, though the connection is open.
+    own.client().replace(identity(&old.issue("n2"), &old.ca()).client());
+    let why = client.usage(server.addr, &ask()).await.unwrap_err().to_string();
+    assert!(why.contains("not of the authority that is trusted here"), "{why}");
+}
+
+#[tokio::test]
+async fn what_peers_are_refused_and_what_they_delete_is_told() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let (events, _recording) = Events::record();
+    let (fake, id) = Fake::with("bytes");
+    let authority = Authority::new();
+    let server = mutual(&fake, &authority).await;
+    let stranger = peers(&authority.ca(), None);
+    for _ in 0..20 {
+        assert!(matches!(stranger.usage(server.addr, &ask()).await, Err(PeerError::Refused { status: 403, .. })));
+    }
+    let client = peers(&authority.ca(), Some(&authority.issue("n2")));
+    client.usage(server.addr, &ask()).await.unwrap();
+    client.delete(server.addr, id, &ask()).await.unwrap();
+    let told = events.audits();
+    let refused = |told: &&String| told.contains("who=anyone") && told.ends_with("resource=/peer/v1/usage status=403");
+    assert_eq!((told.iter().filter(refused).count(), told.len()), (10, 11), "{told:?}");
+    assert!(told[10].contains("who=node n2 ") && told[10].ends_with(&format!("/peer/v1/blobs/{id} status=204")), "{told:?}");
+    drop((stranger, client));
+    server.stop().await;
+    let text = recorder.handle().render();
+    assert!(text.contains("herring_http_auth_failures_total{reason=\"peer\"} 20\n"), "{text}");
+}
+
 #[test]
 fn an_identity_that_no_peer_would_believe_is_none() {
     let (ours, theirs) = (Authority::new(), Authority::named("theirs"));
@@ -313,7 +419,7 @@ fn an_identity_that_no_peer_would_believe_is_none() {
 async fn who_speaks_in_clear_is_told_so() {
     let authority = Authority::new();
     let server = mutual(&Fake::default(), &authority).await;
-    let raw = server.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    let raw = server.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     let text = read_to_end(raw).await;
     assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("problem+json") && text.contains("https://"), "{text}");
     let client = ApiClient::new(&format!("http://{}", server.addr)).unwrap();

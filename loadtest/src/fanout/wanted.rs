@@ -70,7 +70,7 @@ impl Wanted {
     fn aim(&self) -> Prefetch {
         match self.source {
             Source::Origin => {
-                let path = PrefetchPath { origin: ORIGIN.into(), path: KEY.into() };
+                let path = PrefetchPath::new(ORIGIN, KEY);
                 Prefetch { origins: vec![path], ..Prefetch::default() }
             }
             Source::Blob => Prefetch { blobs: vec![self.blob.id], ..Prefetch::default() },

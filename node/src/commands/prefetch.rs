@@ -37,7 +37,7 @@ impl FromStr for Goal {
     /// As the mount has it, too: below `blobs`, `names` and `origins`. What can be an id is one; a name with a colon in it is written
     /// `names/NAME`.
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        let path = |(origin, path): (&str, &str)| Self::Path(PrefetchPath { origin: origin.into(), path: path.into() });
+        let path = |(origin, path): (&str, &str)| Self::Path(PrefetchPath::new(origin, path));
         if let Some(below) = text.strip_prefix("origins/") {
             return Ok(path(below.split_once('/').unwrap_or((below, ""))));
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn path(origin: &str, path: &str) -> Goal {
-        Goal::Path(PrefetchPath { origin: origin.into(), path: path.into() })
+        Goal::Path(PrefetchPath::new(origin, path))
     }
 
     #[test]

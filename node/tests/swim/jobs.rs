@@ -29,7 +29,7 @@ fn a_prefetch_goes_on_after_its_node_was_killed_and_what_it_brought_needs_no_ori
     let origins = vec![format!("web={}", nginx.url())];
     let mut swarm = Swarm::start(Plan { origins, ..Plan::default() });
 
-    let wanted = PrefetchPath { origin: "web".into(), path: "model".into() };
+    let wanted = PrefetchPath::new("web", "model");
     let wanted = Prefetch { origins: vec![wanted], ..Prefetch::default() };
     let job = swarm.block(async { swarm.api(0).prefetch(&wanted).await }).unwrap();
     wait_until("the job to be in the middle", || {

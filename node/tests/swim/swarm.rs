@@ -236,7 +236,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn request(server: SocketAddr, head: &str, body: &[u8]) -> (u16, String) {
     let mut socket = TcpStream::connect(server).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(socket, "{head}\r\nHost: herring\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    write!(socket, "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
     // A server that refuses may close before it has read all.
     let _ = socket.write_all(body);
     let mut answer = Vec::new();

@@ -29,7 +29,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn lasting(why: impl Into<String>) -> Self {
+    pub fn lasting(why: impl Into<String>) -> Self {
         Self { why: why.into(), passing: false }
     }
 

@@ -6,7 +6,7 @@ use herring_blob::BlobId;
 use herring_http_api::types::{Job, Prefetch, PrefetchPath};
 use tokio::sync::{mpsc, watch};
 
-use super::bring::{Faults, patiently};
+use super::bring::{Fault, Faults, patiently};
 use crate::{Content, Found, Listed, Swarm};
 
 /// Manifests or objects that one job asks for at the same time.
@@ -64,11 +64,12 @@ impl<'a> Finder<'a> {
 
     async fn path(&self, wanted: &PrefetchPath) {
         let (origin, path) = (&*wanted.origin, wanted.path.trim_matches('/'));
-        if path.is_empty() {
-            return self.directory(origin, path.to_owned()).await;
-        }
-        match patiently(|| self.swarm.look_up(origin, path)).await {
+        let not_below =
+            || Fault::lasting(format!("{origin}/{path} is a directory, and asked for by who may have that one object alone"));
+        let found = if path.is_empty() { Ok(Found::Directory) } else { patiently(|| self.swarm.look_up(origin, path)).await };
+        match found {
             Ok(Found::Object(content)) => self.tell(content).await,
+            Ok(Found::Directory) if wanted.object_only => self.faults.note(None, not_below()),
             Ok(Found::Directory) => self.directory(origin, path.to_owned()).await,
             Err(fault) => self.faults.note(None, fault),
         }

@@ -25,8 +25,8 @@ fn blobs(blobs: &[BlobId]) -> Prefetch {
 }
 
 fn paths(origin: &str, paths: &[&str]) -> Prefetch {
-    let path = |path: &&str| PrefetchPath { origin: origin.to_owned(), path: (*path).to_owned() };
-    Prefetch { origins: paths.iter().map(path).collect(), ..Prefetch::default() }
+    let origins = paths.iter().map(|path| PrefetchPath::new(origin, *path)).collect();
+    Prefetch { origins, ..Prefetch::default() }
 }
 
 /// The job's last state.
@@ -120,6 +120,25 @@ async fn a_directory_of_an_origin_is_brought_with_all_below_it() {
     let all = run(swarm, paths("dir", &[""])).await;
     assert_eq!((all.contents, all.bytes_done), (4, u64::from(CHUNK) + 71));
     assert_eq!(net.nodes[1].store.objects().iter().filter(|entry| entry.is_complete()).count(), 4);
+}
+
+/// Who asked may have that one object, and not what is below a directory of its name.
+#[tokio::test]
+async fn an_object_that_is_a_directory_is_not_walked() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(dir.path().join("model")).unwrap();
+    std::fs::write(dir.path().join("model/a"), noise(5, 10)).unwrap();
+    let net = Setup::new(2, 1).origin("dir", &dir).start().await;
+    let only = |path| {
+        let origins = vec![PrefetchPath { object_only: true, ..PrefetchPath::new("dir", path) }];
+        run(&net.nodes[1].swarm, Prefetch { origins, ..Prefetch::default() })
+    };
+    for directory in ["model", "model/", ""] {
+        let job = only(directory).await;
+        assert_eq!((job.state, job.contents), (JobState::Failed, 0), "{directory}");
+        assert!(job.error.unwrap().contains("is a directory"));
+    }
+    assert_eq!(only("model/a").await.contents, 1);
 }
 
 #[tokio::test]

@@ -1,26 +1,37 @@
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What counts together.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Failures within it that are answered as what they are, and logged.
 const MOST: u32 = 10;
-/// Addresses that are told apart: 300 KB. Those that find no room count as one.
+/// Addresses, and tokens, that are told apart: 300 KB each. Those that find no room count as one.
 const ADDRESSES: usize = 4096;
 
 /// Between two looks for windows that are over, where there is no room: each takes some 20 us.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How often each address failed lately.
+/// How often each address failed lately, and each token that is known: who shares an address with others hides nothing of theirs.
 #[derive(Default)]
-pub(super) struct Failures(Mutex<Windows>);
+pub(super) struct Failures {
+    addresses: Mutex<Windows<IpAddr>>,
+    tokens: Mutex<Windows<String>>,
+}
 
-#[derive(Default)]
-struct Windows {
-    of: HashMap<IpAddr, Window>,
+struct Windows<K> {
+    of: HashMap<K, Window>,
+    /// Of those that found no room.
+    rest: Option<Window>,
     swept: Option<Instant>,
+}
+
+impl<K> Default for Windows<K> {
+    fn default() -> Self {
+        Self { of: HashMap::new(), rest: None, swept: None }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -42,21 +53,29 @@ pub(super) struct Verdict {
 impl Failures {
     /// `guess`: a token was shown that opens nothing. Who shows none learns nothing by it, however often.
     pub(super) fn note(&self, from: IpAddr, guess: bool, now: Instant) -> Verdict {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = windows.slot(host(from), now);
-        window.all += 1;
-        window.guesses += u32::from(guess);
-        let wait = (guess && window.guesses > MOST).then(|| WINDOW.saturating_sub(now.duration_since(window.since)));
-        Verdict { tell: window.all <= MOST, wait }
+        lock(&self.addresses).slot(host(from), now).note(guess, now)
+    }
+
+    /// A token that is known, of this name, was shown for what it does not do.
+    pub(super) fn note_token(&self, name: &str, now: Instant) -> Verdict {
+        lock(&self.tokens).slot(name.to_owned(), now).note(false, now)
     }
 }
 
-impl Windows {
-    /// The address's window, which begins now where it had none.
-    fn slot(&mut self, address: IpAddr, now: Instant) -> &mut Window {
-        let address = if self.of.contains_key(&address) || self.has_room(now) { address } else { Ipv6Addr::UNSPECIFIED.into() };
+fn lock<K>(windows: &Mutex<Windows<K>>) -> MutexGuard<'_, Windows<K>> {
+    // Each change is whole.
+    windows.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<K: Hash + Eq> Windows<K> {
+    /// The window of this one, which begins now where it had none.
+    fn slot(&mut self, key: K, now: Instant) -> &mut Window {
         let new = Window { since: now, all: 0, guesses: 0 };
-        let window = self.of.entry(address).or_insert(new);
+        let window = if self.of.contains_key(&key) || self.has_room(now) {
+            self.of.entry(key).or_insert(new)
+        } else {
+            self.rest.get_or_insert(new)
+        };
         if !window.is_live(now) {
             *window = new;
         }
@@ -73,6 +92,13 @@ impl Windows {
 }
 
 impl Window {
+    fn note(&mut self, guess: bool, now: Instant) -> Verdict {
+        self.all += 1;
+        self.guesses += u32::from(guess);
+        let wait = (guess && self.guesses > MOST).then(|| WINDOW.saturating_sub(now.duration_since(self.since)));
+        Verdict { tell: self.all <= MOST, wait }
+    }
+
     fn is_live(&self, now: Instant) -> bool {
         now.duration_since(self.since) < WINDOW
     }
@@ -120,7 +146,7 @@ mod tests {
         let (failures, now) = (Failures::default(), Instant::now());
         let waits = (0..20_u128).filter(|n| failures.note(Ipv6Addr::from_bits(0xfd << 120 | n).into(), true, now).wait.is_some());
         assert_eq!(waits.count(), 10);
-        let count = || failures.0.lock().unwrap().of.len();
+        let count = || lock(&failures.addresses).of.len();
         for n in 0..100_000_u32 {
             failures.note(IpAddr::V4(n.into()), true, now);
         }

@@ -1,16 +1,21 @@
-//! Who asks, and whether they may: before anything is looked up, for every path but the peers'.
+//! Who asks, and whether they may: before anything is looked up, for every path.
 //!
 //! * `rules`: what each route needs; what is not in that table is for admins.
 //! * `shown`: the token in a request's head, in each of its forms.
+//! * `members`: nodes, and what they ask of each other.
+//! * `site`: what browsers do for pages of others.
 //! * `caller`: who asks, and what they may.
-//! * `failures`: how often an address failed.
+//! * `failures`: how often an address, or a token, failed.
+//! * `audit`: what is written down.
 
+mod audit;
 mod caller;
 mod failures;
+mod members;
 mod rules;
 mod shown;
+mod site;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -20,27 +25,21 @@ use axum::response::{IntoResponse, Response};
 use metrics::counter;
 use tokio::sync::watch;
 
+use audit::{Doing, Entry};
 pub(super) use caller::Caller;
 use failures::{Failures, Verdict};
 use rules::{Asked, Need, asked};
 use shown::shown;
+use site::{check_host, check_site};
 
-use super::came::Came;
 use super::door::Guide;
-use super::observe::label;
 use super::upload::turn_away;
 use super::{ApiError, ErrorKind};
 use crate::access::{Stranger, Tokens};
-use crate::tls::Shown;
 
-/// Requests that were refused for who sent them, by `reason`: `missing`, `malformed`, `unknown`, `expired`, `scope`, `prefix`, `site`.
+/// Requests that were refused for who sent them, by `reason`: `missing`, `malformed`, `unknown`, `expired`, `scope`, `prefix`, `site`,
+/// `host`, `peer`, `certificate`.
 const FAILURES: &str = "herring_http_auth_failures_total";
-
-/// Bytes of a path that are logged; a path may have 64 KiB.
-const LOGGED: usize = 256;
-
-/// What routes of peers are below: they ask for certificates, see `entry.rs`.
-const PEERS: &str = "/peer/v1/";
 
 /// The door-keeper of a router.
 pub(super) struct Guard {
@@ -71,27 +70,6 @@ impl Refusal {
     }
 }
 
-/// What is written down of a request that changes something, or is refused.
-struct Entry {
-    from: IpAddr,
-    method: &'static str,
-    resource: String,
-}
-
-impl Entry {
-    fn of(request: &Request) -> Self {
-        let from = request.extensions().get::<Came>().map_or(Ipv4Addr::UNSPECIFIED.into(), |came| came.from.ip());
-        // As it came, percent-encoded: no line can be made of it. A query may hold what is nobody's business.
-        let resource = request.uri().path().chars().take(LOGGED).collect();
-        Self { from: from.to_canonical(), method: label(request.method()), resource }
-    }
-
-    fn log(&self, who: &Caller, status: u16) {
-        let Self { from, method, resource } = self;
-        tracing::info!(target: "audit", %who, %from, method, resource, status);
-    }
-}
-
 impl Guard {
     pub(super) fn new(tokens: Option<watch::Receiver<Arc<Tokens>>>, doors: Vec<Arc<Guide>>) -> Self {
         Self { tokens, failures: Failures::default(), doors }
@@ -103,12 +81,15 @@ impl Guard {
 
     /// Who asks. A good token is good whatever was tried before.
     fn caller(&self, request: &Request) -> Result<Caller, Refusal> {
-        let Some(tokens) = &self.tokens else { return Ok(Caller::Anyone) };
-        if let Some(Came { shown: Some(Shown::Certificate(card)), .. }) = request.extensions().get() {
-            return Ok(Caller::Node(Arc::clone(card)));
+        if let Some(node) = members::caller(request) {
+            return check_site(request).map(|()| node);
         }
+        let Some(tokens) = &self.tokens else { return check_page(request).map(|()| Caller::Anyone) };
         let shown = shown(request.headers())?;
-        shown.check_site(request)?;
+        // No page makes a browser show the others.
+        if shown.by_browser {
+            check_site(request)?;
+        }
         let tokens = Arc::clone(&tokens.borrow());
         let grant = tokens.find(&shown.token, SystemTime::now()).map_err(|stranger| match stranger {
             Stranger::Unknown => Refusal::unauthorized(
@@ -123,33 +104,39 @@ impl Guard {
     }
 
     fn admit(&self, request: &Request, asked: &Asked) -> Result<Caller, (Caller, Refusal)> {
-        let caller = match (self.caller(request), asked.need) {
-            (Ok(caller), _) => caller,
-            // It may be asked by all, and says less to who is not known: trying tokens there is trying them.
-            (Err(refusal), Need::Nothing) => {
-                if refusal.is_guess() {
-                    self.note(&Entry::of(request), &refusal);
-                }
-                return Ok(Caller::Stranger);
-            }
-            (Err(refusal), Need::Scope(_)) => return Err((Caller::Stranger, refusal)),
-        };
+        let node = || members::caller(request);
+        members::check(request).map_err(|refusal| (node().unwrap_or(Caller::Stranger), refusal))?;
         match asked.need {
-            Need::Nothing => Ok(caller),
+            Need::Member => {
+                let caller = node().unwrap_or(Caller::Anyone);
+                check_page(request).map(|()| caller.clone()).map_err(|refusal| (caller, refusal))
+            }
+            // It may be asked by all, and says less to who is not known: trying tokens there is trying them.
+            Need::Nothing => Ok(self.caller(request).unwrap_or_else(|refusal| {
+                let entry = Entry::of(request);
+                if refusal.is_guess() && self.note(&entry, &Caller::Stranger, &refusal).tell {
+                    entry.log(&Caller::Stranger, refusal.error.kind.status().as_u16());
+                }
+                Caller::Stranger
+            })),
             Need::Scope(scope) => {
+                let caller = self.caller(request).map_err(|refusal| (Caller::Stranger, refusal))?;
                 caller.may(scope, &asked.resource).map(|()| caller.clone()).map_err(|refusal| (caller, refusal))
             }
         }
     }
 
-    fn note(&self, entry: &Entry, refusal: &Refusal) -> Verdict {
+    fn note(&self, entry: &Entry, caller: &Caller, refusal: &Refusal) -> Verdict {
         counter!(FAILURES, "reason" => refusal.reason).increment(1);
-        self.failures.note(entry.from, refusal.is_guess(), Instant::now())
+        match caller {
+            Caller::Token(grant) => self.failures.note_token(grant.name(), Instant::now()),
+            _ => self.failures.note(entry.from, refusal.is_guess(), Instant::now()),
+        }
     }
 
     /// The answer to what is refused, in the words of its door.
     fn refuse(&self, entry: &Entry, caller: &Caller, refusal: Refusal, door: Option<&Guide>) -> Response {
-        let verdict = self.note(entry, &refusal);
+        let verdict = self.note(entry, caller, &refusal);
         let error = match verdict.wait {
             None => refusal.error,
             Some(wait) => ApiError::new(
@@ -168,23 +155,25 @@ impl Guard {
     }
 }
 
+/// Where nobody is asked who they are.
+fn check_page(request: &Request) -> Result<(), Refusal> {
+    check_host(request).and_then(|()| check_site(request))
+}
+
 /// Lets a request in, with its [`Caller`], or refuses it.
 pub(super) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let pattern = request.extensions().get::<MatchedPath>().cloned();
     let pattern = pattern.as_ref().map_or("", MatchedPath::as_str);
-    if pattern.starts_with(PEERS) {
-        return next.run(request).await;
-    }
     let door = guard.door(pattern);
     let (mut head, body) = request.into_parts();
     let asked = asked(pattern, &mut head, door.map(|door| &**door)).await;
     let mut request = Request::from_parts(head, body);
     match guard.admit(&request, &asked) {
         Ok(caller) => {
-            let entry = asked.changes.then(|| Entry::of(&request));
-            request.extensions_mut().insert(caller.clone());
+            let doing = asked.changes.then(|| Doing::new(Entry::of(&request), caller.clone()));
+            request.extensions_mut().insert(caller);
             let response = next.run(request).await;
-            entry.inspect(|entry| entry.log(&caller, response.status().as_u16()));
+            doing.into_iter().for_each(|doing| doing.answered(response.status().as_u16()));
             response
         }
         Err((caller, refusal)) => {

@@ -12,6 +12,8 @@ use crate::server::door::Guide;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     Nothing,
+    /// To come from a node, where nodes show who they are.
+    Member,
     Scope(Scope),
 }
 
@@ -34,6 +36,13 @@ const OPEN: Need = Need::Nothing;
 const READ: Need = Need::Scope(Scope::Read);
 const WRITE: Need = Need::Scope(Scope::Write);
 const ADMIN: Need = Need::Scope(Scope::Admin);
+
+/// What routes of peers are below.
+const PEERS: &str = "/peer/v1/";
+
+/// What a node asks another that is told of each time: it takes away what the other keeps. The rest would be a line for each chunk of a
+/// put, and each change of people's was told where it was asked.
+const TOLD: (Method, &str) = (Method::DELETE, "/peer/v1/blobs/{id}");
 
 /// GET is HEAD as well. Doors know themselves what they are asked; peers' routes are not among these.
 const RULES: &[(&str, &str, Need, About)] = &[
@@ -89,6 +98,10 @@ impl Asked {
         Self { need, resource, changes: matches!(need, Need::Scope(Scope::Write | Scope::Admin)) }
     }
 
+    fn of_a_peer(method: &Method, pattern: &str) -> Self {
+        Self { changes: (method, pattern) == (&TOLD.0, TOLD.1), ..Self::new(Need::Member, Resource::Nothing) }
+    }
+
     /// Nothing answers it.
     fn unknown() -> Self {
         Self { changes: false, ..Self::new(ADMIN, Resource::Everything) }
@@ -99,6 +112,9 @@ impl Asked {
 pub(super) async fn asked(pattern: &str, head: &mut Parts, door: Option<&Guide>) -> Asked {
     if let Some(door) = door {
         return door.asked(&head.method, &head.uri).map_or_else(Asked::unknown, |resource| Asked::new(READ, resource));
+    }
+    if pattern.starts_with(PEERS) {
+        return Asked::of_a_peer(&head.method, pattern);
     }
     let Some((need, about)) = rule(&head.method, pattern) else { return Asked::unknown() };
     // What cannot be read is refused by its handler: it is nothing that a prefix could cover.
