@@ -1,6 +1,6 @@
 //! The secrets of a swarm: an authority, the certificates that it gives to nodes, and the key that gossip is sealed with.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::error::{Failure, OrFail};
 use crate::output::Output;
+use crate::owner;
 
 const AUTHORITY: (&str, &str) = ("ca.pem", "ca.key");
 const CLUSTER_KEY: &str = "cluster.key";
@@ -225,13 +226,15 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     })
 }
 
-/// All of these, each whole or as it was: written beside first, then renamed in this order.
+/// All of these, each whole or as it was, and still whose it was: written beside first, then renamed in this order.
 fn replace(files: &[(&Path, &str, u32)]) -> Result<(), Failure> {
     let draft = |path: &Path| path.with_added_extension("new");
     for (path, text, mode) in files {
         // One that a crash left.
         let _ = std::fs::remove_file(draft(path));
         write(&draft(path), text, *mode)?;
+        let follow = || owner::follow(path, &File::open(draft(path)).or_fail(|| path.display().to_string())?, *mode);
+        follow().inspect_err(|_| _ = std::fs::remove_file(draft(path)))?;
     }
     for (path, ..) in files {
         std::fs::rename(draft(path), path).or_fail(|| format!("cannot write {}", path.display()))?;
@@ -248,7 +251,7 @@ fn is_there(path: &Path) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use herring_http_api::tls::Identity;
 
@@ -304,8 +307,16 @@ mod tests {
         let first = issue(&args(room.path(), "n1", &["10.0.0.7", "host.example"])).unwrap();
         let read = |made: &Issued| Identity::read(&made.cert, &made.key, &made.ca).unwrap();
         let before = read(&first);
+        // A node's user's, where the tests may give files away; and not as a new one would be.
+        let state = |path: &Path| std::fs::metadata(path).map(|meta| (meta.uid(), meta.gid(), meta.mode() & 0o777)).unwrap();
+        for (path, mode) in [(&first.cert, 0o640), (&first.key, SECRET)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let _ = std::os::unix::fs::chown(path, Some(4711), Some(4712));
+        }
+        let owned = [&first.cert, &first.key].map(|path| state(path));
         let second = issue(&renew(&[])).unwrap();
         assert_eq!(second.cert, first.cert);
+        assert_eq!([&second.cert, &second.key].map(|path| state(path)), owned);
         assert_eq!(read(&second).card().to_string(), before.card().to_string());
         assert!(read(&second) != before);
         assert_eq!(read(&issue(&renew(&["10.0.0.8"])).unwrap()).card().to_string(), "n1, 10.0.0.8");

@@ -54,7 +54,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// How events are logged to stderr; RUST_LOG says which
+    /// How events are logged to stderr; RUST_LOG says which. A node's audits are among them unless it has audit=off
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }

@@ -16,6 +16,7 @@ mod limits;
 mod logging;
 mod node;
 mod output;
+mod owner;
 mod parent;
 mod progress;
 mod signals;
@@ -49,7 +50,7 @@ fn start() -> Result<(), Failure> {
     if matches!(cli.command, Command::Node(_) | Command::Up(_)) {
         keep_private();
     }
-    logging::start(cli.global.log_format, cli.command.log_level())?;
+    logging::start(cli.global.log_format, cli.command.log_level(), matches!(cli.command, Command::Node(_)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail(|| "cannot start".to_owned())?;
     let done = runtime.block_on(run(cli));
     // A thread may still wait for stdin or a hung mount; it must not keep the program.

@@ -1,5 +1,7 @@
 //! What this node shows and whom it trusts, from files that are read again while it runs.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use herring_http_api::tls::{Card, ClientTls, Identity, ServerTls, can_be_named};
@@ -11,6 +13,8 @@ use crate::error::Failure;
 
 /// Between two looks at the files.
 const EVERY: Duration = Duration::from_secs(5);
+/// Permissions with which others than the owner may read or change the key.
+const OTHERS: u32 = 0o077;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Before something ends it is told so, once a day.
 const NOTICE_DAYS: i64 = 30;
@@ -32,7 +36,21 @@ pub struct Tls {
 
 /// The files' content; with a sentence where no peer would believe it.
 pub fn read(files: &TlsFiles) -> Result<Identity, Failure> {
+    keep_secret(&files.key)?;
     Identity::read(&files.cert, &files.key, &files.ca).map_err(Failure::usage)
+}
+
+/// Whoever can read a node's key can be that node. One that cannot be looked at cannot be read either, and that is told then.
+fn keep_secret(key: &Path) -> Result<(), Failure> {
+    let mode = std::fs::metadata(key).map_or(0, |meta| meta.mode());
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    Err(Failure::usage(format_args!(
+        "the private key in {}: others may read it (mode {:03o}): chmod 600 it",
+        key.display(),
+        mode & 0o777
+    )))
 }
 
 /// The id that a certificate gives to a node that has none.
@@ -145,7 +163,8 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::certs::{self, IssueArgs};
@@ -226,6 +245,26 @@ mod tests {
         room.issue("n1", &["10.0.0.7"], 5);
         tls.look().await;
         assert_eq!((tls.told.as_ref(), tls.now.card().to_string().as_str()), (None, "n1, 10.0.0.7"));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_nobody_elses() {
+        let room = Room::new();
+        let files = room.issue("n1", &["10.0.0.1"], 5);
+        let open_to = |mode| std::fs::set_permissions(&files.key, Permissions::from_mode(mode)).unwrap();
+        for mode in [0o640, 0o604, 0o620] {
+            open_to(mode);
+            let why = read(&files).unwrap_err().to_string();
+            assert!(why.contains("n1.key: others may read it") && why.contains(&format!("mode {mode:o}")), "{why}");
+        }
+        open_to(0o400);
+        let mut tls = tls(&files, "n1").unwrap();
+        let first = tls.now.card().clone();
+        // While it runs all stays as it was.
+        room.issue("n1", &["10.0.0.7"], 5);
+        open_to(0o644);
+        tls.look().await;
+        assert!(tls.told.as_ref().is_some_and(|why| why.contains("chmod 600")) && *tls.now.card() == first, "{:?}", tls.told);
     }
 
     #[test]

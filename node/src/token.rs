@@ -14,12 +14,15 @@ use serde_json::json;
 
 use crate::error::{Failure, OrFail, tell};
 use crate::output::{Output, Table};
+use crate::owner;
 use crate::tokens::{Entries, TokenEntry, entries};
 
 /// The variable that holds the token that is shown; a flag for it would be seen by all who can run `ps`.
 const TOKEN: &str = "HERRING_TOKEN";
 /// Permissions with which others than the owner may read a file.
 const OTHERS: u32 = 0o077;
+/// Of a new file of tokens: it holds digests only, and nodes run as users of their own.
+const PUBLIC: u32 = 0o644;
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
@@ -30,7 +33,7 @@ pub enum TokenCommand {
         #[command(flatten)]
         file: TokensFile,
     },
-    /// Removes a token: within five seconds nodes refuse it
+    /// Removes a token: within five seconds nodes that read this file refuse it; copies on other machines must be replaced too
     Rm {
         /// As it was made
         name: String,
@@ -76,7 +79,8 @@ pub fn run(command: TokenCommand, output: Output) -> Result<(), Failure> {
         TokenCommand::Rm { name, file } => {
             remove(&file.path, &name)?;
             tell(format_args!(
-                "the token {name} is removed: nodes that read {} refuse it within five seconds",
+                "the token {name} is removed: nodes that read {} refuse it within five seconds; on other machines it stays good until their copies are \
+                 replaced too",
                 file.path.display()
             ));
             Ok(())
@@ -165,7 +169,9 @@ fn change(path: &Path, change: impl FnOnce(&mut Entries) -> Result<(), Failure>)
     let text = toml::to_string(&tokens).or_fail(told)?;
     let mut draft =
         tempfile::Builder::new().prefix(".tokens").permissions(Permissions::from_mode(0o600)).tempfile_in(dir).or_fail(told)?;
-    draft.write_all(text.as_bytes()).and_then(|()| draft.as_file().sync_all()).or_fail(told)?;
+    draft.write_all(text.as_bytes()).or_fail(told)?;
+    owner::follow(path, draft.as_file(), PUBLIC)?;
+    draft.as_file().sync_all().or_fail(told)?;
     draft.persist(path).or_fail(told)?;
     turn.sync_all().or_fail(told)
 }
@@ -245,7 +251,7 @@ mod tests {
         let path = room.path().join("certs/tokens.toml");
         let token = create_by("herring token new ci --scope write --only names/a/ --only blobs/ --ttl 90d", &path).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (PUBLIC, 0o700));
         assert!(!std::fs::read_to_string(&path).unwrap().contains(token.reveal()));
         let knows = |token: &Token| {
             crate::tokens::load(&path).unwrap().borrow().find(token.reveal(), SystemTime::now()).map(|found| found.scope())
@@ -257,6 +263,21 @@ mod tests {
         remove(&path, "ci").unwrap();
         assert!(knows(&token).is_err() && knows(&other).is_ok());
         assert!(remove(&path, "ci").unwrap_err().to_string().contains("there is: other"));
+    }
+
+    /// Root changes what a node reads as a user of its own. The owner where the tests may give files away.
+    #[test]
+    fn a_file_that_is_changed_stays_whose_it_was() {
+        use std::os::unix::fs::chown;
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("tokens.toml");
+        let state = || std::fs::metadata(&path).map(|meta| (meta.uid(), meta.gid(), meta.mode() & 0o777)).unwrap();
+        create_by("herring token new a --scope read", &path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let _ = chown(&path, Some(4711), Some(4712));
+        let before = state();
+        remove(&path, "a").unwrap();
+        assert_eq!((state(), before.2), (before, 0o640));
     }
 
     #[test]

@@ -23,8 +23,11 @@ use crate::{ServeError, Swarm};
 
 /// How long it is remembered that a blob was deleted: a node that was away for longer brings its copy back.
 const REMEMBERED_MS: u64 = 30 * 24 * 3_600_000;
+/// How far ahead of this node's clock a fate that others tell may be dated: clocks are within a minute of each other. One of the year 3000 could not
+/// be taken back before.
+const AHEAD_MS: u64 = 24 * 3_600_000;
 /// Fates in one message, some 110 bytes each, and in one go to the disk.
-const BATCH: usize = 10_000;
+pub(crate) const BATCH: usize = 10_000;
 /// Records that wait for the disk together: they share its flushes.
 const TOGETHER: usize = 256;
 
@@ -90,7 +93,7 @@ impl Fates {
     }
 
     pub fn get(&self, id: &BlobId) -> Option<Fate> {
-        self.read().known.get(id).copied()
+        self.read().known.get(id).copied().filter(|fate| !cannot_be(fate, now_ms()))
     }
 
     pub fn is_deleted(&self, id: &BlobId) -> bool {
@@ -122,6 +125,16 @@ impl Fates {
         state.known.values().filter(wanted).copied().collect()
     }
 
+    /// The same for one message. Where that is not all, whole buckets first: those are then the same on both, and the next message has others.
+    fn told(&self, buckets: &[Bucket]) -> Vec<Fate> {
+        let mut fates = self.within(buckets);
+        if fates.len() > BATCH {
+            fates.sort_unstable_by_key(|fate| bucket(&fate.id).leaves().start);
+            fates.truncate(BATCH);
+        }
+        fates
+    }
+
     fn is_news(&self, fate: &Fate) -> bool {
         !outlived(fate, now_ms()) && self.get(&fate.id).is_none_or(|known| later(fate, &known))
     }
@@ -129,7 +142,7 @@ impl Fates {
     /// True where it is later than what is known.
     pub(crate) fn learn(&self, fate: Fate) -> bool {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let news = state.known.get(&fate.id).is_none_or(|known| later(&fate, known));
+        let news = state.known.get(&fate.id).is_none_or(|known| cannot_be(known, now_ms()) || later(&fate, known));
         if news {
             state.put(fate);
         }
@@ -138,7 +151,14 @@ impl Fates {
 
     /// Those that are deleted, and of which this holds.
     fn deleted(&self, which: impl Fn(&BlobId) -> bool) -> Vec<BlobId> {
-        self.read().known.values().filter(|fate| fate.deleted).map(|fate| fate.id).filter(which).collect()
+        let now = now_ms();
+        self.read()
+            .known
+            .values()
+            .filter(|fate| fate.deleted && !cannot_be(fate, now))
+            .map(|fate| fate.id)
+            .filter(which)
+            .collect()
     }
 
     fn outlived(&self, now_ms: u64) -> Vec<Fate> {
@@ -158,8 +178,29 @@ impl Fates {
     }
 }
 
+/// Whether it is not to be remembered, or told: it is too old, or was never true.
 fn outlived(fate: &Fate, now_ms: u64) -> bool {
-    now_ms.saturating_sub(fate.at_ms) > REMEMBERED_MS
+    now_ms.saturating_sub(fate.at_ms) > REMEMBERED_MS || cannot_be(fate, now_ms)
+}
+
+/// What only a clock that was far ahead can have made. What is made here after the latest that others may tell is later than that.
+fn cannot_be(fate: &Fate, now_ms: u64) -> bool {
+    fate.at_ms > now_ms.saturating_add(2 * AHEAD_MS)
+}
+
+/// Of what others tell in one message, what can be so.
+fn believed(mut fates: Vec<Fate>, now_ms: u64) -> Vec<Fate> {
+    fates.truncate(BATCH);
+    let told = fates.len();
+    fates.retain(|fate| fate.at_ms <= now_ms.saturating_add(AHEAD_MS));
+    if fates.len() < told {
+        let refused = told - fates.len();
+        tracing::warn!(
+            refused,
+            "a node told what became of blobs, dated more than a day ahead of this node's clock: that is not believed"
+        );
+    }
+    fates
 }
 
 /// What becomes of a record: the later fate stays.
@@ -167,7 +208,7 @@ fn record(fate: Fate) -> impl FnOnce(Option<&[u8]>) -> Change<()> + Send + 'stat
     move |kept| {
         let known = kept.and_then(|kept| serde_json::from_slice::<Fate>(kept).ok());
         match known {
-            Some(known) if !later(&fate, &known) => Change::Keep(()),
+            Some(known) if !later(&fate, &known) && !cannot_be(&known, now_ms()) => Change::Keep(()),
             _ => Change::Put(serde_json::to_vec(&fate).expect("a fate is text and numbers"), ()),
         }
     }
@@ -190,6 +231,11 @@ impl Swarm {
             }
         }
         Ok(())
+    }
+
+    /// The same with what others told.
+    async fn remember_told(&self, fates: Vec<Fate>) -> Result<(), RecordError> {
+        self.remember(believed(fates, now_ms())).await
     }
 
     /// A disk that does not let go of it is asked again at every sweep.
@@ -220,8 +266,8 @@ impl Swarm {
     }
 
     pub(crate) async fn answer_fates(&self, fates: Vec<Fate>, buckets: &[Bucket]) -> Result<RepairReply, ServeError> {
-        self.remember(fates).await?;
-        Ok(RepairReply::Fates { fates: self.0.fates.within(buckets) })
+        self.remember_told(fates).await?;
+        Ok(RepairReply::Fates { fates: self.0.fates.told(buckets) })
     }
 
     /// Tells a fate to those of these members that are others, all at once. What each said.
@@ -263,7 +309,7 @@ impl Swarm {
         let call = RepairCall::Fates { fates, buckets };
         let reply = self.0.peers.repair(node.http, &call, &self.ask(view, deadline)).await?;
         let RepairReply::Fates { fates } = reply else { return Err(PeerError::Garbage("another answer".to_owned())) };
-        self.remember(fates).await.map_err(|error| PeerError::Garbage(error.to_string()))
+        self.remember_told(fates).await.map_err(|error| PeerError::Garbage(error.to_string()))
     }
 
     /// The fate of one blob, as a member knows it.
@@ -361,5 +407,47 @@ mod tests {
         fates.learn(fate(b"old", true, 1));
         assert!(fates.within(&[Bucket::ALL]).is_empty());
         assert_eq!(fates.outlived(now_ms()).len(), 1);
+    }
+
+    /// Whatever a rogue tells, or a clock that was years ahead left here, what comes now is later.
+    #[test]
+    fn nothing_is_deleted_from_the_future() {
+        let (fates, now) = (fates(), now_ms());
+        let of = |at_ms| fate(b"1", true, at_ms);
+        assert_eq!(
+            believed(vec![of(now), of(now + AHEAD_MS), of(now + AHEAD_MS + 1), of(u64::MAX)], now),
+            [of(now), of(now + AHEAD_MS)]
+        );
+        assert_eq!(believed(vec![of(now); BATCH + 1], now).len(), BATCH);
+        // The latest that can be told is still outdone here, and that is remembered.
+        assert!(fates.learn(of(now + AHEAD_MS)));
+        let next = fates.next(of(0).id, false, now);
+        assert!(fates.is_news(&next) && fates.learn(next) && !fates.is_deleted(&next.id));
+        // Of a clock that was ahead: not told, not held against what comes, and swept.
+        let wrong = fate(b"2", true, u64::MAX);
+        assert!(!fates.is_news(&wrong));
+        fates.learn(wrong);
+        assert!(!fates.is_deleted(&wrong.id) && fates.deleted(|id| *id == wrong.id).is_empty());
+        assert!(!fates.within(&[Bucket::ALL]).contains(&wrong) && fates.outlived(now).contains(&wrong));
+        let next = fates.next(wrong.id, true, now);
+        assert_eq!(next.at_ms, now);
+        assert!(fates.is_news(&next) && fates.learn(next) && fates.is_deleted(&next.id));
+        let kept = serde_json::to_vec(&wrong).unwrap();
+        assert!(matches!(record(next)(Some(&kept)), Change::Put(..)));
+    }
+
+    #[test]
+    fn a_message_brings_whole_buckets_first() {
+        let fates = fates();
+        let count = u32::try_from(BATCH).unwrap() + 5_000;
+        for n in 0..count {
+            fates.learn(fate(&n.to_le_bytes(), true, now_ms()));
+        }
+        let told = fates.told(&[Bucket::ALL]);
+        assert_eq!(told.len(), BATCH);
+        let last = bucket(&told[BATCH - 1].id);
+        let before =
+            fates.within(&[Bucket::ALL]).into_iter().filter(|fate| bucket(&fate.id).leaves().start < last.leaves().start).count();
+        assert_eq!(told.iter().filter(|fate| bucket(&fate.id) != last).count(), before);
     }
 }

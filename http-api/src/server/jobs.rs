@@ -18,7 +18,7 @@ use super::deadline::{REPLY, within};
 use super::events::{EVENT_STREAM, events};
 use super::extract::Path;
 use super::names::check;
-use super::upload::Upload;
+use super::upload::{PEOPLE, Upload};
 use super::{ApiError, ErrorKind, JobsBackend};
 use crate::access::{Resource, Scope};
 use crate::name::check_name;
@@ -69,7 +69,7 @@ pub(super) fn routes() -> OpenApiRouter<Jobs> {
     ),
 )]
 async fn prefetch(State(jobs): State<Jobs>, caller: Caller, body: Upload) -> Result<Response, ApiError> {
-    let mut wanted: Prefetch = body.json(MAX_WANTED).await?;
+    let mut wanted: Prefetch = body.json(MAX_WANTED, &PEOPLE).await?;
     if wanted.is_empty() {
         return Err(ApiError::new(ErrorKind::BadRequest, "nothing is wanted: list at least one of blobs, names and origins"));
     }

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::deadline::{REPLY, within};
 use super::etag::{ETag, Verdict, judge, only_tag};
 use super::extract::{Path, Query};
-use super::upload::Upload;
+use super::upload::{PEOPLE, Upload};
 use super::{ApiError, ErrorKind, NamesBackend};
 use crate::name::{NameFault, check_name, check_prefix};
 use crate::types::{Condition, NameInfo, NameList, NameTarget};
@@ -79,7 +79,7 @@ async fn get_name(State(names): Names, Path(name): Path<String>, headers: Header
 )]
 async fn put_name(State(names): Names, Path(name): Path<String>, headers: HeaderMap, body: Upload) -> Result<Response, ApiError> {
     check(check_name(&name), &name)?;
-    let NameTarget { target } = body.json(MAX_TARGET).await?;
+    let NameTarget { target } = body.json(MAX_TARGET, &PEOPLE).await?;
     let put = within(REPLY, async {
         let condition = condition(&*names, &name, &headers).await?;
         names.put_name(&name, target, condition).await

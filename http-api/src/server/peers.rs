@@ -22,7 +22,7 @@ use super::body::Outgoing;
 use super::deadline::{COMMIT, of_peer, within};
 use super::extract::{Path, Query};
 use super::turned::turned;
-use super::upload::{Upload, read_json};
+use super::upload::{PEERS, Upload};
 use super::watched::Watched;
 use super::{ApiError, ErrorKind, PeerBackend, observe, protocol};
 use crate::arriving::{Arriving, GivenChunk};
@@ -201,8 +201,10 @@ async fn commit_upload(
     Query(CommitQuery { replicas }): Query<CommitQuery>,
     body: Upload,
 ) -> Result<Json<Presence>, ApiError> {
-    let _room = body.room(MAX_MANIFEST).await?;
-    let commit = |bytes| async { peers.commit_upload(upload, read_json(bytes).await?, replicas).await };
+    let commit = |bytes| async {
+        let (manifest, _room) = PEERS.read_json(bytes).await?;
+        peers.commit_upload(upload, manifest, replicas).await
+    };
     body.feed(MAX_MANIFEST, COMMIT, commit).await.map(Json)
 }
 
@@ -211,17 +213,17 @@ async fn abort_upload(State(peers): Peers, Path(upload): Path<Uuid>, headers: He
 }
 
 async fn names(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<NamesReply>, ApiError> {
-    let call: NamesCall = body.json(MAX_CALL).await?;
+    let call: NamesCall = body.json(MAX_CALL, &PEERS).await?;
     within(of_peer(&headers), peers.names(call)).await.map(Json)
 }
 
 async fn meta(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<MetaReply>, ApiError> {
-    let call: MetaCall = body.json(MAX_CALL).await?;
+    let call: MetaCall = body.json(MAX_CALL, &PEERS).await?;
     within(of_peer(&headers), peers.meta(call)).await.map(Json)
 }
 
 async fn repair(State(peers): Peers, headers: HeaderMap, body: Upload) -> Result<Json<RepairReply>, ApiError> {
-    let call: RepairCall = body.json(MAX_CALL).await?;
+    let call: RepairCall = body.json(MAX_CALL, &PEERS).await?;
     within(of_peer(&headers), peers.repair(asker(&headers).from, call)).await.map(Json)
 }
 

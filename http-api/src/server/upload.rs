@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::FromRequest;
 use bytes::BytesMut;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt};
 use http::{Request, header};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -21,12 +21,65 @@ use crate::ByteStream;
 /// was refused; nobody should upload a terabyte to learn that the disk is full.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// KiB of the bodies that are held whole, of all requests together: four of the largest manifests. Without it each of some thousand streams could hold
-/// its own bound.
-static ROOM: Semaphore = Semaphore::const_new(256 << 10);
-
 /// How long a body waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
+
+/// KiB of room that a body takes at once: for as much as came of it, in steps, and not for what it says that will come.
+const ROOM_STEP: usize = 64;
+
+/// How long the whole of a body may take that is held in memory: 64 MiB at 18 Mbit/s.
+const WHOLE: Duration = Duration::from_secs(30);
+
+/// KiB of the bodies that are held whole, of all requests together. Without it each of some thousand streams could hold its own bound.
+pub(super) struct Room(Semaphore);
+
+/// For nodes: four of the largest manifests. What people do takes nothing from them.
+pub(super) static PEERS: Room = Room::new(256 << 10);
+
+/// For people and their programs: 64 of the largest bodies.
+pub(super) static PEOPLE: Room = Room::new(64 << 10);
+
+/// What a body has of it, until it is dropped.
+pub(super) struct Place(SemaphorePermit<'static>);
+
+impl Room {
+    const fn new(kib: usize) -> Self {
+        Self(Semaphore::const_new(kib))
+    }
+
+    /// So much of it that `bytes` fit.
+    async fn widen(&'static self, Place(place): &mut Place, bytes: usize) -> Result<(), ApiError> {
+        let lacks = bytes.div_ceil(1024).saturating_sub(place.num_permits());
+        if lacks == 0 {
+            return Ok(());
+        }
+        let kib = u32::try_from(lacks.next_multiple_of(ROOM_STEP)).unwrap_or(u32::MAX);
+        let more = tokio::time::timeout(ROOM_WAIT, self.0.acquire_many(kib))
+            .await
+            .map_err(|_| ApiError::new(ErrorKind::Unavailable, "too many bodies are being read just now; try again"))?;
+        place.merge(more.expect("the semaphore is never closed"));
+        Ok(())
+    }
+
+    /// JSON from a body that is bounded by whoever hands it in, and the room that it has.
+    pub(super) async fn read_json<T: DeserializeOwned>(&'static self, body: ByteStream) -> Result<(T, Place), ApiError> {
+        let read = tokio::time::timeout(WHOLE, self.read(body));
+        let (all, place) = read.await.unwrap_or_else(|_| Err(slow()))?;
+        let json = serde_json::from_slice(&all);
+        Ok((json.map_err(|error| refuse(format!("the body is not the JSON that is wanted here: {error}")))?, place))
+    }
+
+    async fn read(&'static self, mut body: ByteStream) -> Result<(BytesMut, Place), ApiError> {
+        let nothing = self.0.try_acquire_many(0).expect("nothing is always free, and the semaphore is never closed");
+        let (mut all, mut place) = (BytesMut::new(), Place(nothing));
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| refuse(format!("the body cannot be read: {error}")))?;
+            self.widen(&mut place, all.len() + piece.len()).await?;
+            all.extend_from_slice(&piece);
+        }
+        Ok((all, place))
+    }
+}
 
 /// A request's body, not yet asked for.
 pub(super) struct Upload {
@@ -50,22 +103,9 @@ impl<S: Send + Sync> FromRequest<S> for Upload {
 }
 
 impl Upload {
-    /// A body of JSON, of at most `limit` bytes.
-    pub(super) async fn json<T: DeserializeOwned>(self, limit: u64) -> Result<T, ApiError> {
-        let _room = self.room(limit).await?;
-        self.feed(limit, REPLY, read_json).await
-    }
-
-    /// Room in memory for all of this body, which may have at most `limit` bytes. None is taken for one that is refused for its length.
-    pub(super) fn room(&self, limit: u64) -> impl Future<Output = Result<SemaphorePermit<'static>, ApiError>> + use<> {
-        let bytes = self.length.map_or(limit, |length| if length > limit { 0 } else { length });
-        let room = ROOM.acquire_many(u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX));
-        async {
-            match tokio::time::timeout(ROOM_WAIT, room).await {
-                Ok(room) => Ok(room.expect("the semaphore is never closed")),
-                Err(_) => Err(ApiError::new(ErrorKind::Unavailable, "too many bodies are being read just now; try again")),
-            }
-        }
+    /// A body of JSON, of at most `limit` bytes, in this room.
+    pub(super) async fn json<T: DeserializeOwned>(self, limit: u64, room: &'static Room) -> Result<T, ApiError> {
+        self.feed(limit, REPLY, |body| room.read_json(body)).await.map(|(json, _)| json)
     }
 
     /// Hands a body of at most `limit` bytes to `take`, which may go on for `settle` once the whole body is here. What
@@ -114,23 +154,21 @@ pub(super) async fn turn_away(request: Request<Body>) {
     }
 }
 
-/// JSON from a body that is bounded by whoever hands it in.
-pub(super) async fn read_json<T: DeserializeOwned>(body: ByteStream) -> Result<T, ApiError> {
-    let refuse = |detail: String| ApiError::new(ErrorKind::BadRequest, detail);
-    let read = body.try_fold(BytesMut::new(), |mut all, piece| async move {
-        all.extend_from_slice(&piece);
-        Ok(all)
-    });
-    let all = read.await.map_err(|error| refuse(format!("the body cannot be read: {error}")))?;
-    serde_json::from_slice(&all).map_err(|error| refuse(format!("the body is not the JSON that is wanted here: {error}")))
-}
-
 /// Reads what nobody wants, before the answer. Many clients send all before they listen: a socket closed on their
 /// unread bytes is reset, and with it the answer. Over HTTP/2, curl 7.88 takes an answer before the end of its body for
 /// an error, or waits for ever. Who does not want to send in vain asks first, by HEAD or `Expect: 100-continue`.
 async fn read_away(mut rest: Incoming, limit: Duration) {
     let read = async { while let Some(Ok(_)) = rest.next().await {} };
     let _ = tokio::time::timeout(limit, read).await;
+}
+
+fn refuse(detail: String) -> ApiError {
+    ApiError::new(ErrorKind::BadRequest, detail)
+}
+
+fn slow() -> ApiError {
+    let detail = format!("the body was not here as a whole within {} seconds; nothing was stored", WHOLE.as_secs());
+    ApiError::new(ErrorKind::BodyStalled, detail)
 }
 
 fn stalled() -> ApiError {
@@ -148,4 +186,70 @@ fn too_large(limit: u64) -> ApiError {
 /// Seldom read by anyone: the client that it is for has gone.
 fn broken() -> ApiError {
     ApiError::new(ErrorKind::BadRequest, "the body broke off before its end; nothing was stored")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use axum::body::Bytes;
+    use futures_util::stream;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn upload(body: Body, length: u64) -> Upload {
+        Upload { body, length: Some(length), expects: false, crowd: None }
+    }
+
+    /// This much at once, and then a byte every ten seconds for ever.
+    fn trickle(first: usize) -> Body {
+        let head = stream::iter([Ok::<_, io::Error>(Bytes::from(vec![b' '; first]))]);
+        let rest = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Some((Ok(Bytes::from_static(b" ")), ()))
+        });
+        Body::from_stream(head.chain(rest))
+    }
+
+    async fn read(room: &'static Room, body: Body, length: u64) -> Result<Value, ApiError> {
+        upload(body, length).json(64 << 20, room).await
+    }
+
+    /// However much they say that they will send.
+    #[tokio::test(start_paused = true)]
+    async fn those_that_send_nothing_take_no_room_and_do_not_last() {
+        static ROOM: Room = Room::new(256);
+        let began = tokio::time::Instant::now();
+        let slow: Vec<_> = (0..3).map(|_| tokio::spawn(read(&ROOM, trickle(1), 64 << 20))).collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ROOM.0.available_permits(), 64);
+        assert_eq!(read(&ROOM, Body::from("[7]"), 3).await.unwrap(), json!([7]));
+        assert_eq!(began.elapsed(), Duration::from_secs(1), "it waited for nobody");
+        for one in slow {
+            assert_eq!(one.await.unwrap().unwrap_err().kind, ErrorKind::BodyStalled);
+        }
+        assert!(began.elapsed() <= WHOLE + LINGER);
+        assert_eq!(ROOM.0.available_permits(), 256);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_takes_room_in_steps_until_there_is_none() {
+        static ROOM: Room = Room::new(256);
+        let large = tokio::spawn(read(&ROOM, trickle(100 << 10), 64 << 20));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ROOM.0.available_permits(), 128);
+        let pieces = (0..5).map(|_| Ok::<_, io::Error>(Bytes::from(vec![b' '; 64 << 10])));
+        let much = read(&ROOM, Body::from_stream(stream::iter(pieces)), 320 << 10).await;
+        assert_eq!(much.unwrap_err().kind, ErrorKind::Unavailable);
+        assert_eq!(ROOM.0.available_permits(), 128, "who is refused gives back what it had");
+        drop(large);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn people_take_nothing_from_peers() {
+        let _all = PEOPLE.0.acquire_many(64 << 10).await.unwrap();
+        assert_eq!(read(&PEOPLE, Body::from("1"), 1).await.unwrap_err().kind, ErrorKind::Unavailable);
+        assert_eq!(read(&PEERS, Body::from("1"), 1).await.unwrap(), json!(1));
+    }
 }

@@ -1,6 +1,7 @@
 //! A swarm's authority, for tests: it signs certificates for nodes, on files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,6 +84,7 @@ impl Authority {
         let pair = Pair { cert: file("pem"), key: file("key") };
         fs::write(&pair.cert, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
         fs::write(&pair.key, key.serialize_pem()).unwrap();
+        fs::set_permissions(&pair.key, fs::Permissions::from_mode(0o600)).unwrap();
         pair
     }
 }

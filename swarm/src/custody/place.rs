@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::census::{Census, Part, lacking};
 use crate::candidates::Candidate;
 use crate::config::REPAIR_DEADLINE;
+use crate::fates;
 use crate::proof::By;
 use crate::{ServeError, Swarm};
 
@@ -210,7 +211,7 @@ fn print_of(entry: &Entry) -> Option<u64> {
 fn check(call: &RepairCall) -> Result<(), ServeError> {
     let fits = match call {
         RepairCall::Compare { digests, .. } => digests.len() <= Bucket::MOST,
-        RepairCall::Fates { buckets, .. } => buckets.len() <= Bucket::MOST,
+        RepairCall::Fates { fates, buckets } => fates.len() <= fates::BATCH && buckets.len() <= Bucket::MOST,
         RepairCall::Offer { blobs, .. } | RepairCall::Seek { blobs } => parts_in(blobs) <= 2 * MOST_PARTS,
     };
     if fits { Ok(()) } else { Err(ServeError::Invalid("a question about more than nodes ask at once".to_owned())) }
@@ -293,6 +294,9 @@ mod tests {
             digests: vec![digest(Bucket::ALL); count],
         };
         assert!(check(&compare(Bucket::MOST)).is_ok() && check(&compare(Bucket::MOST + 1)).is_err());
+        let fates = |count| vec![herring_http_api::repair::Fate { id: BlobId::of(b"x"), deleted: true, at_ms: 1 }; count];
+        assert!(check(&RepairCall::Fates { fates: fates(fates::BATCH), buckets: vec![] }).is_ok());
+        assert!(check(&RepairCall::Fates { fates: fates(fates::BATCH + 1), buckets: vec![] }).is_err());
         assert!(check(&RepairCall::Fates { fates: vec![], buckets: vec![Bucket::ALL; Bucket::MOST + 1] }).is_err());
     }
 }

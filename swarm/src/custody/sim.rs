@@ -15,6 +15,7 @@ use herring_ring::{Epoch, Member, NodeId, Point, Ring};
 
 use super::census::{Census, KeptBlob, Part, lacking, owners, parts_of};
 use crate::fates::Fates;
+use crate::jobs::now_ms;
 
 const REPLICAS: usize = 3;
 const ACKNOWLEDGE: usize = 2;
@@ -65,6 +66,7 @@ enum Word {
 struct World {
     numbers: Numbers,
     tick: u64,
+    began_ms: u64,
     hosts: Vec<Host>,
     rings: BTreeMap<Vec<usize>, Ring>,
     chunks: BTreeMap<BlobId, Vec<Point>>,
@@ -98,6 +100,7 @@ impl World {
         let mut world = Self {
             numbers: Numbers(seed),
             tick: 0,
+            began_ms: now_ms(),
             hosts: Vec::new(),
             rings: BTreeMap::new(),
             chunks: BTreeMap::new(),
@@ -140,9 +143,9 @@ impl World {
         self.rings.entry(members.to_vec()).or_insert_with(|| Ring::new(members.iter().map(member))).clone()
     }
 
-    /// Later than any day, so that nothing is too old to be remembered.
+    /// From now on, so that nothing is too old to be remembered, or too far ahead to be believed.
     fn now(&self) -> u64 {
-        (1 << 50) + 1000 * self.tick
+        self.began_ms + 1000 * self.tick
     }
 
     fn index(&self, id: &NodeId) -> usize {

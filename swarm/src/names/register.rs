@@ -39,19 +39,29 @@ pub(super) struct Register {
     pub accepted: Option<NameRecord>,
 }
 
-/// No swarm comes here: a change a microsecond for nine years. Whoever says more means to use the numbers up.
-const MOST: u64 = 1 << 48;
+/// Where no clock was ever set: a change a millisecond for 35 years.
+const FEWEST: u64 = 1 << 40;
+/// Numbers that all programs read alike in JSON.
+const MOST: u64 = 1 << 53;
 /// Bytes of a ballot's node: its id and a UUID are below 100.
 const MAX_NODE: usize = 256;
 
+/// What a ballot's counter and a version can have come to by now, milliseconds since 1970: a change a microsecond since then. No swarm comes here. Whoever
+/// says more means to use the numbers up; and whoever says as much has not, as there are a thousand more a millisecond later, for all who come after.
+/// The bound is the same for all owners, but for their clocks: were it what each of them knows, and some more, then those who were away could not take
+/// what the others agreed on.
+fn most(now_ms: u64) -> u64 {
+    now_ms.saturating_mul(1000).clamp(FEWEST, MOST)
+}
+
 /// Whether somebody honest can have such a ballot.
-pub(super) fn can_be(ballot: &Ballot) -> bool {
-    ballot.counter <= MOST && ballot.node.len() <= MAX_NODE
+pub(super) fn can_be(ballot: &Ballot, now_ms: u64) -> bool {
+    ballot.counter <= most(now_ms) && ballot.node.len() <= MAX_NODE
 }
 
 /// Whether a register can have come to this.
-pub(super) fn is_record(record: &NameRecord) -> bool {
-    can_be(&record.ballot) && record.state.version <= MOST && record.state.changes.len() <= REMEMBERED
+pub(super) fn is_record(record: &NameRecord, now_ms: u64) -> bool {
+    can_be(&record.ballot, now_ms) && record.state.version <= most(now_ms) && record.state.changes.len() <= REMEMBERED
 }
 
 /// Later versions before earlier ones; of one version, the higher ballot.
@@ -62,8 +72,8 @@ pub(super) fn rank(one: &NameRecord, other: &NameRecord) -> Ordering {
 
 impl Register {
     /// Promises to accept nothing below this ballot; false where more was promised.
-    pub fn prepare(&mut self, ballot: &Ballot) -> bool {
-        let done = can_be(ballot) && *ballot >= self.promised;
+    pub fn prepare(&mut self, ballot: &Ballot, now_ms: u64) -> bool {
+        let done = can_be(ballot, now_ms) && *ballot >= self.promised;
         if done {
             self.promised = ballot.clone();
         }
@@ -71,8 +81,8 @@ impl Register {
     }
 
     /// Accepts a record; false where more was promised, or something later is here.
-    pub fn accept(&mut self, record: &NameRecord) -> bool {
-        let done = is_record(record) && record.ballot >= self.promised && !self.is_after(record);
+    pub fn accept(&mut self, record: &NameRecord, now_ms: u64) -> bool {
+        let done = is_record(record, now_ms) && record.ballot >= self.promised && !self.is_after(record);
         if done {
             self.promised = record.ballot.clone();
             self.accepted = Some(record.clone());

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::register::{Outcome, Proposer, can_be, is_record, rank};
-use super::{CHANGE_DEADLINE, NameError};
+use super::{CHANGE_DEADLINE, NameError, now_ms};
 use crate::candidates::{Candidate, Candidates};
 use crate::config::SMALL_DEADLINE;
 use crate::{Swarm, Tried, metrics as m};
@@ -104,7 +104,8 @@ impl Votes {
             }
             Err(why) => return self.tried.note(node.id, why),
         };
-        if !can_be(&promised) || accepted.as_ref().is_some_and(|record| !is_record(record)) {
+        let now = now_ms();
+        if !can_be(&promised, now) || accepted.as_ref().is_some_and(|record| !is_record(record, now)) {
             return self.tried.note(node.id, "answered what cannot be");
         }
         if owner && !done {

@@ -5,7 +5,7 @@ use herring_http_api::peer::{Ballot, NameRecord, NamedRecord, NamesCall, NamesRe
 use herring_store::{Change, RecordError, Table};
 
 use super::register::Register;
-use super::{NameError, check};
+use super::{NameError, check, now_ms};
 use crate::{Swarm, Tried};
 
 /// Names in one answer to a list, and records in one lesson: about half a MiB.
@@ -32,13 +32,13 @@ impl Swarm {
         if !self.owns_name(&view, view.me(), &name) && self.register(&name)? == Register::default() {
             return Ok(vote(false, Register::default()));
         }
-        let promise = move |register: &mut Register| register.prepare(&ballot);
+        let promise = move |register: &mut Register| register.prepare(&ballot, now_ms());
         self.change_register(name, promise).await.map(|(done, register)| vote(done, register))
     }
 
     async fn accept(&self, name: String, record: NameRecord) -> Result<(bool, Register), NameError> {
         check(&name)?;
-        self.change_register(name, move |register| register.accept(&record)).await
+        self.change_register(name, move |register| register.accept(&record, now_ms())).await
     }
 
     async fn learn(&self, records: Vec<NamedRecord>) -> Result<NamesReply, NameError> {

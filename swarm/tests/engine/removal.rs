@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herring_blob::BlobId;
-use herring_http_api::repair::{BlobParts, RepairCall, RepairReply};
+use herring_http_api::repair::{BlobParts, Bucket, Fate, RepairCall, RepairReply};
 use herring_http_api::types::Presence;
 use herring_ring::Point;
 use herring_swarm::{OpenError, PutOptions, ReadError, RemoveError};
@@ -93,6 +93,17 @@ async fn a_deletion_outlives_a_restart() {
     let answer = net.nodes[1].swarm.answer_repair("n0".into(), offer).await.unwrap();
     assert_eq!(answer, RepairReply::Lacking { blobs: vec![parts] }, "it has not got it");
     assert_eq!(net.nodes[1].swarm.custody().lacking_chunks, 0, "and does not want it back");
+}
+
+#[tokio::test]
+async fn a_deletion_from_the_future_is_not_believed() {
+    let net = Net::start(2, 2).await;
+    let id = net.nodes[0].put(b"here to stay").await.unwrap().stored.id;
+    let rogue = Fate { id, deleted: true, at_ms: u64::MAX };
+    let call = RepairCall::Fates { fates: vec![rogue], buckets: vec![Bucket::ALL] };
+    let RepairReply::Fates { fates } = net.nodes[1].swarm.answer_repair("n0".into(), call).await.unwrap() else { panic!() };
+    assert!(!fates.contains(&rogue) && net.nodes[1].store.get(&id.into()).is_some());
+    net.assert_readable(0..2, id, b"here to stay").await;
 }
 
 #[tokio::test]

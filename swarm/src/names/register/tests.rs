@@ -8,24 +8,51 @@ use super::*;
 
 const NAME: &str = "a writer";
 
+/// Some day of 2026.
+const NOW: u64 = 1_790_000_000_000;
+
+fn ballot(counter: u64, node: &str) -> Ballot {
+    Ballot { counter, node: node.into() }
+}
+
 /// Nobody can use the numbers up, or have an owner keep more than a register is.
 #[test]
 fn what_no_swarm_comes_to_is_not_promised_or_accepted() {
-    let ballot = |counter, node: &str| Ballot { counter, node: node.into() };
     let record = |ballot, version, changes| {
         let changes = vec![Uuid::nil(); changes];
         NameRecord { ballot, state: NameState { version, target: None, modified_ms: u64::MAX, changes } }
     };
-    let right = ballot(MOST, "n");
-    for wrong in [ballot(MOST + 1, "n"), ballot(u64::MAX, "n"), ballot(1, &"n".repeat(MAX_NODE + 1))] {
+    let right = ballot(most(NOW), "n");
+    for wrong in [ballot(most(NOW) + 1, "n"), ballot(u64::MAX, "n"), ballot(1, &"n".repeat(MAX_NODE + 1))] {
         let mut register = Register::default();
-        assert!(!register.prepare(&wrong) && !register.accept(&record(wrong, 1, 1)));
+        assert!(!register.prepare(&wrong, NOW) && !register.accept(&record(wrong, 1, 1), NOW));
         assert_eq!(register, Register::default());
     }
-    for (version, changes) in [(MOST + 1, 1), (u64::MAX, 1), (1, REMEMBERED + 1)] {
-        assert!(!Register::default().accept(&record(right.clone(), version, changes)));
+    for (version, changes) in [(most(NOW) + 1, 1), (u64::MAX, 1), (1, REMEMBERED + 1)] {
+        assert!(!Register::default().accept(&record(right.clone(), version, changes), NOW));
     }
-    assert!(Register::default().prepare(&right) && Register::default().accept(&record(right, MOST, REMEMBERED)));
+    assert!(Register::default().prepare(&right, NOW) && Register::default().accept(&record(right, most(NOW), REMEMBERED), NOW));
+}
+
+/// Whoever has owners promise and accept all that there is has not the last word: a moment later others go on, and owners that were away, or know
+/// nothing, take it from them.
+#[test]
+fn the_highest_there_is_can_be_outbid_a_moment_later() {
+    let mut owners = [Register::default(), Register::default(), Register::default()];
+    assert!(owners[0].accept(&record(1, 1, Some("honest")), NOW - 1));
+    for rogue in &mut owners[..2] {
+        assert!(rogue.accept(&record(most(NOW), most(NOW), Some("rogue")), NOW));
+    }
+    let (latest, next) = (owners[1].accepted.clone().unwrap(), ballot(owners[1].promised.counter + 1, "honest"));
+    assert!(!owners[0].prepare(&next, NOW), "not yet");
+    let state = Proposer::change(always(1)).propose(Some(&latest.state), true).state.unwrap();
+    let record = NameRecord { ballot: next, state };
+    for owner in &mut owners {
+        assert!(owner.prepare(&record.ballot, NOW + 1) && owner.accept(&record, NOW + 1));
+    }
+    // Clocks that were never set, or are off.
+    assert!(Register::default().prepare(&ballot(1 << 40, "n"), 0));
+    assert!(!Register::default().prepare(&ballot(MOST + 1, "n"), u64::MAX));
 }
 
 #[derive(Debug, Clone)]
@@ -243,7 +270,7 @@ impl World {
     fn deliver(&mut self, to: usize, wire: Wire) {
         match wire {
             Wire::Prepare { try_, ballot } => {
-                let done = self.owners[to].prepare(&ballot);
+                let done = self.owners[to].prepare(&ballot, NOW);
                 let accepted = self.owners[to].accepted.clone();
                 self.wires.push((to, Wire::Promise { try_, owner: to, done, accepted }));
             }
@@ -259,7 +286,7 @@ impl World {
 
     fn accept(&mut self, owner: usize, record: &NameRecord) -> bool {
         let before = self.owners[owner].accepted.as_ref().map_or(0, |record| record.state.version);
-        let done = self.owners[owner].accept(record);
+        let done = self.owners[owner].accept(record, NOW);
         assert!(self.owners[owner].accepted.as_ref().map_or(0, |record| record.state.version) >= before, "no owner goes back");
         if done {
             let (state, voters) =
@@ -421,18 +448,18 @@ fn who_comes_back_with_an_old_version_does_not_win_by_its_ballot() {
     let (old, new) = (record(3, 99, Some("old")), record(4, 5, Some("new")));
     assert!(rank(&new, &old).is_gt());
     let mut register = Register::default();
-    assert!(register.accept(&new));
-    assert!(!register.accept(&old) && register.has(&old));
+    assert!(register.accept(&new, NOW));
+    assert!(!register.accept(&old, NOW) && register.has(&old));
     assert_eq!(register.accepted, Some(new));
 }
 
 #[test]
 fn a_promise_keeps_lower_ballots_out() {
     let mut register = Register::default();
-    assert!(register.prepare(&Ballot { counter: 7, node: "b".into() }));
-    assert!(!register.prepare(&Ballot { counter: 7, node: "a".into() }));
-    assert!(!register.accept(&record(1, 6, None)));
-    assert!(register.accept(&record(1, 8, None)));
+    assert!(register.prepare(&ballot(7, "b"), NOW));
+    assert!(!register.prepare(&ballot(7, "a"), NOW));
+    assert!(!register.accept(&record(1, 6, None), NOW));
+    assert!(register.accept(&record(1, 8, None), NOW));
     assert_eq!(register.promised.counter, 8);
 }
 
