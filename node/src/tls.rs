@@ -35,26 +35,6 @@ pub fn read(files: &TlsFiles) -> Result<Identity, Failure> {
     Identity::read(&files.cert, &files.key, &files.ca).map_err(Failure::usage)
 }
 
-/// As [`read`], for a start: one that has ended is told with all that is to be done.
-pub fn open(files: &TlsFiles, id: Option<&NodeId>) -> Result<Identity, Failure> {
-    read(files).map_err(|failure| match Card::read(&files.cert) {
-        Ok(card) if seconds_left(card.until()) <= 0 => {
-            let id = id.cloned().or_else(|| id_of(files, &card).ok()).map_or_else(|| "NODE".to_owned(), |id| id.to_string());
-            Failure::usage(format_args!("{failure}. {}", renewal(files, &id)))
-        }
-        _ => failure,
-    })
-}
-
-/// How the certificate of the node `id` is made anew.
-fn renewal(files: &TlsFiles, id: &str) -> String {
-    let (cert, key) = (files.cert.display(), files.key.display());
-    format!(
-        "where the authority is: herring certs issue {id} --renew (if it was made with --out DIR, give that again); then copy {id}.pem to {cert}, \
-         and {id}.key to {key}"
-    )
-}
-
 /// The id that a certificate gives to a node that has none.
 pub fn id_of(files: &TlsFiles, card: &Card) -> Result<NodeId, Failure> {
     let only = card.names().first().filter(|_| card.names().len() == 1);
@@ -78,6 +58,26 @@ fn days_left(until: i64) -> i64 {
 fn seconds_left(until: i64) -> i64 {
     let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     until.saturating_sub(now)
+}
+
+/// As [`read`], for a start: one that has ended is told with all that is to be done.
+pub fn open(files: &TlsFiles, id: Option<&NodeId>) -> Result<Identity, Failure> {
+    read(files).map_err(|failure| match Card::read(&files.cert) {
+        Ok(card) if seconds_left(card.until()) <= 0 => {
+            let id = id.cloned().or_else(|| id_of(files, &card).ok()).map_or_else(|| "NODE".to_owned(), |id| id.to_string());
+            Failure::usage(format_args!("{failure}. {}", renewal(files, &id)))
+        }
+        _ => failure,
+    })
+}
+
+/// How the certificate of the node `id` is made anew.
+fn renewal(files: &TlsFiles, id: &str) -> String {
+    let (cert, key) = (files.cert.display(), files.key.display());
+    format!(
+        "where the authority is: herring certs issue {id} --renew (if it was made with --out DIR, give that again); then copy {id}.pem to {cert}, \
+         and {id}.key to {key}"
+    )
 }
 
 /// Peers believe a certificate for this very node only.
@@ -253,6 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_soon_is_told_once_a_day() {
+        let room = Room::new();
+        let mut tls = tls(&room.issue("n1", &["10.0.0.1"], 5), "n1").unwrap();
+        assert!(ends_soon(tls.now.card().until()) && ends_soon(tls.now.authority_until()));
+        let first = Instant::now();
+        for (after, last) in [(Duration::ZERO, Duration::ZERO), (DAY / 2, Duration::ZERO), (DAY, DAY), (DAY * 3 / 2, DAY)] {
+            tls.warn(first + after);
+            assert_eq!(tls.warned, Some(first + last));
+        }
+    }
+
+    #[test]
     fn what_has_ended_is_told_with_the_whole_command() {
         let room = Room::new();
         let why = |id: &str, host: &str, days| {
@@ -265,17 +277,5 @@ mod tests {
         let todo = why("n7", "10.0.0.7", 0);
         assert!(todo.contains("herring certs issue n7 --renew (if it was made with --out DIR, give that again)"), "{todo}");
         assert!(todo.contains(&format!("n7.key to {}", room.files("n7").key.display())), "{todo}");
-    }
-
-    #[test]
-    fn what_ends_soon_is_told_once_a_day() {
-        let room = Room::new();
-        let mut tls = tls(&room.issue("n1", &["10.0.0.1"], 5), "n1").unwrap();
-        assert!(ends_soon(tls.now.card().until()) && ends_soon(tls.now.authority_until()));
-        let first = Instant::now();
-        for (after, last) in [(Duration::ZERO, Duration::ZERO), (DAY / 2, Duration::ZERO), (DAY, DAY), (DAY * 3 / 2, DAY)] {
-            tls.warn(first + after);
-            assert_eq!(tls.warned, Some(first + last));
-        }
     }
 }
