@@ -47,9 +47,9 @@ impl Part {
 /// Why a datagram is none of a member's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("it is not sealed as gossip is")]
+    #[error("it is not sealed as gossip is: a node there has no cluster.key, or it is no node's")]
     Unsealed,
-    #[error("it is sealed with a key that is none of this node's")]
+    #[error("a node there has another cluster.key than this one: give all nodes the same, with --cluster-key")]
     Key,
     #[error("it was changed on the way, or made by somebody who has no key")]
     Forged,

@@ -22,7 +22,7 @@ use crate::seal::{Opener, Refused, Sealer};
 
 /// What UDP can bring at most, bytes.
 const DATAGRAM: usize = 65_536;
-/// Between two warnings of what was refused: whoever floods a node must not flood its log.
+/// Between two warnings of what was refused, or could not be sent: whoever floods a node must not flood its log.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// For a datagram over loopback, which is there as soon as it is sent. A member's that is no gossip never comes out of chitchat's socket.
 const HOP: Duration = Duration::from_millis(100);
@@ -33,10 +33,9 @@ pub(crate) struct Sockets(pub Option<watch::Receiver<Arc<ClusterKeys>>>);
 #[async_trait]
 impl Transport for Sockets {
     async fn open(&self, listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        let refusals = Refusals::default();
         match &self.0 {
-            None => Ok(Box::new(ClearSocket { socket: UdpTransport.open(listen).await?, refusals })),
-            Some(keys) => Ok(Box::new(SealedSocket::open(listen, keys.clone(), refusals).await?)),
+            None => Ok(Box::new(ClearSocket::open(listen).await?)),
+            Some(keys) => Ok(Box::new(SealedSocket::open(listen, keys.clone()).await?)),
         }
     }
 }
@@ -44,6 +43,13 @@ impl Transport for Sockets {
 struct ClearSocket {
     socket: Box<dyn Socket>,
     refusals: Refusals,
+    unsent: Unsent,
+}
+
+impl ClearSocket {
+    async fn open(listen: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { socket: UdpTransport.open(listen).await?, refusals: Refusals::default(), unsent: Unsent::default() })
+    }
 }
 
 #[async_trait]
@@ -53,7 +59,8 @@ impl Socket for ClearSocket {
     }
 
     async fn send(&mut self, to: SocketAddr, envelope: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
-        self.socket.send(to, envelope).await
+        let sent = self.socket.send(to, envelope).await;
+        Ok(sent.unwrap_or_else(|error| self.unsent.note(to, &error)))
     }
 
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
@@ -78,15 +85,26 @@ struct SealedSocket {
     /// Whose message is in the hatch, and of how many bytes it was.
     inside: Option<(SocketAddr, usize)>,
     refusals: Refusals,
+    unsent: Unsent,
 }
 
 impl SealedSocket {
-    async fn open(listen: SocketAddr, mut keys: watch::Receiver<Arc<ClusterKeys>>, refusals: Refusals) -> anyhow::Result<Self> {
+    async fn open(listen: SocketAddr, mut keys: watch::Receiver<Arc<ClusterKeys>>) -> anyhow::Result<Self> {
         let outside = UdpSocket::bind(listen).await.with_context(|| format!("{listen}/UDP"))?;
         let now = keys.borrow_and_update().clone();
         let (sealer, opener) = (Sealer::new(&now), Opener::new(now));
-        let buffer = vec![0; DATAGRAM].into();
-        Ok(Self { outside, hatch: Hatch::open().await?, keys, sealer, opener, buffer, inside: None, refusals })
+        let (refusals, unsent, buffer) = (Refusals::default(), Unsent::default(), vec![0; DATAGRAM].into());
+        Ok(Self { outside, hatch: Hatch::open().await?, keys, sealer, opener, buffer, inside: None, refusals, unsent })
+    }
+
+    async fn seal(&mut self, to: SocketAddr, envelope: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
+        let message = self.hatch.bytes(envelope).await?;
+        self.refresh();
+        let mut sent = 0;
+        for datagram in self.sealer.seal(&message, now_ms()) {
+            sent += self.outside.send_to(&datagram, to).await.with_context(|| format!("gossip to {to}"))?;
+        }
+        Ok(SendOutcome { num_bytes_sent: sent })
     }
 
     fn refresh(&mut self) {
@@ -129,13 +147,8 @@ impl Socket for SealedSocket {
     }
 
     async fn send(&mut self, to: SocketAddr, envelope: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
-        let message = self.hatch.bytes(envelope).await?;
-        self.refresh();
-        let mut sent = 0;
-        for datagram in self.sealer.seal(&message, now_ms()) {
-            sent += self.outside.send_to(&datagram, to).await.with_context(|| format!("gossip to {to}"))?;
-        }
-        Ok(SendOutcome { num_bytes_sent: sent })
+        let sent = self.seal(to, envelope).await;
+        Ok(sent.unwrap_or_else(|error| self.unsent.note(to, &error)))
     }
 
     /// Where this is dropped while it waits, it goes on where it was.
@@ -252,6 +265,27 @@ impl Refusals {
     }
 }
 
+/// Counts what could not be sent, to a seed without a route say, and tells of one from time to time: chitchat would, five times a second, and of each with a
+/// backtrace. To gossip it is as if it was lost on the way.
+#[derive(Default)]
+struct Unsent {
+    warned: Option<Instant>,
+    since: u64,
+}
+
+impl Unsent {
+    fn note(&mut self, to: SocketAddr, error: &anyhow::Error) -> SendOutcome {
+        let why = format!("{error:#}");
+        self.since += 1;
+        debug!(%to, why, "gossip could not be sent");
+        if self.warned.is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
+            warn!(%to, why, unsent = self.since, "gossip could not be sent to that seed or node; there are no more than one of these lines a minute");
+            (self.warned, self.since) = (Some(Instant::now()), 0);
+        }
+        SendOutcome { num_bytes_sent: 0 }
+    }
+}
+
 /// An earlier datagram met nobody, or there is no memory just now.
 fn passes(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, OutOfMemory};
@@ -261,4 +295,29 @@ fn passes(error: &io::Error) -> bool {
 fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use chitchat::ProtocolVersion;
+
+    use super::*;
+
+    /// chitchat warns of every error, and sends to its seeds five times a second.
+    #[tokio::test]
+    async fn what_cannot_be_sent_is_lost_and_told_once() {
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // No socket of IPv4 gets there.
+        let nowhere: SocketAddr = "[::1]:9".parse().unwrap();
+        let envelope = || ChitchatEnvelope { version: ProtocolVersion::V1, message: ChitchatMessage::BadCluster };
+        let keys = watch::Sender::new(Arc::new(ClusterKeys::generate().parse::<ClusterKeys>().unwrap()));
+        let mut sealed = SealedSocket::open(here, keys.subscribe()).await.unwrap();
+        let mut clear = ClearSocket::open(here).await.unwrap();
+        for left in [0, 1] {
+            assert_eq!(sealed.send(nowhere, envelope()).await.unwrap().num_bytes_sent, 0);
+            assert_eq!(clear.send(nowhere, envelope()).await.unwrap().num_bytes_sent, 0);
+            assert_eq!([sealed.unsent.since, clear.unsent.since], [left; 2], "the first is told, and the next waits");
+        }
+        assert!(clear.send(sealed.local_addr().unwrap(), envelope()).await.unwrap().num_bytes_sent > 0);
+    }
 }

@@ -59,7 +59,7 @@ fn examples() -> Vec<Vec<u8>> {
         json(&MetaCall::Ask { question: question(), newest_ms: Some(1), reading: 2 }),
         json(&MetaCall::Hold { origin: "m".into(), ms: 1 }),
         json(&MetaReply::Answer { answer: "{}".into(), age_ms: 4 }),
-        json(&NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None }),
+        json(&NodeUsage { bytes_used: 1, bytes_capacity: 2, ..NodeUsage::default() }),
     ]
 }
 

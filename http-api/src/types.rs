@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use cluster::{Cluster, Custody, Drain, DrainState, MemberInfo, NodeUsage};
+pub use cluster::{Cluster, Custody, Drain, DrainState, MemberInfo, NodeUsage, differences};
 pub use wish::{PutWish, PutWishError, PutWishText};
 
 /// What a put answers.

@@ -16,7 +16,7 @@ use rcgen::{
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
-use crate::error::{Failure, OrFail};
+use crate::error::{Failure, OrFail, tell};
 use crate::output::Output;
 use crate::owner;
 
@@ -39,6 +39,10 @@ pub enum CertsCommand {
         /// For how many days the authority is good
         #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u16).range(1..))]
         days: u16,
+
+        /// Makes no key for gossip: for another authority of a swarm that has one, and keeps it
+        #[arg(long)]
+        authority_only: bool,
     },
     /// Makes a node's certificate and key, by the authority in the same directory
     Issue(IssueArgs),
@@ -56,14 +60,15 @@ pub struct IssueArgs {
     /// Where the authority is
     #[arg(long, value_name = "DIR", default_value = "herring-certs")]
     pub dir: PathBuf,
-    /// Where all that the node needs is put, to be taken to its machine: also the authority's certificate, and the cluster's key [default: beside
-    /// the authority]
+    /// Where all that the node needs is put, to be taken to its machine: also the authority's certificate, and the cluster's key where there is
+    /// one beside the authority [default: beside the authority]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// For how many days the certificate is good
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..))]
     pub days: u16,
-    /// Replaces the certificate and the key that are there, for the same addresses where none are said. A running node takes them within 5 s
+    /// Replaces the certificate and the key that are there, in --out where they were made with it, for the same addresses where none are said. A running
+    /// node takes them within 5 s
     #[arg(long)]
     pub renew: bool,
 }
@@ -73,30 +78,45 @@ pub struct Issued {
     pub cert: PathBuf,
     pub key: PathBuf,
     pub ca: PathBuf,
-    pub cluster_key: PathBuf,
+    /// `None`: there is none beside the authority.
+    pub cluster_key: Option<PathBuf>,
 }
 
 pub fn run(command: &CertsCommand, output: Output) -> Result<(), Failure> {
     match command {
-        CertsCommand::Init { dir, days } => {
-            let made = init(dir, *days)?;
-            let [ca, _, key] = made.each_ref().map(|path| path.display());
+        CertsCommand::Init { dir, days, authority_only } => {
+            let made = if *authority_only { found(dir, *days)?.to_vec() } else { init(dir, *days)?.to_vec() };
+            let given: Vec<_> = made.iter().step_by(2).map(|path| path.display().to_string()).collect();
             let issue = format!("herring certs issue NODE --address HOST --dir {}", dir.display());
-            show(output, &made, &format!("give each node {ca} and {key}, and make its certificate: {issue}"))
+            show(output, &made, &format!("give each node {}, and make its certificate: {issue}", given.join(" and ")))
         }
         CertsCommand::Issue(args) => {
-            let Issued { cert, key, ca, cluster_key } = issue(args)?;
-            let flags = format!(
-                "herring node --id {} --tls-cert {} --tls-key {} --tls-ca {} --cluster-key {}",
-                args.id,
-                cert.display(),
-                key.display(),
-                ca.display(),
-                cluster_key.display()
+            let issued = issue(args)?;
+            show(output, &issued.made(args), &issued.command(&args.id))?;
+            tell(
+                "the tokens of people and their programs are made with: herring token new NAME --scope SCOPE --file tokens.toml",
             );
-            let made = if args.out.is_some() { vec![cert, key, ca, cluster_key] } else { vec![cert, key] };
-            show(output, &made, &flags)
+            if issued.cluster_key.is_none() {
+                tell("there is no cluster.key beside the authority: all nodes keep the one that they have, or have none");
+            }
+            Ok(())
         }
+    }
+}
+
+impl Issued {
+    /// What was written just now.
+    fn made(&self, args: &IssueArgs) -> Vec<PathBuf> {
+        let pair = [&self.cert, &self.key].into_iter();
+        let others = args.out.iter().flat_map(|_| std::iter::once(&self.ca).chain(&self.cluster_key));
+        pair.chain(others).cloned().collect()
+    }
+
+    /// How the node is told.
+    fn command(&self, id: &NodeId) -> String {
+        let [cert, key, ca] = [&self.cert, &self.key, &self.ca].map(|path| path.display());
+        let gossip = self.cluster_key.as_ref().map(|path| format!(" --cluster-key {}", path.display())).unwrap_or_default();
+        format!("herring node --id {id} --tls-cert {cert} --tls-key {key} --tls-ca {ca}{gossip} --tokens tokens.toml")
     }
 }
 
@@ -107,8 +127,19 @@ fn show(output: Output, made: &[PathBuf], next: &str) -> Result<(), Failure> {
 
 /// The authority's certificate, its key, and the cluster's key.
 pub fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
+    let cluster_key = dir.join(CLUSTER_KEY);
+    if cluster_key.exists() {
+        return Err(is_there(&cluster_key));
+    }
+    let [certificate, key] = found(dir, days)?;
+    write(&cluster_key, &ClusterKeys::generate(), SECRET)?;
+    Ok([certificate, key, cluster_key])
+}
+
+/// The authority's certificate and its key alone.
+fn found(dir: &Path, days: u16) -> Result<[PathBuf; 2], Failure> {
     make_dir(dir)?;
-    let paths = [AUTHORITY.0, AUTHORITY.1, CLUSTER_KEY].map(|name| dir.join(name));
+    let paths = [AUTHORITY.0, AUTHORITY.1].map(|name| dir.join(name));
     // Before anything is written: half an authority would be in the way of the next try.
     if let Some(there) = paths.iter().find(|path| path.exists()) {
         return Err(is_there(there));
@@ -120,7 +151,6 @@ pub fn init(dir: &Path, days: u16) -> Result<[PathBuf; 3], Failure> {
     let certificate = params.self_signed(&key).or_fail(|| "cannot make an authority".to_owned())?;
     write(&paths[0], &certificate.pem(), PUBLIC)?;
     write(&paths[1], &key.serialize_pem(), SECRET)?;
-    write(&paths[2], &ClusterKeys::generate(), SECRET)?;
     Ok(paths)
 }
 
@@ -133,10 +163,12 @@ pub fn issue(args: &IssueArgs) -> Result<Issued, Failure> {
     }
     let (names, authority) = (names(&args.id, &addresses(args, &cert)?)?, authority(&args.dir)?);
     make_dir(dir)?;
-    let (ca, cluster_key) = (dir.join(AUTHORITY.0), dir.join(CLUSTER_KEY));
+    let ca = dir.join(AUTHORITY.0);
+    // Another authority of a swarm that goes on has none: the node keeps its own.
+    let cluster_key = args.dir.join(CLUSTER_KEY).exists().then(|| dir.join(CLUSTER_KEY));
     if args.out.is_some() {
         copy(&args.dir.join(AUTHORITY.0), &ca, PUBLIC)?;
-        copy(&args.dir.join(CLUSTER_KEY), &cluster_key, SECRET)?;
+        cluster_key.iter().try_for_each(|to| copy(&args.dir.join(CLUSTER_KEY), to, SECRET))?;
     }
     let private = KeyPair::generate().or_fail(|| "cannot make a key".to_owned())?;
     let certificate = node(args, names).signed_by(&private, &authority).or_fail(|| "cannot make a certificate".to_owned())?;
@@ -165,7 +197,8 @@ fn addresses(args: &IssueArgs, cert: &Path) -> Result<Vec<String>, Failure> {
     if !args.address.is_empty() {
         return Ok(args.address.clone());
     }
-    let unknown = |why| Failure::usage(format_args!("{why}; say with --address for which addresses the certificate is"));
+    let again = if args.out.is_none() { "if it was made with --out DIR, give that again; else " } else { "" };
+    let unknown = |why| Failure::usage(format_args!("{why}; {again}say with --address for which addresses the certificate is"));
     let card = Card::read(cert).map_err(unknown)?;
     let hosts = card.names().iter().filter(|name| **name != args.id.as_str()).cloned();
     Ok(hosts.chain(card.addresses().iter().map(IpAddr::to_string)).collect())
@@ -303,7 +336,8 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         init(room.path(), 2).unwrap();
         let renew = |address: &[&str]| IssueArgs { renew: true, ..args(room.path(), "n1", address) };
-        assert!(issue(&renew(&[])).err().unwrap().to_string().contains("say with --address"));
+        let why = issue(&renew(&[])).err().unwrap().to_string();
+        assert!(why.contains("made with --out DIR, give that again; else say with --address"), "{why}");
         let first = issue(&args(room.path(), "n1", &["10.0.0.7", "host.example"])).unwrap();
         let read = |made: &Issued| Identity::read(&made.cert, &made.key, &made.ca).unwrap();
         let before = read(&first);
@@ -333,10 +367,29 @@ mod tests {
         let args = IssueArgs { out: Some(out.clone()), ..args(&authority, "n1", &["10.0.0.7"]) };
         let made = issue(&args).unwrap();
         Identity::read(&made.cert, &made.key, &made.ca).unwrap();
-        crate::keys::load(&made.cluster_key).unwrap();
+        crate::keys::load(made.cluster_key.as_ref().unwrap()).unwrap();
+        assert!(made.command(&args.id).ends_with("/n1/cluster.key --tokens tokens.toml"), "{}", made.command(&args.id));
         let mut names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["ca.pem", "cluster.key", "n1.key", "n1.pem"]);
+    }
+
+    /// A node that were given another key for gossip would be out of the swarm.
+    #[test]
+    fn another_authority_leaves_the_cluster_key_as_it_is() {
+        let room = tempfile::tempdir().unwrap();
+        let (first, second, out) = (room.path().join("first"), room.path().join("second"), room.path().join("n1"));
+        let args = |dir: &Path, address: &[&str]| IssueArgs { out: Some(out.clone()), renew: true, ..args(dir, "n1", address) };
+        init(&first, 2).unwrap();
+        issue(&args(&first, &["10.0.0.7"])).unwrap();
+        let key = || std::fs::read(out.join("cluster.key")).unwrap();
+        let before = key();
+        found(&second, 2).unwrap();
+        assert_eq!(std::fs::read_dir(&second).unwrap().count(), 2);
+        let made = issue(&args(&second, &[])).unwrap();
+        Identity::read(&made.cert, &made.key, &made.ca).unwrap();
+        assert_eq!((made.cluster_key.as_deref(), key()), (None, before));
+        assert!(!made.command(&"n1".parse().unwrap()).contains("--cluster-key"));
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Command {
     /// What is logged where `RUST_LOG` says nothing: a node's events are its only voice, a client has its output.
     pub fn log_level(&self) -> &'static str {
         match self {
-            Self::Node(_) => "info",
+            // chitchat tells of each datagram that is none, as many as come; what it tells of names that are not resolved is worth a line a minute.
+            Self::Node(_) => "info,chitchat=error,chitchat::server=warn",
             _ => "warn",
         }
     }
@@ -180,6 +181,10 @@ mod tests {
         for command in herring.get_subcommands_mut().filter(|command| command.get_name() != "help") {
             let name = command.get_name().to_owned();
             page += &format!("\n## herring {name}\n\n```text\n{}```\n", command.render_long_help());
+            for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+                let part = below.get_name().to_owned();
+                page += &format!("\n### herring {name} {part}\n\n```text\n{}```\n", below.render_long_help());
+            }
         }
         page
     }

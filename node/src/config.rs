@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use herring_blob::CHUNK_SIZE;
 use herring_http_api::ttl::Ttl;
+use herring_http_api::types::PutWish;
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{MAX_WEIGHT, NodeId};
 
@@ -145,6 +146,10 @@ impl NodeConfig {
         if self.native_reads && self.mount.is_none() {
             return Err("--native-reads is about a mount, but there is none: add --mount DIR".to_owned());
         }
+        if self.native_reads && self.allow_other {
+            return Err("--native-reads is not for --allow-other: other users cannot read the store's files that its links lead to; leave one out"
+                .to_owned());
+        }
         Ok(())
     }
 
@@ -154,6 +159,9 @@ impl NodeConfig {
         }
         if self.replicas == 0 {
             return Err("--replicas 0 would keep nothing: it must be at least 1".to_owned());
+        }
+        if self.replicas > PutWish::MAX_REPLICAS.into() {
+            return Err(format!("--replicas {} is over the most there can be, {}", self.replicas, PutWish::MAX_REPLICAS));
         }
         let least = ByteSize(CHUNK_SIZE.into());
         if let Some(rate) = self.rebalance_rate.filter(|rate| *rate < least) {

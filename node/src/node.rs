@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use herring_fuse::{Mount, MountConfig, MountError};
 use herring_gossip::{Gossip, GossipConfig, NodeInfo, NodeState, View};
 use herring_http_api::client::{PeerClient, PeerConfig};
 use herring_http_api::server::{Backends, Server, ServerConfig};
+use herring_http_api::types::differences;
 use herring_origin::Origins;
 use herring_ring::{NodeId, ORDINARY_WEIGHT};
 use herring_store::{Store, StoreConfig};
@@ -36,6 +38,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_millis(600);
 /// How long a node that starts waits for those that start with it. Three of them choose their weights within 0.7 s of each other.
 const STARTERS: Duration = Duration::from_secs(3);
+/// Other nodes whose settings a node that starts looks at.
+const COMPARED: usize = 3;
 /// The most that each step of the shutdown may take: an orderly stop takes
 /// about 2 s, and four steps at their worst end just when `herring up` gives up on a child after 27 s.
 const STEP: Duration = Duration::from_secs(6);
@@ -69,8 +73,9 @@ impl Node {
     async fn start(config: NodeConfig) -> Result<Self, Failure> {
         let metrics = install_metrics()?;
         let origins = Origins::new(config.origins.iter().cloned()).map_err(Failure::usage)?;
-        let identity = config.tls.as_ref().map(tls::read).transpose()?;
+        let identity = config.tls.as_ref().map(|files| tls::open(files, config.id.as_ref())).transpose()?;
         let store = open_store(&config).await?;
+        warn_of_a_small_disk(&store, config.capacity);
         let id = id::choose(&config, identity.as_ref())?;
         let tls = config.tls.clone().zip(identity).map(|(files, identity)| Tls::new(files, identity, id.clone())).transpose()?;
         let (server_config, peer_config) = transport(&config, tls.as_ref());
@@ -97,6 +102,7 @@ impl Node {
         tasks.spawn(server.serve(Backends { doors, tokens: known, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(compare(swarm.clone(), gossip.view())));
         if let Some((path, keys)) = config.cluster_key.clone().zip(keys) {
             tasks.spawn(stop.clone().run_until_cancelled_owned(keys::follow(path, keys)));
         }
@@ -207,6 +213,26 @@ async fn open_store(config: &NodeConfig) -> Result<Store, Failure> {
     opened.or_fail(|| "opening the store".to_owned())?.map_err(Failure::failed)
 }
 
+/// What others keep on that disk, it cannot hold.
+fn warn_of_a_small_disk(store: &Store, capacity: ByteSize) {
+    let missing = store.room().saturating_sub(store.free());
+    if missing > 0 {
+        let disk = ByteSize(capacity.as_u64().saturating_sub(missing));
+        tracing::warn!(%capacity, %disk, "the disk has less room for this node than --capacity says: give it no more than that, or it is given more than it can hold");
+    }
+}
+
+/// Says once whether this node is told otherwise than others in what must be the same on all. These settings are of a start, so it is those that start
+/// who look, and at a few.
+async fn compare(swarm: Swarm, mut views: watch::Receiver<Arc<View>>) {
+    if views.wait_for(|view| view.settled() && view.members().len() > 1).await.is_err() {
+        return;
+    }
+    for difference in differences(&swarm.sample(COMPARED).await) {
+        tracing::warn!(difference, "nodes of this swarm are told otherwise than this one");
+    }
+}
+
 /// What this node says of itself.
 fn about(config: &NodeConfig, id: NodeId, state: NodeState) -> NodeInfo {
     NodeInfo {
@@ -249,7 +275,7 @@ async fn follow_view(swarm: Swarm, mut view: watch::Receiver<Arc<View>>) {
                 ),
                 gone => tracing::warn!(
                     missing = gone.join(", "),
-                    "no other node is seen any more: this one is cut off from them, or they ended"
+                    "no other node is seen any more: this one is cut off from them, has another cluster.key than they, or they ended"
                 ),
             }
         }

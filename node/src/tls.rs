@@ -70,8 +70,32 @@ pub fn ends_soon(until: i64) -> bool {
 }
 
 fn days_left(until: i64) -> i64 {
+    seconds_left(until) / 86_400
+}
+
+fn seconds_left(until: i64) -> i64 {
     let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    until.saturating_sub(now) / 86_400
+    until.saturating_sub(now)
+}
+
+/// As [`read`], for a start: one that has ended is told with all that is to be done.
+pub fn open(files: &TlsFiles, id: Option<&NodeId>) -> Result<Identity, Failure> {
+    read(files).map_err(|failure| match Card::read(&files.cert) {
+        Ok(card) if seconds_left(card.until()) <= 0 => {
+            let id = id.cloned().or_else(|| id_of(files, &card).ok()).map_or_else(|| "NODE".to_owned(), |id| id.to_string());
+            Failure::usage(format_args!("{failure}. {}", renewal(files, &id)))
+        }
+        _ => failure,
+    })
+}
+
+/// How the certificate of the node `id` is made anew.
+fn renewal(files: &TlsFiles, id: &str) -> String {
+    let (cert, key) = (files.cert.display(), files.key.display());
+    format!(
+        "where the authority is: herring certs issue {id} --renew (if it was made with --out DIR, give that again); then copy {id}.pem to {cert}, \
+         and {id}.key to {key}"
+    )
 }
 
 /// Peers believe a certificate for this very node only.
@@ -151,11 +175,11 @@ impl Tls {
         self.warned = Some(now);
         let (cert, ca, id) = (self.files.cert.display(), self.files.ca.display(), &self.id);
         if ends_soon(certificate) {
-            let todo = format!("herring certs issue --renew {id}");
+            let todo = renewal(&self.files, id.as_str());
             tracing::warn!(file = %cert, days = days_left(certificate), todo, "this node's certificate ends soon: no peer will believe it then");
         }
         if ends_soon(authority) {
-            let todo = "herring certs init --dir NEW, and its ca.pem behind the old one on all nodes; then certificates of it";
+            let todo = "herring certs init --authority-only --dir NEW, and its ca.pem behind the old one on all nodes; then certificates of it";
             tracing::warn!(file = %ca, days = days_left(authority), todo, "the authority of the certificates ends soon");
         }
     }
@@ -277,5 +301,20 @@ mod tests {
             tls.warn(first + after);
             assert_eq!(tls.warned, Some(first + last));
         }
+    }
+
+    #[test]
+    fn what_has_ended_is_told_with_the_whole_command() {
+        let room = Room::new();
+        let why = |id: &str, host: &str, days| {
+            let files = room.issue(id, &[host], days);
+            // Else one that ended this very second could still be good.
+            std::fs::write(&files.key, "no key").unwrap();
+            open(&files, Some(&id.parse().unwrap())).unwrap_err().to_string()
+        };
+        assert!(!why("n8", "10.0.0.8", 5).contains("--renew"));
+        let todo = why("n7", "10.0.0.7", 0);
+        assert!(todo.contains("herring certs issue n7 --renew (if it was made with --out DIR, give that again)"), "{todo}");
+        assert!(todo.contains(&format!("n7.key to {}", room.files("n7").key.display())), "{todo}");
     }
 }

@@ -1,8 +1,8 @@
 //! Tokens as the command line makes, lists and removes them; and the one that it shows itself.
 
-use std::fs::{DirBuilder, File, Permissions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -61,6 +61,10 @@ pub struct NewArgs {
     #[arg(long, value_name = "TIME")]
     ttl: Option<Ttl>,
 
+    /// Writes the token into this new file, which only its owner may read, instead of printing it: as --token-file takes it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
     #[command(flatten)]
     file: TokensFile,
 }
@@ -89,12 +93,20 @@ pub fn run(command: TokenCommand, output: Output) -> Result<(), Failure> {
 }
 
 fn new(args: &NewArgs, output: Output) -> Result<(), Failure> {
-    let token = create(args)?;
-    let path = args.file.path.display();
-    output.show(&json!({ "name": args.name, "token": token.reveal(), "file": args.file.path }), || {
-        format!("{}\n", token.reveal())
-    })?;
-    tell(format_args!("this is the token {}, and it is not shown again: {path} keeps its digest alone", args.name));
+    let (name, path) = (&args.name, args.file.path.display());
+    if let Some(out) = &args.out {
+        create_into(out, args)?;
+        output.show(&json!({ "name": name, "out": out, "file": args.file.path }), || format!("{}\n", out.display()))?;
+        tell(format_args!(
+            "the token {name} is in {}, which only its owner may read: {path} keeps its digest alone",
+            out.display()
+        ));
+    } else {
+        let token = create(args)?;
+        let told = json!({ "name": name, "token": token.reveal(), "file": args.file.path });
+        output.show(&told, || format!("{}\n", token.reveal()))?;
+        tell(format_args!("this is the token {name}, and it is not shown again: {path} keeps its digest alone"));
+    }
     for one in args.only.iter().filter(|only| !only.is_open()) {
         tell(format_args!("--only {one} is that one alone: what is below it is {one}/"));
     }
@@ -116,11 +128,28 @@ pub fn provide(name: &str, tokens: &Path, kept: &Path) -> Result<(), Failure> {
         remove(tokens, name)?;
     }
     let file = TokensFile { path: tokens.to_owned() };
-    let token = create(&NewArgs { name: name.to_owned(), scope: Scope::Admin, only: Vec::new(), ttl: None, file })?;
+    let token = create(&NewArgs { name: name.to_owned(), scope: Scope::Admin, only: Vec::new(), ttl: None, out: None, file })?;
     let dir = kept.parent().unwrap_or(Path::new("."));
     let mut draft = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(dir).or_fail(told)?;
     writeln!(draft, "{}", token.reveal()).or_fail(told)?;
     draft.persist(kept).or_fail(told).map(drop)
+}
+
+/// A new token, known to the file, and in a new one of its own; or neither.
+fn create_into(out: &Path, args: &NewArgs) -> Result<(), Failure> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(out).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::failed(format_args!("--out {} is there already and stays as it is: name another", out.display()))
+        }
+        _ => Failure::failed(format_args!("--out {} cannot be written: {error}", out.display())),
+    })?;
+    let told = || format!("--out {}", out.display());
+    let written = create(args).and_then(|token| {
+        let written = writeln!(file, "{}", token.reveal()).and_then(|()| file.sync_all()).or_fail(told);
+        // Nobody would have it.
+        written.inspect_err(|_| _ = remove(&args.file.path, &args.name))
+    });
+    written.inspect_err(|_| _ = std::fs::remove_file(out))
 }
 
 /// A new token, known to the file.
@@ -278,6 +307,25 @@ mod tests {
         let before = state();
         remove(&path, "a").unwrap();
         assert_eq!((state(), before.2), (before, 0o640));
+    }
+
+    #[test]
+    fn a_token_goes_into_a_file_that_was_not_there() {
+        let room = tempfile::tempdir().unwrap();
+        let (path, out) = (room.path().join("tokens.toml"), room.path().join("ci.token"));
+        let into = |name: &str| {
+            let line = format!("herring token new {name} --scope read --out {}", out.display());
+            let TokenCommand::New(mut args) = parse(&line).unwrap() else { panic!("a token is to be made") };
+            path.clone_into(&mut args.file.path);
+            create_into(args.out.as_deref().unwrap(), &args).map_err(|failure| failure.to_string())
+        };
+        into("ci").unwrap();
+        let token = of_file(&out).expect("only its owner may read it");
+        assert!(crate::tokens::load(&path).unwrap().borrow().find(token.reveal(), SystemTime::now()).is_ok());
+        assert!(into("other").unwrap_err().contains("ci.token is there already"));
+        std::fs::remove_file(&out).unwrap();
+        assert!(into("ci").unwrap_err().contains("a token ci already") && !out.exists());
+        assert_eq!(read(&path).unwrap().len(), 1);
     }
 
     #[test]

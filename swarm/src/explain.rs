@@ -144,6 +144,13 @@ impl Swarm {
         Cluster::of(view.me().to_string(), view.epoch().to_string(), self.replicas(), members, self.missing())
     }
 
+    /// This node and so many others, as [`cluster`](Self::cluster) has them.
+    pub async fn sample(&self, others: usize) -> Vec<MemberInfo> {
+        let view = self.view();
+        let (me, rest): (Vec<_>, Vec<_>) = view.members().iter().partition(|node| node.id == *view.me());
+        join_all(me.into_iter().chain(rest.into_iter().take(others)).map(|node| self.member_info(&view, node))).await
+    }
+
     async fn member_info(&self, view: &View, node: &herring_gossip::NodeInfo) -> MemberInfo {
         let usage = if node.id == *view.me() {
             Some(self.node_usage())
@@ -160,13 +167,18 @@ impl Swarm {
             version: node.version.clone(),
             bytes_used: usage.as_ref().map(|usage| usage.bytes_used),
             bytes_capacity: usage.as_ref().map(|usage| usage.bytes_capacity),
-            custody: usage.and_then(|usage| usage.custody),
+            custody: usage.as_ref().and_then(|usage| usage.custody),
+            replicas: usage.as_ref().and_then(|usage| usage.replicas),
+            origins: usage.and_then(|usage| usage.origins),
         }
     }
 
     pub fn node_usage(&self) -> NodeUsage {
         let usage = self.usage();
-        NodeUsage { bytes_used: usage.bytes, bytes_capacity: usage.capacity, custody: Some(self.custody()) }
+        let mut origins = self.origin_names();
+        origins.sort_unstable();
+        let (custody, replicas) = (Some(self.custody()), Some(self.replicas()));
+        NodeUsage { bytes_used: usage.bytes, bytes_capacity: usage.capacity, custody, replicas, origins: Some(origins) }
     }
 
     /// Whether this node is in the ring that it sees; else in one sentence what it waits for.

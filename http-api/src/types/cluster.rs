@@ -1,5 +1,7 @@
 //! The nodes, what each keeps, and how far that is from what it should keep.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use herring_blob::BlobId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +26,48 @@ pub struct MemberInfo {
     #[serde(flatten)]
     #[schema(value_type = Custody)]
     pub custody: Option<Custody>,
+    /// How many nodes it believes keep each chunk: the same on all nodes, or they never agree that all is in its place. Absent as `custody` is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replicas: Option<usize>,
+    /// Names of the origins that it has, sorted: the same on all nodes. Absent as `custody` is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origins: Option<Vec<String>>,
+}
+
+/// In which settings these nodes differ that must be the same on all, a sentence's part each; nothing where they do not, or do not say.
+pub fn differences(members: &[MemberInfo]) -> Vec<String> {
+    replicas_differ(members).into_iter().chain(origins_differ(members)).collect()
+}
+
+fn replicas_differ(members: &[MemberInfo]) -> Option<String> {
+    let mut by_replicas: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for (id, replicas) in members.iter().filter_map(|member| Some((&*member.id, member.replicas?))) {
+        by_replicas.entry(replicas).or_default().push(id);
+    }
+    // Fewest nodes first: they are most likely those that are to change.
+    let mut all: Vec<_> = by_replicas.into_iter().filter(|_| members.len() > 1).collect();
+    all.sort_by_key(|(_, nodes)| nodes.len());
+    let told = all.iter().map(|(replicas, nodes)| format!("{} {replicas}", some(nodes))).collect::<Vec<_>>().join(", ");
+    (all.len() > 1).then(|| format!("replicas differ: {told}; give all nodes the same --replicas"))
+}
+
+fn origins_differ(members: &[MemberInfo]) -> Vec<String> {
+    let said: Vec<(&str, &[String])> =
+        members.iter().filter_map(|member| Some((&*member.id, &**member.origins.as_ref()?))).collect();
+    let all: BTreeSet<&String> = said.iter().flat_map(|(_, origins)| *origins).collect();
+    let without = |origin: &String| {
+        let nodes: Vec<&str> = said.iter().filter(|(_, origins)| !origins.contains(origin)).map(|(id, _)| *id).collect();
+        (!nodes.is_empty()).then(|| format!("no origin {origin} at {}; give all nodes the same --origin", some(&nodes)))
+    };
+    all.into_iter().filter_map(without).collect()
+}
+
+/// The first of them by name.
+fn some(nodes: &[&str]) -> String {
+    const NAMED: usize = 3;
+    let more = nodes.len().saturating_sub(NAMED);
+    let named = nodes.iter().take(NAMED).copied().collect::<Vec<_>>().join(" and ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
 /// `GET /v1/cluster`.
@@ -98,6 +142,11 @@ pub struct NodeUsage {
     #[serde(flatten)]
     #[schema(value_type = Custody)]
     pub custody: Option<Custody>,
+    /// As in [`MemberInfo`], which has both.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replicas: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origins: Option<Vec<String>>,
 }
 
 /// What a node keeps, and how far that is from what it should keep. Chunks and bytes of blobs; descriptions count as chunks without bytes.
@@ -177,21 +226,57 @@ mod tests {
     fn what_an_older_node_does_not_say_is_unknown_and_not_nothing() {
         let read = |usage: &str| serde_json::from_str::<NodeUsage>(usage).unwrap();
         let old = read(r#"{"bytes_used":1,"bytes_capacity":2}"#);
-        assert_eq!(old, NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
+        assert_eq!(old, NodeUsage { bytes_used: 1, bytes_capacity: 2, ..NodeUsage::default() });
         let said = r#"{"bytes_used":1,"bytes_capacity":2,"durable_bytes":3,"of_a_later_version":4}"#;
         assert_eq!(read(said).custody, Some(Custody { durable_bytes: 3, ..Custody::default() }));
         for custody in
             [None, Some(Custody::default()), Some(Custody { eta_ms: Some(5), lacking_chunks: 6, ..Custody::default() })]
         {
-            let usage = NodeUsage { custody, ..old.clone() };
-            assert_eq!(read(&serde_json::to_string(&usage).unwrap()), usage);
+            for origins in [None, Some(vec!["a".to_owned()])] {
+                let usage = NodeUsage { custody, replicas: origins.as_ref().map(Vec::len), origins, ..old.clone() };
+                assert_eq!(read(&serde_json::to_string(&usage).unwrap()), usage);
+            }
         }
     }
 
     fn member(custody: Option<Custody>) -> MemberInfo {
         let (id, http, state) = ("n1".into(), "127.0.0.1:1".into(), "ready".into());
         let (bytes_used, bytes_capacity) = (custody.map(|_| 0), custody.map(|_| 1));
-        MemberInfo { id, http, zone: String::new(), weight: 100, state, version: "1".into(), bytes_used, bytes_capacity, custody }
+        MemberInfo {
+            id,
+            http,
+            zone: String::new(),
+            weight: 100,
+            state,
+            version: "1".into(),
+            bytes_used,
+            bytes_capacity,
+            custody,
+            replicas: None,
+            origins: None,
+        }
+    }
+
+    #[test]
+    fn nodes_that_are_told_otherwise_are_named() {
+        let told = |id: &str, replicas, origins: &[&str]| {
+            let origins = origins.iter().map(ToString::to_string).collect();
+            MemberInfo { id: id.into(), replicas: Some(replicas), origins: Some(origins), ..member(None) }
+        };
+        let old = MemberInfo { id: "n0".into(), ..member(None) };
+        let mut all = vec![old.clone(), told("n1", 3, &["a", "b"]), told("n2", 3, &["a", "b"])];
+        assert!(differences(&all).is_empty() && differences(&[old]).is_empty());
+        all.push(told("n9", 2, &["b", "c"]));
+        assert_eq!(
+            differences(&all),
+            [
+                "replicas differ: n9 2, n1 and n2 3; give all nodes the same --replicas",
+                "no origin a at n9; give all nodes the same --origin",
+                "no origin c at n1 and n2; give all nodes the same --origin"
+            ]
+        );
+        all.extend(["n3", "n4", "n5"].map(|id| told(id, 3, &["a", "b", "c"])));
+        assert!(differences(&all)[0].contains("n1 and n2 and n3 and 2 more 3"));
     }
 
     #[test]

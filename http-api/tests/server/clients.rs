@@ -104,7 +104,7 @@ async fn peers() {
     assert_eq!(chunk.next().await, Ok(None));
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap().0.id(), id);
     assert_eq!(client.presence(peer, id, &ask).await.unwrap(), Presence::of([0]));
-    assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
+    assert_eq!(client.usage(peer, &ask).await.unwrap(), NodeUsage { bytes_used: 1, bytes_capacity: 2, ..NodeUsage::default() });
     client.delete(peer, id, &ask).await.unwrap();
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap_err(), PeerError::NotFound);
 }

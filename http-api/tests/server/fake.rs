@@ -382,6 +382,6 @@ impl PeerBackend for Fake {
     }
 
     fn usage(&self) -> NodeUsage {
-        NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None }
+        NodeUsage { bytes_used: 1, bytes_capacity: 2, ..NodeUsage::default() }
     }
 }

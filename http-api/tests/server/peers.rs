@@ -22,7 +22,7 @@ async fn who_is_no_peer_or_asks_for_another_is_refused() {
     assert_eq!(get(&fake, "/peer/v1/usage", &[]).await.kind(), "bad-request");
     assert_eq!(get(&fake, "/peer/v1/usage", &[(HOP, "2")]).await.kind(), "bad-request");
     let usage: NodeUsage = serde_json::from_slice(&get(&fake, "/peer/v1/usage", &[(HOP, "1")]).await.body).unwrap();
-    assert_eq!(usage, NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
+    assert_eq!(usage, NodeUsage { bytes_used: 1, bytes_capacity: 2, ..NodeUsage::default() });
 }
 
 /// A swarm is renewed node by node: two versions side by side work, three do not.

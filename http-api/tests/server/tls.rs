@@ -89,7 +89,7 @@ async fn people_need_no_certificate_and_peers_do() {
     let nobody = peers(&authority.ca(), None).usage(server.addr, &ask()).await.unwrap_err();
     assert!(matches!(&nobody, PeerError::Refused { status: 403, detail } if detail.contains("certificate")), "{nobody}");
     let usage = peers(&authority.ca(), Some(&authority.issue("n2"))).usage(server.addr, &ask()).await.unwrap();
-    assert_eq!(usage, NodeUsage { bytes_used: 1, bytes_capacity: 2, custody: None });
+    assert_eq!(usage, NodeUsage { bytes_used: 1, bytes_capacity: 2, ..NodeUsage::default() });
 }
 
 #[tokio::test]

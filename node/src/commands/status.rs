@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 use herring_http_api::client::ApiClient;
-use herring_http_api::types::{Cluster, MemberInfo};
+use herring_http_api::types::{Cluster, MemberInfo, differences};
 use serde_json::json;
 
 use crate::error::Failure;
@@ -66,7 +66,8 @@ fn table(cluster: &Cluster) -> String {
     cluster.members.iter().for_each(|member| table.row(row(member)));
     let (nodes, replicas) = (count(cluster.members.len(), "node"), count(cluster.replicas, "replica"));
     let (head, whole) = (format!("{nodes} as {} sees them", cluster.node), summary(cluster));
-    format!("{head}, {replicas}, epoch {}\n{whole}\n\n{}", cluster.epoch, table.render())
+    let differ = differences(&cluster.members).into_iter().map(|line| format!("{line}\n")).collect::<String>();
+    format!("{head}, {replicas}, epoch {}\n{whole}\n{differ}\n{}", cluster.epoch, table.render())
 }
 
 /// Whether everything is where it should be, or how long it will take yet, and who is missing.
@@ -157,6 +158,8 @@ mod tests {
             bytes_used: custody.map(|_| 0),
             bytes_capacity: custody.map(|_| 1 << 30),
             custody,
+            replicas: None,
+            origins: None,
         }
     }
 
@@ -216,6 +219,14 @@ mod tests {
         assert_eq!(rows[3][6..], ["CAPACITY", "LACKS", "MOVING", "VERSION"]);
         assert_eq!(rows[4][9..], ["2.0", "MiB", "5.0", "MiB", "1"]);
         assert_eq!(rows[5][5..], ["?", "?", "?", "?", "1"]);
+    }
+
+    #[test]
+    fn nodes_that_are_told_otherwise_have_a_line() {
+        let keeps = |id, replicas| MemberInfo { replicas: Some(replicas), ..member(id, None) };
+        let table = table(&cluster(vec![keeps("n1", 3), keeps("n9", 2)]));
+        let line = table.lines().nth(2).unwrap();
+        assert!(line.starts_with("replicas differ: ") && line.contains("n9 2"), "{table}");
     }
 
     #[test]

@@ -210,6 +210,8 @@ fn gossip_needs_a_port() {
 #[test]
 fn impossible_figures_are_refused() {
     assert!(refusal("replicas = 0").starts_with("--replicas 0"));
+    assert!(refusal("replicas = 201").contains("--replicas 201 is over the most there can be, 200"));
+    assert_eq!(config("replicas = 200").replicas, 200);
     assert!(refusal("weight = 10001").contains("10000"));
     assert!(refusal("rebalance-rate = '1MiB'").starts_with("--rebalance-rate 1.0 MiB is less than a chunk"));
     assert!(refusal("capacity = 0").starts_with("--capacity 0 B"));
@@ -237,5 +239,6 @@ fn a_mount_needs_a_directory_of_its_own() {
     assert!(refusal("data-dir = '/data/n1'\nmount = '/data'").contains("would cover the data directory"));
     assert!(refusal("allow-other = true").contains("--mount DIR"));
     assert!(refusal("native-reads = true").contains("--mount DIR"));
+    assert!(refusal("native-reads = true\nallow-other = true\nmount = '/data/n1/mnt'").contains("not for --allow-other"));
     config("data-dir = '/data/n1'\nmount = '/data/n1/mnt'");
 }

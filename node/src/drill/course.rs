@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use herring_http_api::client::ClientError;
+use herring_http_api::types::Problem;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::blob::Blob;
@@ -23,6 +25,8 @@ const PART: u32 = 4;
 /// For a node that starts, and for a first read, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+/// A node that starts may accept for so long before it speaks TLS.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What is to happen, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -64,14 +68,30 @@ pub async fn run(plan: Plan, hands: &mut dyn Hands) -> Result<Report, Failure> {
 /// The node that is there, once it says who it is.
 async fn meet(at: At) -> Result<Site, Failure> {
     let client = at.client()?;
-    let deadline = Instant::now() + DEADLINE;
+    let (begun, deadline) = (Instant::now(), Instant::now() + DEADLINE);
     loop {
         match client.cluster().await {
             Ok(cluster) => return Ok(Site::new(cluster.node, at, Arc::new(client))),
+            Err(error) if is_refusal(&error) => return Err(refused(&error)),
             Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(error @ ClientError::Connect { .. }) if begun.elapsed() > HANDSHAKE && at.is_secure() && at.accepts().await => {
+                return Err(refused(&error));
+            }
             Err(_) => sleep(POLL).await,
         }
     }
+}
+
+/// It answers, and will not answer otherwise to those who ask on: without the right token, or in clear where TLS is spoken.
+fn is_refusal(error: &ClientError) -> bool {
+    matches!(error, ClientError::Problem(Problem { status: 400 | 401 | 403, .. }))
+}
+
+fn refused(error: &ClientError) -> Failure {
+    Failure::failed(format_args!(
+        "{error}. Where nodes ask who is there, a drill needs the token of an admin, from --token-file FILE or HERRING_TOKEN, and where they speak TLS, \
+         the authority of their certificates: --ca FILE"
+    ))
 }
 
 impl Course<'_> {
@@ -232,5 +252,23 @@ impl Course<'_> {
         if left > 0 {
             self.report.look_at.push(format!("{left} blobs of this drill could not be deleted"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_does_not_ask_again() {
+        let of = |status| {
+            let detail = "show a token".to_owned();
+            ClientError::Problem(Problem { kind: String::new(), title: String::new(), status, detail })
+        };
+        for (status, last) in [(400, true), (401, true), (403, true), (429, false), (503, false)] {
+            assert_eq!(is_refusal(&of(status)), last, "{status}");
+        }
+        let told = refused(&of(401)).to_string();
+        assert!(told.starts_with("show a token. ") && told.contains("--token-file FILE") && told.contains("--ca FILE"), "{told}");
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use herring_blob::{BlobId, ByteRange};
 use herring_http_api::client::{ApiClient, ClientError, PeerConfig};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::random::Random;
@@ -15,6 +16,8 @@ use crate::up::Place;
 
 /// Within this a request is answered, or it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Within this a machine that is there accepts.
+const ACCEPT: Duration = Duration::from_secs(1);
 /// Bytes of a body's frame.
 const PIECE: usize = 1 << 20;
 
@@ -63,6 +66,17 @@ impl At {
     /// As who started it speaks to it.
     pub fn place(place: &Place) -> Result<Self, Failure> {
         Ok(Self::new(place.url(), place.speech()?))
+    }
+
+    /// Whether it is spoken to in TLS.
+    pub fn is_secure(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
+    /// Whether something listens there, whatever it speaks.
+    pub async fn accepts(&self) -> bool {
+        let target = self.url.split_once("://").map_or(&*self.url, |(_, target)| target);
+        timeout(ACCEPT, TcpStream::connect(target)).await.is_ok_and(|connected| connected.is_ok())
     }
 
     pub fn client(&self) -> Result<ApiClient, ClientError> {

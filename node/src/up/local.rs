@@ -221,6 +221,8 @@ mod tests {
             bytes_used: None,
             bytes_capacity: None,
             custody: None,
+            replicas: None,
+            origins: None,
         };
         Cluster::of("n1".into(), epoch.into(), 3, states.iter().map(member).collect(), Vec::new())
     }
