@@ -103,7 +103,8 @@ impl Flight {
             }
             Err(Useless::Wire(PeerError::Busy { holders })) => {
                 question.given_up();
-                Answer::Busy { peer, holders, named: asked == Asked::Named }
+                // Who does not give it in turn either is not asked over and over: the next round is after a pause.
+                Answer::Busy { peer, holders, named: matches!(asked, Asked::Named | Asked::Insisting) }
             }
             Err(Useless::Wire(PeerError::Changed(_))) => {
                 question.answered();

@@ -1,6 +1,7 @@
 //! How many requests a node works on at once: past that it says so at once, and those that it has taken keep their speed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -10,6 +11,7 @@ use http::Method;
 use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::came::Came;
 use super::underway::UnderWay;
 use super::upload::turn_away;
 use super::{ApiError, ErrorKind};
@@ -33,6 +35,10 @@ impl Default for Limits {
         Self { reads: 1024, writes: 256 }
     }
 }
+
+/// The last quarter of the places is for connections that have no more than so many: one that has hundreds, and takes nothing of its answers, does not shut
+/// out the others.
+const FEW: usize = 4;
 
 /// The slots that are free.
 #[derive(Clone)]
@@ -81,9 +87,11 @@ impl Slots {
         Crowd { most: self.most, free: Arc::clone(&self.free) }
     }
 
-    fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    /// `held`: how many its connection has already.
+    fn take(&self, held: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let Self { kind, most, free } = self;
-        Arc::clone(free).try_acquire_owned().map_err(|_| {
+        let left = if held < FEW || free.available_permits() > most / 4 { Some(Arc::clone(free)) } else { None };
+        left.and_then(|free| free.try_acquire_owned().ok()).ok_or_else(|| {
             counter!(REFUSED, "kind" => *kind).increment(1);
             let detail =
                 format!("{most} {kind}s are under way at this node, as many as it takes; try again, or ask another node");
@@ -92,11 +100,29 @@ impl Slots {
     }
 }
 
+/// A slot that a connection has.
+struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    fn of(connection: Arc<AtomicUsize>) -> Self {
+        connection.fetch_add(1, Relaxed);
+        Self(connection)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Takes a request in, or refuses it.
 pub(super) async fn admit(State(admission): State<Admission>, mut request: Request, next: Next) -> Response {
     let slots = admission.slots(request.method());
-    match slots.take() {
+    let connection = request.extensions().get::<Came>().map(|came| Arc::clone(&came.slots)).unwrap_or_default();
+    match slots.take(connection.load(Relaxed)) {
         Ok(slot) => {
+            let slot = (slot, Held::of(connection));
             request.extensions_mut().insert(slots.crowd());
             next.run(request).await.map(|body| Body::new(UnderWay::holding(body, slot)))
         }
@@ -104,5 +130,22 @@ pub(super) async fn admit(State(admission): State<Admission>, mut request: Reque
             turn_away(request).await;
             full.into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_places_are_for_who_has_few() {
+        let slots = Slots::new("read", 16);
+        let taken: Vec<_> = (0..16).map_while(|held| slots.take(held).ok()).collect();
+        assert_eq!(taken.len(), 12, "a quarter is left");
+        let others: Vec<_> = (0..4).map_while(|held| slots.take(held).ok()).collect();
+        assert_eq!(others.len(), 4);
+        assert!(slots.take(0).is_err(), "there are no more than there are");
+        drop(taken);
+        assert!(slots.take(100).is_ok());
     }
 }

@@ -1,4 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +14,8 @@ pub(super) struct Came {
     pub to: IpAddr,
     /// `None`: in clear.
     pub shown: Option<Shown>,
+    /// How many of its requests have a slot: see [`Admission`](super::admission::Admission).
+    pub slots: Arc<AtomicUsize>,
     /// Closes the connection once what is under way on it is answered.
     pub leave: CancellationToken,
 }

@@ -88,7 +88,7 @@ impl Entry {
     fn came(&self, stream: &TcpStream, from: SocketAddr) -> Came {
         // Unknown only where the connection is gone already.
         let to = stream.local_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |to| to.ip());
-        Came { from, to: to.to_canonical(), shown: None, leave: self.closing.child_token() }
+        Came { from, to: to.to_canonical(), shown: None, slots: Default::default(), leave: self.closing.child_token() }
     }
 }
 

@@ -149,7 +149,7 @@ async fn an_upload_carries_its_bytes_digest_and_manifest() {
     })
     .await;
     let (client, upload, bytes) = (client(), Uuid::new_v4(), Bytes::from(vec![7; 3 << 20]));
-    let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
+    let manifest = Manifest::new(BlobId::of(b""), 0, 4, vec![]).unwrap();
     let segments = bytes.chunks(1_000_000).map(|segment| bytes.slice_ref(segment)).collect();
     let chunk = Chunk::known(Chunk::of(bytes.clone(), CHUNK_SIZE).digests().clone(), segments);
     assert_eq!(client.upload_chunk(server.address, upload, 8, 3, &chunk, &ask()).await, Ok(()));
@@ -295,7 +295,7 @@ async fn nothing_waits_behind_commits() {
     })
     .await;
     let client = client();
-    let manifest = Manifest::new(id(), 0, 4, vec![]).unwrap();
+    let manifest = Manifest::new(BlobId::of(b""), 0, 4, vec![]).unwrap();
     let (peer, asked) = (server.address, ask());
     let commits = join_all((0..100).map(|_| client.commit_upload(peer, Uuid::nil(), &manifest, None, &asked)));
     let others = async {

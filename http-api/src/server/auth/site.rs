@@ -116,7 +116,7 @@ mod tests {
             let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             let mut request = request("GET", uri, &hosts);
             let (from, leave) = ("127.0.0.1:1".parse().unwrap(), CancellationToken::new());
-            request.extensions_mut().insert(Came { from, to: to.parse().unwrap(), shown, leave });
+            request.extensions_mut().insert(Came { from, to: to.parse().unwrap(), shown, slots: Default::default(), leave });
             check_host(&request).is_ok()
         };
         for host in
