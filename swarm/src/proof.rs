@@ -111,7 +111,10 @@ impl Proofs {
         wrong.prints.get(&manifest.id()).is_some_and(|prints| prints.contains(&manifest.print()))
     }
 
-    fn note_false(&self, manifest: &Manifest) {
+    fn note_false(&self, manifest: &Arc<Manifest>) {
+        if self.of(manifest).is_some() {
+            self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&manifest.id());
+        }
         let mut wrong = self.wrong.write().unwrap_or_else(PoisonError::into_inner);
         let Wrong { prints, order } = &mut *wrong;
         if order.len() == REMEMBERED
@@ -169,15 +172,21 @@ impl Swarm {
         if content.is_proven() {
             return true;
         }
-        let shown = match self.0.config.prove_first {
+        if self.0.config.prove_first == 0 {
             // Everybody is believed who was not refuted.
-            0 => !self.0.proofs.is_false(manifest) && !self.0.proofs.is_disputed(&manifest.id()),
-            _ => self.0.proofs.of(manifest) >= Some(self.least(manifest)),
-        };
-        if shown && self.0.config.prove_first > 0 {
+            return !self.0.proofs.is_false(manifest) && !self.0.proofs.is_disputed(&manifest.id());
+        }
+        let known = self.0.proofs.of(manifest);
+        if known >= Some(By::Others) {
             content.set_proven();
         }
-        shown
+        known >= Some(self.least(manifest))
+    }
+
+    /// Whether nobody has hashed a blob that is shown, so that whoever reads all of it should.
+    pub(crate) fn is_by_word(&self, content: &Content) -> bool {
+        let Source::Blob(manifest) = content.source() else { return false };
+        self.0.config.prove_first > 0 && self.0.proofs.of(manifest) < Some(By::Others)
     }
 
     /// How its manifest must be known for a blob to be shown.
@@ -191,9 +200,7 @@ impl Swarm {
         if self.is_shown(content) {
             return Ok(());
         }
-        self.prove(Arc::clone(manifest), self.least(manifest)).await?;
-        content.set_proven();
-        Ok(())
+        self.prove(Arc::clone(manifest), self.least(manifest)).await
     }
 
     /// `by`: the least that will do.
@@ -212,6 +219,9 @@ impl Swarm {
     async fn prove_now(&self, manifest: &Arc<Manifest>, by: By) -> Result<(), ReadError> {
         let (id, content) = (manifest.id(), Content::blob(Arc::clone(manifest), SystemTime::now()));
         let here = || self.entry_with(&content);
+        if self.0.proofs.is_false(manifest) {
+            return Err(ReadError::False { what: format!("blob {id}") });
+        }
         if by < By::Myself && (by == By::Word || !here().is_some_and(|entry| entry.is_complete())) {
             let given = self.owners_manifests(id, here().is_some_and(|entry| entry.is_kept()).then_some(manifest)).await;
             match given.known {
@@ -311,13 +321,16 @@ impl Swarm {
         if other.size() > self.0.config.prove_first || !contradict(manifest, other) {
             return false;
         }
-        match timeout(PROVE_FOR_PUT, self.prove(Arc::clone(other), By::Others)).await {
-            Ok(Ok(())) => false,
-            _ => {
-                self.disbelieve(other).await;
-                self.make_way(manifest).await
-            }
+        if let Ok(Ok(())) = timeout(PROVE_FOR_PUT, self.prove(Arc::clone(other), By::Others)).await {
+            return false;
         }
+        let is_it = is_entry_of(Arc::clone(other));
+        let gone = self.0.store.remove_if(&manifest.id().into(), is_it).await.unwrap_or(false);
+        if gone {
+            tracing::warn!(id = %manifest.id(), "what was kept of a blob could not be proven, and gave way to a put of it");
+            self.forget_shown(manifest.id());
+        }
+        gone
     }
 
     /// What the disk has of a blob, unless it is known to be false: then it is as good as nothing.

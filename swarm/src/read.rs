@@ -116,8 +116,8 @@ impl Swarm {
             |(swarm, content, mut cursor, mut checking)| async move {
                 if !cursor.begun {
                     swarm.expect_shown(&content).await?;
-                    let whole = cursor.left.len() == content.size() && !content.is_proven();
-                    checking = (whole && swarm.0.config.prove_first > 0).then(|| Checking::of(content.size()));
+                    let whole = cursor.left.len() == content.size() && swarm.is_by_word(&content);
+                    checking = whole.then(|| Checking::of(content.size()));
                 }
                 let Some(mut piece) = swarm.next_piece(&content, &mut cursor).await? else { return Ok(None) };
                 if let Some(checking) = &mut checking {

@@ -165,6 +165,29 @@ async fn what_is_right_is_shown_after_a_restart() {
     net.assert_readable(0..2, id, &bytes).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_owners_were_made_to_believe_is_found_out_by_who_reads_all_of_it() {
+    let net = net(4, 2, NONE).await;
+    let (id, made_up) = (BlobId::of(b"never put"), noise(20, 3 * CHUNK_LEN));
+    let owners = net.owners(Point::of_blob(&id));
+    for owner in &owners {
+        plant(&net.nodes[*owner], id, &made_up).await;
+    }
+    let reader = &net.nodes[(0..4).find(|node| !owners.contains(node)).unwrap()];
+    let content = reader.swarm.open_blob(id).await.unwrap();
+    assert_eq!(reader.swarm.read(&content, ByteRange::new(0, 9)).await.unwrap(), made_up[..9], "a part of it says nothing");
+    assert!(matches!(reader.drain(&content).await, Err(ReadError::False { .. })));
+    eventually("it is hashed once more, and not shown then", || reader.store.get(&id.into()).is_none()).await;
+    let after = reader.swarm.read(&content, ByteRange::new(0, 9)).await;
+    assert!(matches!(after, Err(ReadError::False { .. })), "{after:?}");
+    // An owner keeps it, and its own word counts for nothing once it has looked.
+    let owner = &net.nodes[owners[0]];
+    let content = owner.swarm.open_blob(id).await.unwrap();
+    assert!(matches!(owner.drain(&content).await, Err(ReadError::False { .. })));
+    eventually("it is hashed once more", || owner.swarm.open_blob_now(id).is_none()).await;
+    assert!(matches!(owner.swarm.read(&content, ByteRange::new(0, 9)).await, Err(ReadError::False { .. })));
+}
+
 /// The bytes are right, and the manifest that is committed with them is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn right_bytes_prove_nothing_for_a_wrong_manifest() {
