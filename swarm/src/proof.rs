@@ -3,157 +3,41 @@
 //! ([ADR 6](../../docs/adr/0006-manifest-trust.md)):
 //!
 //! * a blob of up to [`prove_first`](crate::SwarmConfig::prove_first) bytes is shown once this node has hashed the whole, or two others say that they have;
-//! * a larger one is shown as it comes, but a stream of the whole ends with an error before its last piece where it was not that blob;
+//! * a larger one is shown as it comes once several nodes gave the manifest, but a stream of the whole ends with an error before its last piece where it
+//!   was not that blob;
 //! * whatever is here as a whole is hashed in the background.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod hashing;
+mod known;
+
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use herring_blob::{BlobId, ByteRange, ContentId, IdHasher, Manifest};
+use herring_blob::{BlobId, ByteRange, ContentId, Manifest};
 use herring_store::{Description, Entry, WriteError};
 use metrics::counter;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::flight::{Answer, Flights};
+pub(crate) use hashing::Checking;
+use hashing::Hashing;
+pub(crate) use known::{By, Proofs};
+
 use crate::{Content, ReadError, Source, Swarm, Tried, metrics as m};
 
 /// How many others must say that they hashed the whole: one of them may lie.
 pub(crate) const VOUCHERS: usize = 2;
-/// Proofs in the background that wait at most; further ones are left to who reads the blob next.
-const PENDING: usize = 256;
 /// How long one proof may take, and a second more for so many bytes.
 const DEADLINE: Duration = Duration::from_secs(60);
 const SLOWEST: u64 = 1 << 20;
 /// How long a put waits until what contradicts it is proven.
 const PROVE_FOR_PUT: Duration = Duration::from_secs(5);
-/// False manifests that are remembered.
-const REMEMBERED: usize = 4096;
-/// Blobs of which it is remembered that they are proven, some 60 bytes each; all are forgotten then.
-const PROVEN: usize = 1 << 20;
 /// Between two pieces of 1 MiB while readers wait: 100 MB/s at most.
 const ASIDE: Duration = Duration::from_millis(10);
 /// How long a proof in the background stands back for readers, looking so often.
 const STAND_BACK: (u32, Duration) = (50, Duration::from_millis(100));
-
-type Runs = Arc<Flights<(BlobId, u128, By), Answer<Result<(), ReadError>>>>;
-
-/// How a manifest is known to be its blob's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum By {
-    /// Two nodes gave it, or nobody of its owners says otherwise: enough for a blob that is too large to be hashed first.
-    Word,
-    /// Two others say that they hashed the whole.
-    Others,
-    /// This node hashed the whole.
-    Myself,
-}
-
-/// False manifests, by their prints.
-#[derive(Default)]
-struct Wrong {
-    prints: HashMap<BlobId, Vec<u128>>,
-    /// As they came.
-    order: VecDeque<BlobId>,
-}
-
-/// What this process knows of manifests.
-pub(crate) struct Proofs {
-    /// A proof lives as long as somebody has the manifest, as its entry in the store does.
-    known: RwLock<HashMap<BlobId, (By, Weak<Manifest>)>>,
-    wrong: RwLock<Wrong>,
-    /// Of which nodes gave different manifests: they are shown once they are proven, however large.
-    disputed: RwLock<VecDeque<BlobId>>,
-    runs: Runs,
-    turn: Semaphore,
-    /// Those that wait for their turn in the background.
-    pending: Mutex<HashSet<BlobId>>,
-}
-
-impl Proofs {
-    pub fn new(tasks: &TaskTracker, stop: &CancellationToken) -> Self {
-        Self {
-            known: RwLock::default(),
-            wrong: RwLock::default(),
-            disputed: RwLock::default(),
-            runs: Flights::new(tasks.clone(), stop.clone()),
-            turn: Semaphore::new(1),
-            pending: Mutex::default(),
-        }
-    }
-
-    /// How this very manifest is known to be right; `None` where it is not.
-    pub fn of(&self, manifest: &Arc<Manifest>) -> Option<By> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (by, proven) = known.get(&manifest.id())?;
-        let proven = proven.upgrade()?;
-        (Arc::ptr_eq(&proven, manifest) || proven == *manifest).then_some(*by)
-    }
-
-    fn note(&self, manifest: &Arc<Manifest>, by: By) {
-        let by = self.of(manifest).map_or(by, |before| before.max(by));
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= PROVEN {
-            known.clear();
-        }
-        known.insert(manifest.id(), (by, Arc::downgrade(manifest)));
-    }
-
-    pub fn is_false(&self, manifest: &Manifest) -> bool {
-        let wrong = self.wrong.read().unwrap_or_else(PoisonError::into_inner);
-        wrong.prints.get(&manifest.id()).is_some_and(|prints| prints.contains(&manifest.print()))
-    }
-
-    fn note_false(&self, manifest: &Arc<Manifest>) {
-        if self.of(manifest).is_some() {
-            self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&manifest.id());
-        }
-        let mut wrong = self.wrong.write().unwrap_or_else(PoisonError::into_inner);
-        let Wrong { prints, order } = &mut *wrong;
-        if order.len() == REMEMBERED
-            && let Some(first) = order.pop_front()
-        {
-            prints.remove(&first);
-        }
-        prints.entry(manifest.id()).or_default().push(manifest.print());
-        order.push_back(manifest.id());
-    }
-
-    pub fn note_disputed(&self, id: BlobId) {
-        let mut disputed = self.disputed.write().unwrap_or_else(PoisonError::into_inner);
-        if !disputed.contains(&id) {
-            if disputed.len() == REMEMBERED {
-                disputed.pop_front();
-            }
-            disputed.push_back(id);
-        }
-    }
-
-    pub fn note_settled(&self, id: &BlobId) {
-        self.disputed.write().unwrap_or_else(PoisonError::into_inner).retain(|other| other != id);
-    }
-
-    pub fn is_disputed(&self, id: &BlobId) -> bool {
-        self.disputed.read().unwrap_or_else(PoisonError::into_inner).contains(id)
-    }
-
-    /// Whether it is its turn to wait.
-    fn begin_waiting(&self, id: BlobId) -> bool {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.len() < PENDING && pending.insert(id)
-    }
-
-    fn end_waiting(&self, id: &BlobId) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-    }
-}
 
 impl Swarm {
     /// Where the store has it, the proof lasts as long as that does.
@@ -412,49 +296,11 @@ fn is_entry_of(manifest: Arc<Manifest>) -> impl Fn(&Entry) -> bool + Send + 'sta
     move |entry| *entry.description() == Description::Blob(Arc::clone(&manifest))
 }
 
-/// A stream of a whole blob that is hashed on its way.
-pub(crate) struct Checking {
-    hashing: Hashing,
-    left: u64,
-}
-
-impl Checking {
-    pub fn of(size: u64) -> Self {
-        Self { hashing: Hashing::begin(), left: size }
-    }
-}
-
 /// Reads again what the disk has; what is not right there is dropped.
 async fn verify_anew(entry: &Entry) {
     for chunk in (0..entry.geometry().chunk_count()).filter(|chunk| entry.has(*chunk)) {
         if let Err(error) = entry.scrub(chunk).await {
             tracing::warn!(id = %entry.id(), chunk, %error, "a chunk could not be read again");
         }
-    }
-}
-
-/// SHA-256 beside whoever brings the pieces: 0.5 ms for each MiB.
-struct Hashing(Option<JoinHandle<IdHasher>>);
-
-impl Hashing {
-    fn begin() -> Self {
-        Self(Some(tokio::spawn(async { IdHasher::default() })))
-    }
-
-    /// Returns once the piece before was taken.
-    async fn take(&mut self, piece: Bytes) {
-        let Some(before) = self.0.take() else { return };
-        // Where the runtime ends under it there is nothing to go on with.
-        self.0 = before.await.ok().map(|mut hasher| {
-            tokio::task::spawn_blocking(move || {
-                hasher.update(&piece);
-                hasher
-            })
-        });
-    }
-
-    /// `None` where the runtime ends under it.
-    async fn finish(self) -> Option<BlobId> {
-        self.0?.await.ok().map(IdHasher::finish)
     }
 }
