@@ -1,8 +1,9 @@
 //! What is written down, and what is not.
 
+use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use http::Request;
 use tower::ServiceExt;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::subscriber::set_global_default;
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::access::guarded;
@@ -20,11 +21,29 @@ use crate::access::guarded;
 #[derive(Clone, Default)]
 pub struct Events(Arc<Mutex<Vec<String>>>);
 
+thread_local! {
+    static HERE: RefCell<Option<Events>> = const { RefCell::new(None) };
+}
+
+/// Ends the recording of its thread.
+pub struct Recording;
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        HERE.take();
+    }
+}
+
+/// One for all threads of this process, and never another: subscribers that come and go let others' events be left out.
+struct Recorder;
+
 impl Events {
-    pub fn record() -> (Self, DefaultGuard) {
+    pub fn record() -> (Self, Recording) {
+        static RECORDER: Once = Once::new();
+        RECORDER.call_once(|| set_global_default(Recorder).unwrap());
         let events = Self::default();
-        let guard = set_default(events.clone());
-        (events, guard)
+        HERE.set(Some(events.clone()));
+        (events, Recording)
     }
 
     pub fn of(&self, target: &str) -> Vec<String> {
@@ -49,7 +68,7 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Events {
+impl Subscriber for Recorder {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -65,7 +84,7 @@ impl Subscriber for Events {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().target().to_owned());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        HERE.with_borrow(|here| here.iter().for_each(|events| events.0.lock().unwrap().push(line.0.clone())));
     }
 
     fn enter(&self, _: &Id) {}
