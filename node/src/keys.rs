@@ -1,54 +1,19 @@
 //! The cluster's keys, from a file that is read again while the node runs.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
 use herring_gossip::ClusterKeys;
-use tokio::sync::watch;
-use tokio::time::sleep;
 
 use crate::error::Failure;
+use crate::reread::Reread;
 
-/// Between two looks at the file.
-const EVERY: Duration = Duration::from_secs(5);
 /// Permissions with which others than the owner may read or change it.
 const OTHERS: u32 = 0o077;
 
-/// What is in the file now, to be kept as it is there by [`follow`].
-pub fn load(path: &Path) -> Result<watch::Sender<Arc<ClusterKeys>>, Failure> {
-    let keys = read(path).map_err(|why| Failure::usage(format_args!("--cluster-key {}: {why}", path.display())))?;
-    Ok(watch::Sender::new(Arc::new(keys)))
-}
-
-/// Until it is dropped. A file that cannot be used changes nothing.
-pub async fn follow(path: PathBuf, keys: watch::Sender<Arc<ClusterKeys>>) {
-    let mut told = None;
-    loop {
-        sleep(EVERY).await;
-        told = look(&path, &keys, told).await;
-    }
-}
-
-/// Why the file cannot be used, which is told once.
-async fn look(path: &Path, keys: &watch::Sender<Arc<ClusterKeys>>, told: Option<String>) -> Option<String> {
-    let asked = path.to_owned();
-    // `None`: the runtime ends.
-    match tokio::task::spawn_blocking(move || read(&asked)).await.ok()? {
-        Ok(now) if now != **keys.borrow() => {
-            tracing::info!(path = %path.display(), keys = ?now, "the cluster's keys were replaced");
-            keys.send_replace(Arc::new(now));
-            None
-        }
-        Ok(_) => None,
-        Err(why) => {
-            if told.as_ref() != Some(&why) {
-                tracing::warn!(path = %path.display(), why, "the cluster's keys stay as they were");
-            }
-            Some(why)
-        }
-    }
+pub fn load(path: &Path) -> Result<Reread<ClusterKeys>, Failure> {
+    let told = |why| Failure::usage(format_args!("--cluster-key {}: {why}", path.display()));
+    Reread::open(path, "the cluster's keys", read).map_err(told)
 }
 
 fn read(path: &Path) -> Result<ClusterKeys, String> {
@@ -93,12 +58,12 @@ mod tests {
         let path = room.path().join("cluster.key");
         write(&path, &ClusterKeys::generate(), 0o600);
         let keys = load(&path).unwrap();
-        let first = keys.borrow().clone();
+        let first = keys.now();
         write(&path, "broken", 0o600);
-        let told = look(&path, &keys, None).await;
-        assert!(told.is_some() && *keys.borrow() == first);
+        let told = keys.look(None).await;
+        assert!(told.is_some() && keys.now() == first);
         write(&path, &ClusterKeys::generate(), 0o600);
-        assert_eq!(look(&path, &keys, told).await, None);
-        assert_ne!(*keys.borrow(), first);
+        assert_eq!(keys.look(told).await, None);
+        assert_ne!(keys.now(), first);
     }
 }

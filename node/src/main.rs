@@ -19,6 +19,7 @@ mod output;
 mod owner;
 mod parent;
 mod progress;
+mod reread;
 mod signals;
 mod tls;
 mod token;

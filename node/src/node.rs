@@ -25,6 +25,7 @@ use crate::config::NodeConfig;
 use crate::doors::doors;
 use crate::error::{Failure, OrFail};
 use crate::limits::raise_open_files;
+use crate::reread::Reread;
 use crate::signals::Stop;
 use crate::tls::{self, Tls};
 use crate::{id, keys, tokens, weight};
@@ -87,7 +88,7 @@ impl Node {
         let me = NodeInfo { weight: weight.unwrap_or(ORDINARY_WEIGHT), ..about(&config, id, state) };
         let keys = config.cluster_key.as_deref().map(keys::load).transpose()?;
         let tokens = config.tokens.as_deref().map(tokens::load).transpose()?;
-        let gossip = GossipConfig { keys: keys.as_ref().map(watch::Sender::subscribe), ..gossip_config(&config, me) };
+        let gossip = GossipConfig { keys: keys.as_ref().map(Reread::subscribe), ..gossip_config(&config, me) };
         let gossip = Gossip::start(gossip).await.map_err(Failure::failed)?;
         let peers = PeerClient::new(peer_config);
         let swarm = Swarm::new(engine_config(&config), store, peers, gossip.view(), origins);
@@ -98,16 +99,16 @@ impl Node {
         let (draining, drain) = watch::channel(false);
         let api = Arc::new(Api { swarm: swarm.clone(), metrics: metrics.clone(), started: started.clone(), draining });
         let doors = doors(&config, &swarm);
-        let known = tokens.as_ref().map(watch::Sender::subscribe);
+        let known = tokens.as_ref().map(Reread::subscribe);
         tasks.spawn(server.serve(Backends { doors, tokens: known, ..Backends::of(api) }, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(follow_view(swarm.clone(), gossip.view())));
         tasks.spawn(stop.clone().run_until_cancelled_owned(keep_house(swarm.clone(), metrics)));
         tasks.spawn(stop.clone().run_until_cancelled_owned(compare(swarm.clone(), gossip.view())));
-        if let Some((path, keys)) = config.cluster_key.clone().zip(keys) {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(keys::follow(path, keys)));
+        if let Some(keys) = keys {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(keys.follow()));
         }
-        if let Some((path, tokens)) = config.tokens.clone().zip(tokens) {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(tokens::follow(path, tokens)));
+        if let Some(tokens) = tokens {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(tokens.follow()));
         }
         if let Some(tls) = tls {
             tasks.spawn(stop.clone().run_until_cancelled_owned(tls.follow()));

@@ -119,7 +119,7 @@ fn new(args: &NewArgs, output: Output) -> Result<(), Failure> {
 /// Lets there be an admin's token `name` that the file of `tokens` knows, kept in `kept`: made anew where what is there does not belong together.
 pub fn provide(name: &str, tokens: &Path, kept: &Path) -> Result<(), Failure> {
     let known =
-        |token: Token| crate::tokens::load(tokens).is_ok_and(|all| all.borrow().find(token.reveal(), SystemTime::now()).is_ok());
+        |token: Token| crate::tokens::load(tokens).is_ok_and(|all| all.now().find(token.reveal(), SystemTime::now()).is_ok());
     if of_file(kept).is_ok_and(known) {
         return Ok(());
     }
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (PUBLIC, 0o700));
         assert!(!std::fs::read_to_string(&path).unwrap().contains(token.reveal()));
         let knows = |token: &Token| {
-            crate::tokens::load(&path).unwrap().borrow().find(token.reveal(), SystemTime::now()).map(|found| found.scope())
+            crate::tokens::load(&path).unwrap().now().find(token.reveal(), SystemTime::now()).map(|found| found.scope())
         };
         assert_eq!(knows(&token), Ok(Scope::Write));
         let other = create_by("herring token new other --scope admin", &path).unwrap();
@@ -321,7 +321,7 @@ mod tests {
         };
         into("ci").unwrap();
         let token = of_file(&out).expect("only its owner may read it");
-        assert!(crate::tokens::load(&path).unwrap().borrow().find(token.reveal(), SystemTime::now()).is_ok());
+        assert!(crate::tokens::load(&path).unwrap().now().find(token.reveal(), SystemTime::now()).is_ok());
         assert!(into("other").unwrap_err().contains("ci.token is there already"));
         std::fs::remove_file(&out).unwrap();
         assert!(into("ci").unwrap_err().contains("a token ci already") && !out.exists());

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::SystemTime;
 
 use herring_http_api::access::{Digest, Grant, Prefix, Tokens};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::time::sleep;
 
 use crate::error::Failure;
+use crate::reread::Reread;
 
-/// Between two looks at the file.
-const EVERY: Duration = Duration::from_secs(5);
 /// Permissions with which others than the owner may change it. To read it is to know names and digests, of which no token can be made.
 const OTHERS: u32 = 0o022;
 
@@ -98,39 +94,9 @@ fn read(path: &Path) -> Result<Tokens, String> {
     grants.collect::<Result<Vec<_>, _>>().map(Tokens::new)
 }
 
-/// What is in the file now, to be kept as it is there by [`follow`].
-pub fn load(path: &Path) -> Result<watch::Sender<Arc<Tokens>>, Failure> {
-    let tokens = read(path).map_err(|why| Failure::usage(format_args!("--tokens {}: {why}", path.display())))?;
-    Ok(watch::Sender::new(Arc::new(tokens)))
-}
-
-/// Until it is dropped. A file that cannot be used changes nothing.
-pub async fn follow(path: PathBuf, tokens: watch::Sender<Arc<Tokens>>) {
-    let mut told = None;
-    loop {
-        sleep(EVERY).await;
-        told = look(&path, &tokens, told).await;
-    }
-}
-
-/// Why the file cannot be used, which is told once.
-async fn look(path: &Path, tokens: &watch::Sender<Arc<Tokens>>, told: Option<String>) -> Option<String> {
-    let asked = path.to_owned();
-    // `None`: the runtime ends.
-    match tokio::task::spawn_blocking(move || read(&asked)).await.ok()? {
-        Ok(now) if now != **tokens.borrow() => {
-            tracing::info!(path = %path.display(), tokens = now.len(), "the tokens were replaced");
-            tokens.send_replace(Arc::new(now));
-            None
-        }
-        Ok(_) => None,
-        Err(why) => {
-            if told.as_ref() != Some(&why) {
-                tracing::warn!(path = %path.display(), why, "the tokens stay as they were");
-            }
-            Some(why)
-        }
-    }
+pub fn load(path: &Path) -> Result<Reread<Tokens>, Failure> {
+    let told = |why| Failure::usage(format_args!("--tokens {}: {why}", path.display()));
+    Reread::open(path, "the tokens", read).map_err(told)
 }
 
 #[cfg(test)]
@@ -201,17 +167,14 @@ mod tests {
         let path = room.path().join("tokens.toml");
         write(&path, &entry("one", "scope = 'read'"), 0o600);
         let tokens = load(&path).unwrap();
-        let knows = |tokens: &watch::Sender<Arc<Tokens>>| tokens.borrow().find("one", SystemTime::now()).is_ok();
+        let knows = |tokens: &Reread<Tokens>| tokens.now().find("one", SystemTime::now()).is_ok();
         write(&path, "broken", 0o600);
-        let told = look(&path, &tokens, None).await;
+        let told = tokens.look(None).await;
         assert!(told.is_some() && knows(&tokens));
         fs::remove_file(&path).unwrap();
-        assert!(
-            look(&path, &tokens, None).await.is_some() && knows(&tokens),
-            "a file that is gone opens nothing and closes nothing"
-        );
+        assert!(tokens.look(None).await.is_some() && knows(&tokens), "a file that is gone opens nothing and closes nothing");
         write(&path, "", 0o600);
-        assert_eq!(look(&path, &tokens, told).await, None);
+        assert_eq!(tokens.look(told).await, None);
         assert!(!knows(&tokens));
     }
 }

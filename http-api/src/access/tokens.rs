@@ -43,7 +43,7 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::access::Scope;
@@ -62,24 +62,6 @@ mod tests {
         assert_eq!(name("herring_b", now), Err(Stranger::Expired));
         for wrong in ["", "herring_", "herring_a ", "herring_A", "a"] {
             assert_eq!(name(wrong, now), Err(Stranger::Unknown), "{wrong}");
-        }
-    }
-
-    /// What a request costs: docs/adr/0027-tokens.md has the figure. `cargo test --release -- --ignored what_a_token_costs --nocapture`.
-    #[test]
-    #[ignore = "it measures, and holds nothing"]
-    fn what_a_token_costs() {
-        const ROUNDS: u32 = 100_000;
-        let token = |n: usize| format!("herring_{n:064x}");
-        for count in [1, 100] {
-            let tokens = Tokens::new((0..count).map(|n| grant(&n.to_string(), &token(n), None)));
-            let shown = token(count / 2);
-            let start = Instant::now();
-            for _ in 0..ROUNDS {
-                let now = SystemTime::now();
-                std::hint::black_box(tokens.find(std::hint::black_box(&shown), now)).unwrap();
-            }
-            println!("{count} tokens: {} ns", (start.elapsed() / ROUNDS).as_nanos());
         }
     }
 }
