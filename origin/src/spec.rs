@@ -11,7 +11,7 @@ use crate::ConfigError;
 /// | URL | the origin |
 /// | --- | --- |
 /// | `file:///path` | a directory of this machine |
-/// | `s3://bucket/prefix?endpoint=URL&region=R&anonymous=true&path_style=true` | a bucket, or the part of it below the prefix; all options may be left out |
+/// | `s3://bucket/prefix?endpoint=URL&region=R&profile=P&anonymous=true&path_style=true` | a bucket, or the part of it below the prefix; all options may be left out |
 /// | `gs://bucket/prefix?endpoint=URL&anonymous=true` | a bucket of Google Cloud Storage, likewise |
 /// | `az://container/prefix?account=NAME&endpoint=URL&anonymous=true&emulator=true` | a container of Azure Blob Storage, likewise |
 /// | `https://host/path`, `http://host/path` | what a web server gives below a path |

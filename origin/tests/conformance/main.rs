@@ -146,6 +146,8 @@ fn what_cannot_be_an_origin_says_why() {
         ("m=s3://bucket?anonymous=maybe".to_owned(), "anonymous=true|false"),
         ("m=s3://bucket?endpoint=localhost".to_owned(), "endpoint"),
         ("m=s3://bucket?endpoint=http://user:hush@host".to_owned(), "AWS_ACCESS_KEY_ID"),
+        ("m=s3://bucket?profile=".to_owned(), "profile=NAME"),
+        ("m=s3://bucket?profile=nobody-has-it".to_owned(), "aws_access_key_id"),
         ("m=gs:///prefix".to_owned(), "gs://BUCKET"),
         ("m=gs://bucket?region=x".to_owned(), "endpoint=URL"),
         ("m=gs://bucket?endpoint=ftp://host".to_owned(), "http or https"),
