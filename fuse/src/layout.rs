@@ -65,13 +65,13 @@ impl Layout {
         self.native.load(Ordering::Acquire)
     }
 
-    /// What `name` is in the directory `parent`.
-    pub async fn find(&self, parent: &Place, name: &str) -> Result<Found, FsError> {
+    /// What `name` is in the directory `parent`, as the thread `reader` wants to know.
+    pub async fn find(&self, parent: &Place, name: &str, reader: u32) -> Result<Found, FsError> {
         let node = match parent {
             Place::Root => self.find_fixed(name),
             Place::Blobs => self.find_blob(name).await,
             Place::Origins => self.find_origin(name),
-            Place::Prefix { origin, prefix } => self.find_key(origin, Place::key(prefix, name)).await,
+            Place::Prefix { origin, prefix } => self.find_key(origin, Place::key(prefix, name), reader).await,
             Place::Names { prefix } => return self.find_name(prefix, name).await,
             // What is bound to `.local` is not ours to look into, and before it is bound nothing is there.
             Place::Local => Err(FsError::NoEntry),
