@@ -43,13 +43,19 @@ pub(crate) struct Known {
     came: Instant,
     /// From the origin, and not from another node.
     first_hand: bool,
+    /// From a listing: that is what is renewed.
+    pub listed: bool,
     /// The opened object, shared by all who open it: it knows who reads it where.
     pub content: OnceLock<Content>,
 }
 
 impl Known {
     pub fn new(word: Word, age: Duration, first_hand: bool) -> Self {
-        Self { word, age, came: Instant::now(), first_hand, content: OnceLock::new() }
+        Self { word, age, came: Instant::now(), first_hand, listed: false, content: OnceLock::new() }
+    }
+
+    pub fn listed(word: Word, age: Duration) -> Self {
+        Self { listed: true, ..Self::new(word, age, false) }
     }
 
     /// Since the origin was asked; at most that old is what it says.
@@ -140,6 +146,12 @@ impl Meta {
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
         }
+    }
+
+    pub fn remember(&self, question: &MetaQuestion, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        self.answers.insert(question.clone(), Arc::clone(&known));
+        known
     }
 
     pub fn commit(&self, origin: &str) -> Option<String> {
