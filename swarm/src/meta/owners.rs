@@ -62,7 +62,7 @@ impl Swarm {
         if let Some(known) = self.acceptable(origin, question, newest).await {
             return Ok(known);
         }
-        let view = self.view();
+        let view = self.met_view().await;
         let mut whoms = self.whoms(&view, origin, question);
         let alive = AtomicBool::new(false);
         let ask = |whom, reading| self.ask_one(&view, whom, origin, question, (newest, reading), &alive);
@@ -238,20 +238,33 @@ impl Swarm {
     /// The youngest of what the others remember, owners and those who may have been: asked all at once, within an owner's patience. That there
     /// was nothing counts last: who never looked again says so of what all others have read.
     pub(super) async fn ask_who_remembers(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
-        let (view, identity) = (self.view(), self.identity(origin, question));
-        let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
-        let (call, view) = (&MetaCall::Remembered { question: question.clone() }, &view);
-        let ask = async |peer: Candidate| {
-            let MetaReply::Answer { answer, age_ms } = self.call(view, &peer, call).await.ok()? else { return None };
-            let Told { origin, said } = json::read(answer).await.ok()?;
-            let word = said.ok().filter(|word| origin == identity && word.answers(question))?;
-            Some((age_ms, word))
-        };
-        let answers: FuturesUnordered<_> = owners.into_iter().chain(others).map(ask).collect();
-        let answers: Vec<(u64, Word)> = answers.filter_map(std::future::ready).collect().await;
+        let (answers, _) = self.ask_what_others_remember(origin, question).await;
         let (age_ms, word) = answers.into_iter().min_by_key(|(age_ms, word)| (*word == Word::Nothing, *age_ms))?;
         Some(self.keep_old(origin, question, word, Duration::from_millis(age_ms)))
     }
+
+    /// What they remember, each with its age in milliseconds, and whether any of them said anything, be it that it remembers nothing.
+    pub(super) async fn ask_what_others_remember(&self, origin: &Origin, question: &MetaQuestion) -> (Vec<(u64, Word)>, bool) {
+        let (view, identity) = (self.view(), self.identity(origin, question));
+        let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
+        let (call, view) = (&MetaCall::Remembered { question: question.clone() }, &view);
+        let ask = async |peer: Candidate| match self.call(view, &peer, call).await {
+            Ok(MetaReply::Answer { answer, age_ms }) => {
+                (read_word(answer, &identity, question).await.map(|word| (age_ms, word)), true)
+            }
+            Ok(_) | Err(Useless::Stranger) => (None, true),
+            Err(_) => (None, false),
+        };
+        let answers: FuturesUnordered<_> = owners.into_iter().chain(others).map(ask).collect();
+        let answers: Vec<(Option<(u64, Word)>, bool)> = answers.collect().await;
+        let heard = answers.iter().any(|(_, heard)| *heard);
+        (answers.into_iter().filter_map(|(answer, _)| answer).collect(), heard)
+    }
+}
+
+async fn read_word(answer: String, identity: &str, question: &MetaQuestion) -> Option<Word> {
+    let Told { origin, said } = json::read(answer).await.ok()?;
+    said.ok().filter(|word| origin == identity && word.answers(question))
 }
 
 impl Whom {
