@@ -4,6 +4,7 @@
 
 mod answer;
 mod ask;
+mod commit;
 mod holds;
 mod json;
 mod keep;

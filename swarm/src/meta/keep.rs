@@ -80,6 +80,12 @@ impl Swarm {
         self.0.meta.remember(question, Known::new(word, age.max(origin.ttl()).max(NOTHING), false))
     }
 
+    /// A commit that all others have as well, or will hear of.
+    pub(super) fn keep_commit(&self, origin: &Origin, question: &MetaQuestion, word: Word) {
+        let known = self.keep_old(origin, question, word, Duration::ZERO);
+        self.write_down(origin, question, &known);
+    }
+
     /// Keeps an answer unless there is a younger one; that is what is returned then.
     pub(super) fn keep(&self, origin: &Origin, question: &MetaQuestion, known: Known) -> Arc<Known> {
         let meta = &self.0.meta;
@@ -107,6 +113,9 @@ impl Swarm {
 
     /// For times when the origin does not answer, and of commits for ever. May be lost: then it is asked again.
     fn write_down(&self, origin: &Origin, question: &MetaQuestion, known: &Known) {
+        if matches!(question, MetaQuestion::Pin { .. }) && self.0.meta.solitary().contains(origin.name()) {
+            return;
+        }
         let kept = Kept {
             origin: self.identity(origin, question),
             said_ms: now_ms().saturating_sub(millis(known.age())),

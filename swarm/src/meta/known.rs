@@ -1,7 +1,7 @@
 //! What this node knows of origins, how old it is, and how long it is believed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use herring_http_api::peer::MetaQuestion;
@@ -117,6 +117,8 @@ pub(crate) struct Meta {
     commits: Mutex<HashMap<String, String>>,
     /// Origins whose holds are passed on.
     pub followed: Mutex<HashSet<String>>,
+    /// Origins whose commit this node found out while none of the others answered.
+    solitary: Mutex<HashSet<String>>,
     pub turns: Semaphore,
     pub renewals: Arc<Semaphore>,
 }
@@ -143,6 +145,7 @@ impl Meta {
             ill: Mutex::default(),
             commits: Mutex::default(),
             followed: Mutex::default(),
+            solitary: Mutex::default(),
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
         }
@@ -160,6 +163,10 @@ impl Meta {
 
     pub fn set_commit(&self, origin: &str, commit: String) {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(origin.to_owned(), commit);
+    }
+
+    pub fn solitary(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.solitary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn doubt(&self, question: MetaQuestion) {

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use herring_http_api::peer::MetaCall;
 use herring_ring::Point;
-use herring_swarm::{Content, Found, OpenError, Page, Source, Swarm};
+use herring_swarm::{Content, Found, OpenError, Page, Source, Swarm, SwarmConfig};
 use metrics::{Key, Label};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -370,6 +370,36 @@ async fn of_what_is_here_only_the_version_is_asked_for() {
     assert_eq!(version(&content), "\"v2\"", "something speaks against it");
     assert_eq!(reader.drain(&content).await.unwrap(), b"v0002");
     assert_eq!(bucket.asked(), ["GET a", "HEAD a", "HEAD a", "GET a"]);
+}
+
+/// However many are asked because the first takes long, or keeps its answer to itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_all_who_are_asked_one_fetches_the_bytes() {
+    let soon = |config: &mut SwarmConfig| {
+        (config.owner_patience, config.slow_origin) = (Duration::from_millis(100), Duration::from_millis(50));
+    };
+    for silent in [false, true] {
+        let bucket = Bucket::open(&KEYS).await;
+        let net = patient(6, &bucket, LONG).tune(soon).start().await;
+        let (gate, held) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        bucket.set(Manner::Hold(Arc::clone(&gate)));
+        let reader = &net.nodes[no_owner(&net, "a")];
+        let owners = net.owners(Point::of_key("o", "a"));
+        if silent {
+            owners.iter().for_each(|owner| net.nodes[*owner].peer.set(Fault::HoldAnswer(Arc::clone(&held))));
+        }
+        let release = async {
+            // Three owners and the reader itself.
+            bucket.until_asked(4).await;
+            gate.add_permits(100);
+        };
+        let (content, ()) = tokio::join!(reader.swarm.open_to_read("o", "a", SIZE), release);
+        held.add_permits(100);
+        assert_eq!(reader.drain(&content.unwrap()).await.unwrap(), b"v0001");
+        let mut asked = bucket.asked();
+        asked.sort();
+        assert_eq!(asked, ["GET a", "HEAD a", "HEAD a", "HEAD a"], "silent: {silent}");
+    }
 }
 
 /// On one thread, where counters of its own count for all of the test.
