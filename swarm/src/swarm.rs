@@ -7,7 +7,7 @@ use herring_http_api::client::{Ask, PeerClient};
 use herring_http_api::peer::Asker;
 use herring_origin::Origins;
 use herring_ring::{Epoch, Point};
-use herring_store::{Store, Usage};
+use herring_store::{RecordError, Store, Usage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
@@ -243,6 +243,14 @@ impl Swarm {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+
+    /// In a task of its own: a client that goes away does not part what is written from what is in memory.
+    pub(crate) async fn to_the_end<T: Send + 'static, E: From<RecordError> + Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
+        self.0.tasks.spawn(work).await.unwrap_or_else(|_| Err(RecordError::Closed.into()))
     }
 
     pub(crate) fn candidates(&self, view: &View, point: Point) -> Candidates {
