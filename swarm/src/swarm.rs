@@ -227,13 +227,14 @@ impl Swarm {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops puts that nobody has continued for `idle`, what is in memory for want of room, leases that ended and jobs that ended long
-    /// ago. Called from time to time.
+    /// Drops puts that nobody has continued for `idle`, what is in memory for want of room, leases that ended, jobs that ended long
+    /// ago and old boot profiles. Called from time to time.
     pub async fn sweep(&self, idle: std::time::Duration) {
         self.0.unkept.clear();
         self.0.store.sweep_uploads(idle).await;
         self.sweep_pins().await;
         self.sweep_jobs().await;
+        self.sweep_profiles().await;
         self.sweep_fates().await;
         self.repair_names_soon();
     }
