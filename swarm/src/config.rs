@@ -43,6 +43,9 @@ pub struct SwarmConfig {
     /// does at once, whatever the origin does: longer, and it hangs, and the next is asked. Less where peers were quick lately, but never under 500 ms:
     /// with 300 ms, eight nodes that shared two busy cores took each other for dead, and the origin sent 2.4 times its bytes; on links of 25 Mbit/s that were full, it took 600.
     pub owner_patience: Duration,
+    /// How long a node that is missing stays an owner of its names. Others take its place then, which is safe once those who are cut off know that they are,
+    /// and change nothing: a silent node is suspected within 2 s, and a change takes 8 s at most. A minute also spares a restart the moving.
+    pub name_owners_stay: Duration,
     /// How long an origin may take for an answer about what it has. After that another owner asks it too, since the first one's way there may be
     /// broken, and where an old answer is at hand that is given. The slowest listings of large stores take some 10 s.
     pub slow_origin: Duration,
@@ -69,6 +72,7 @@ impl Default for SwarmConfig {
             profile_idle: Duration::from_secs(5),
             hedge: Duration::from_millis(500),
             owner_patience: Duration::from_secs(2),
+            name_owners_stay: Duration::from_secs(60),
             slow_origin: Duration::from_secs(5),
             origin_hedge: Duration::from_secs(30),
         }

@@ -174,19 +174,19 @@ impl Swarm {
     async fn read_name_once(&self, name: &str) -> Result<Option<NameState>, NameError> {
         let panel = self.panel(name)?;
         let votes = self.poll(&panel, &NamesCall::Get { name: name.to_owned() }).await;
-        if votes.agreed() < panel.majority() {
-            return Err(panel.too_few(format_args!("the name {name:?} cannot be read"), votes));
-        }
-        // Most owners of a ring that shrank to a part of the swarm: the others may know better, and only who would take less is told this.
+        // The rest of the swarm may know better than its smaller part, and only who would take less is told this.
         if let Err(cut_off) = self.check_majority() {
             if let Some(latest) = votes.latest() {
                 self.0.names.heard.note(name, Some(&latest.state));
             }
             return Err(cut_off);
         }
+        if !panel.are_most(votes.agreed()) {
+            return Err(panel.too_few(format_args!("the name {name:?} cannot be read"), votes));
+        }
         match votes.latest() {
             None => Ok(None),
-            Some(latest) if votes.held(latest) >= panel.majority() => {
+            Some(latest) if panel.are_most(votes.held(latest)) => {
                 self.teach(&panel, name, latest, &votes);
                 Ok(Some(latest.state.clone()))
             }

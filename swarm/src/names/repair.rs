@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use herring_gossip::{NodeInfo, View};
 use herring_http_api::peer::{NamedRecord, NamesCall, NamesReply};
-use herring_ring::{NodeId, Point};
+use herring_ring::{NodeId, Point, Ring};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -34,7 +34,26 @@ pub(super) struct Repair {
 /// All that this node keeps was at its owners when this was the view.
 struct Done {
     view: Arc<View>,
+    /// That names lay on then.
+    ring: Ring,
     at: Instant,
+}
+
+impl Done {
+    /// Whether this owner may lack what others had: it is new to it, or was away when it was given out.
+    fn may_lack(&self, owner: &NodeId, point: Point, owners: usize) -> bool {
+        self.missed(owner) || self.ring.owners(point, owners).iter().all(|one| one.id != *owner)
+    }
+
+    fn missed(&self, node: &NodeId) -> bool {
+        self.view.suspect(node) || self.view.get(node).is_none()
+    }
+
+    /// Whether there is nothing to give: nobody owns anything new, and nobody answers now who was away.
+    fn is_whole_for(&self, view: &View, ring: &Ring) -> bool {
+        let back = view.ring().members().iter().any(|member| self.missed(&member.id) && !view.suspect(&member.id));
+        self.at.elapsed() < THOROUGH && self.ring.epoch() == ring.epoch() && !back
+    }
 }
 
 /// Records for each owner who may lack them.
@@ -57,12 +76,17 @@ impl Swarm {
             let mut done = swarm.0.names.repair.done.lock().await;
             swarm.0.names.repair.waiting.store(false, Ordering::Release);
             let view = swarm.view();
-            let before = done.as_ref().filter(|done| done.at.elapsed() < THOROUGH).map(|done| &*done.view);
-            if !view.settled() || before.is_some_and(|before| same(before, &view)) {
+            let ring = swarm.names_ring(&view);
+            if !view.settled() {
                 return;
             }
-            match swarm.repair_names(&view, before).await {
-                Ok(true) => *done = Some(Done { view, at: Instant::now() }),
+            if let Some(done) = done.as_mut().filter(|done| done.is_whole_for(&view, &ring)) {
+                done.view = view;
+                return;
+            }
+            let before = done.as_ref().filter(|done| done.at.elapsed() < THOROUGH);
+            match swarm.repair_names(&view, &ring, before).await {
+                Ok(true) => *done = Some(Done { view, ring, at: Instant::now() }),
                 // Tried again with the next sweep.
                 Ok(false) => tracing::debug!("not all owners of this node's names could be given them"),
                 Err(error) => tracing::warn!(%error, "this node's names could not be given to their owners"),
@@ -71,13 +95,13 @@ impl Swarm {
     }
 
     /// True where all that should have something has it.
-    async fn repair_names(&self, view: &View, before: Option<&View>) -> Result<bool, NameError> {
+    async fn repair_names(&self, view: &View, ring: &Ring, before: Option<&Done>) -> Result<bool, NameError> {
         let (mut after, mut whole) = (None, true);
         loop {
             let mut batch = self.list_here("", after.as_deref(), BATCH)?;
             after = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.name.clone());
             batch.retain(|one| !outlived(one));
-            whole &= self.teach_all(view, self.lessons(view, before, batch)).await;
+            whole &= self.teach_all(view, self.lessons(view, ring, before, batch)).await;
             if after.is_none() {
                 break;
             }
@@ -86,19 +110,19 @@ impl Swarm {
         Ok(whole)
     }
 
-    fn lessons(&self, view: &View, before: Option<&View>, batch: Vec<NamedRecord>) -> Lessons {
+    fn lessons(&self, view: &View, ring: &Ring, before: Option<&Done>, batch: Vec<NamedRecord>) -> Lessons {
         let mut lessons = Lessons::default();
         for one in batch {
             let point = Point::of_name(&one.name);
-            let owners = view.owners(point, self.name_owners());
+            let owners = ring.owners(point, self.name_owners());
             let mine = owners.iter().any(|owner| owner.id == *view.me());
-            let had = before.map(|before| before.owners(point, self.name_owners()));
             for owner in owners.iter().filter(|owner| owner.id != *view.me()) {
-                if !mine || lacks(before, had.as_deref(), &owner.id) {
+                if !mine || before.is_none_or(|before| before.may_lack(&owner.id, point, self.name_owners())) {
                     lessons.due.entry(owner.id.clone()).or_default().push(one.clone());
                 }
             }
-            if !mine && !owners.is_empty() {
+            // Who is missing cannot be given it.
+            if !mine && !owners.is_empty() && owners.iter().all(|owner| view.get(&owner.id).is_some()) {
                 lessons.foreign.push(one);
             }
         }
@@ -154,20 +178,6 @@ impl Swarm {
             }
         }
     }
-}
-
-/// Whether this owner may lack what others had: it is new to it, or was away when it was given out last.
-fn lacks(before: Option<&View>, had: Option<&[&NodeInfo]>, owner: &NodeId) -> bool {
-    match (before, had) {
-        (Some(before), Some(had)) => before.suspect(owner) || had.iter().all(|one| one.id != *owner),
-        _ => true,
-    }
-}
-
-/// Whether nobody owns or answers what he did not before.
-fn same(before: &View, view: &View) -> bool {
-    let back = view.ring().members().iter().any(|member| before.suspect(&member.id) && !view.suspect(&member.id));
-    before.epoch() == view.epoch() && !back
 }
 
 fn outlived(one: &NamedRecord) -> bool {

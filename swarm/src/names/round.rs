@@ -27,11 +27,14 @@ const READ_STRAGGLERS: Duration = Duration::from_millis(50);
 /// change takes 12 ms.
 const PAUSE_MS: u64 = 10;
 
-const FEWEST_OWNERS: usize = 3;
+/// Of five, any two may be away.
+const FEWEST_OWNERS: usize = 5;
 
 /// Who has a say about a name, as one view has it.
 pub(super) struct Panel {
-    pub owners: Vec<Candidate>,
+    /// All owners, whether they are here or not, the first id first.
+    owners: Vec<NodeId>,
+    here: Vec<Candidate>,
     /// Who may have been an owner before, and knows what the owners do not. They do not count.
     others: Vec<Candidate>,
     view: std::sync::Arc<View>,
@@ -54,12 +57,16 @@ pub(super) struct Votes {
 }
 
 impl Panel {
-    pub fn majority(&self) -> usize {
-        self.owners.len() / 2 + 1
+    /// Whether these are most of the owners, or the half with the first id where the other half is not here: any two that are have an owner in common.
+    pub fn are_most<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> bool {
+        let (count, first) =
+            nodes.fold((0, false), |(count, first), node| (count + 1, first || Some(node) == self.owners.first()));
+        let of_halves = first && 2 * self.here.len() == self.owners.len();
+        2 * count + usize::from(of_halves) > self.owners.len()
     }
 
     pub fn too_few(&self, what: fmt::Arguments<'_>, votes: Votes) -> NameError {
-        let (got, needed) = (votes.agreed(), self.majority());
+        let (got, needed) = (votes.agreed().count(), self.owners.len() / 2 + 1);
         let what = format!("{what}: {got} of the {needed} owners that it takes agreed");
         NameError::Unavailable { what, tried: votes.tried }
     }
@@ -67,8 +74,8 @@ impl Panel {
 
 impl Votes {
     /// Owners who did what was asked.
-    pub fn agreed(&self) -> usize {
-        self.votes.iter().filter(|vote| vote.owner && vote.done).count()
+    pub fn agreed(&self) -> impl Iterator<Item = &NodeId> {
+        self.votes.iter().filter(|vote| vote.owner && vote.done).map(|vote| &vote.node.id)
     }
 
     /// Owners who did not do it, and said so.
@@ -82,8 +89,8 @@ impl Votes {
     }
 
     /// Owners who have accepted just this.
-    pub fn held(&self, record: &NameRecord) -> usize {
-        self.votes.iter().filter(|vote| vote.owner && vote.accepted.as_ref() == Some(record)).count()
+    pub fn held(&self, record: &NameRecord) -> impl Iterator<Item = &NodeId> {
+        self.votes.iter().filter(move |vote| vote.owner && vote.accepted.as_ref() == Some(record)).map(|vote| &vote.node.id)
     }
 
     /// Whether anybody, owner or not, has promised more. With owners that changed, going on without him could pass over what he saw.
@@ -119,13 +126,16 @@ impl Swarm {
     /// Those who have a say about a name now.
     pub(super) fn panel(&self, name: &str) -> Result<Panel, NameError> {
         let view = self.view();
-        let candidates = Candidates::of(&view, Point::of_name(name), self.name_owners());
-        if candidates.owners.is_empty() || !view.settled() {
+        if view.ring().members().is_empty() || !view.settled() {
             return Err(NameError::NotReady);
         }
-        let mut others = candidates.successors;
-        others.extend(candidates.outside);
-        Ok(Panel { owners: candidates.owners, others, view })
+        let mut owners = self.owners_of_name(&view, name);
+        let here: Vec<Candidate> = owners.iter().filter_map(|id| view.get(id)).map(Candidate::from).collect();
+        owners.sort();
+        let candidates = Candidates::of(&view, Point::of_name(name), self.name_owners());
+        let known = [candidates.owners, candidates.successors, candidates.outside].into_iter().flatten();
+        let others = known.filter(|one| !here.contains(one)).collect();
+        Ok(Panel { owners, here, others, view })
     }
 
     /// Asks everyone who has a say, or for an accept the owners. Each question is a task of its own, and goes on when its answer is not waited for.
@@ -135,19 +145,22 @@ impl Swarm {
             NamesCall::Prepare { .. } => (&panel.others[..], PROMISE_STRAGGLERS),
             _ => (&panel.others[..], READ_STRAGGLERS),
         };
-        let everyone = panel.owners.iter().map(|node| (node, true)).chain(others.iter().map(|node| (node, false)));
+        let everyone = panel.here.iter().map(|node| (node, true)).chain(others.iter().map(|node| (node, false)));
         let mut asking: FuturesUnordered<_> = everyone
             .map(|(node, owner)| self.0.tasks.spawn(self.clone().vote(panel.view.clone(), node.clone(), owner, call.clone())))
             .collect();
         let trusted = |node: &Candidate| !panel.view.suspect(&node.id);
-        let mut waiting = panel.owners.iter().chain(others).filter(|node| trusted(node)).count();
+        let mut waiting = panel.here.iter().chain(others).filter(|node| trusted(node)).count();
         let (mut votes, mut until) = (Votes::default(), Instant::now() + SMALL_DEADLINE);
+        for missing in panel.owners.iter().filter(|id| panel.view.get(id).is_none()) {
+            votes.tried.note(missing, "is missing");
+        }
         while let Ok(Some(answer)) = timeout_at(until, asking.next()).await {
             // A task that panicked or was cut short said nothing.
             let Ok((node, owner, reply)) = answer else { continue };
             waiting -= usize::from(trusted(&node));
             votes.note(node, owner, reply);
-            if votes.agreed() >= panel.majority() {
+            if panel.are_most(votes.agreed()) {
                 until = if waiting == 0 { Instant::now() } else { until.min(Instant::now() + stragglers) };
             }
         }
@@ -217,19 +230,19 @@ impl Swarm {
     ) -> Result<Option<Outcome>, Votes> {
         let prepare = NamesCall::Prepare { name: name.to_owned(), ballot: ballot.clone() };
         let promises = self.poll(panel, &prepare).await;
-        if promises.agreed() < panel.majority() || promises.outbid(ballot) {
+        if !panel.are_most(promises.agreed()) || promises.outbid(ballot) {
             return Err(promises);
         }
         let latest = promises.latest();
-        let chosen = latest.is_some_and(|latest| promises.held(latest) >= panel.majority());
+        let chosen = latest.is_some_and(|latest| panel.are_most(promises.held(latest)));
         let proposal = proposer.propose(latest.map(|record| &record.state), chosen);
         let Some(state) = proposal.state else { return Ok(proposal.outcome) };
         let record = NameRecord { ballot: ballot.clone(), state };
         let accepted = self.poll(panel, &NamesCall::Accept { name: name.to_owned(), record }).await;
-        if accepted.refused() == panel.owners.len() {
+        if accepted.refused() == panel.here.len() {
             proposer.refused_by_all();
         }
-        if accepted.agreed() < panel.majority() { Err(accepted) } else { Ok(proposal.outcome) }
+        if panel.are_most(accepted.agreed()) { Ok(proposal.outcome) } else { Err(accepted) }
     }
 
     /// Gives owners what they lack, in the background.
@@ -243,13 +256,19 @@ impl Swarm {
         }
     }
 
-    /// How many own a name: as many as a chunk, and at least three. Of two, most are both, and neither could be missed.
+    /// How many own a name: as many as a chunk, and at least five.
     pub(super) fn name_owners(&self) -> usize {
         self.replicas().max(FEWEST_OWNERS)
     }
 
     pub(super) fn owns_name(&self, view: &View, node: &NodeId, name: &str) -> bool {
-        view.owners(Point::of_name(name), self.name_owners()).iter().any(|owner| owner.id == *node)
+        self.owners_of_name(view, name).contains(node)
+    }
+
+    /// In the ring's order, the missing too.
+    pub(super) fn owners_of_name(&self, view: &View, name: &str) -> Vec<NodeId> {
+        let ring = self.names_ring(view);
+        ring.owners(Point::of_name(name), self.name_owners()).into_iter().map(|member| member.id.clone()).collect()
     }
 }
 

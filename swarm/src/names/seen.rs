@@ -105,15 +105,21 @@ impl Seen {
         state.nodes.iter().filter(|(_, sight)| sight.is_recent(now_ms)).map(|(id, _)| id.clone()).partition(here)
     }
 
-    /// Those who were owners lately, and are no members any more.
-    fn gone(&self, view: &View, now_ms: u64) -> Vec<Member> {
+    /// Those who were owners within so many milliseconds, and are none now: missing, or back and not ready yet.
+    fn absent(&self, view: &View, now_ms: u64, within_ms: u64) -> Vec<Member> {
         let state = self.lock();
         let member = |(id, sight): (&String, &Sight)| {
             let (id, zone) = (id.parse::<NodeId>().ok()?, sight.zone.clone());
-            let gone = sight.weight > 0 && sight.is_recent(now_ms) && view.get(&id).is_none();
-            gone.then_some(Member { id, weight: sight.weight, zone })
+            let ready = view.get(&id).is_some_and(|node| node.state == NodeState::Ready);
+            let lately = now_ms.saturating_sub(sight.at_ms) < within_ms;
+            (sight.weight > 0 && lately && !ready).then_some(Member { id, weight: sight.weight, zone })
         };
         state.nodes.iter().filter_map(member).collect()
+    }
+
+    /// Those who were owners lately, and are no members any more.
+    fn gone(&self, view: &View, now_ms: u64) -> Vec<Member> {
+        self.absent(view, now_ms, REMEMBERED_MS).into_iter().filter(|member| view.get(&member.id).is_none()).collect()
     }
 
     /// The ring as it would be with these; made anew only where it is another, which takes milliseconds.
@@ -148,6 +154,11 @@ impl State {
             changed |= match node.state {
                 // It leaves because it was told to, and is not missed.
                 NodeState::Draining => self.nodes.remove(node.id.as_str()).is_some(),
+                // What it owned before it went away it will own again.
+                NodeState::Joining if self.nodes.contains_key(node.id.as_str()) => {
+                    self.nodes.entry(node.id.to_string()).and_modify(|sight| sight.at_ms = now_ms);
+                    false
+                }
                 _ => self.nodes.insert(node.id.to_string(), Sight::of(node, now_ms)).is_none(),
             };
         }
@@ -180,6 +191,15 @@ impl Swarm {
         let missing: Vec<NodeId> = owners.iter().map(|member| member.id.clone()).filter(|id| view.get(id).is_none()).collect();
         let first = owners.first().is_some_and(|first| missing.contains(&first.id));
         if first || missing.len() >= ACKNOWLEDGE { missing } else { Vec::new() }
+    }
+
+    /// The ring that names lie on: with all who were on it until a moment ago and did not say that they leave. Whom this node does not see may be the
+    /// rest of the swarm, and of fewer owners a few would be most, before anybody knows who is cut off.
+    pub(super) fn names_ring(&self, view: &View) -> Ring {
+        self.note_members(view);
+        let stay_ms = u64::try_from(self.0.config.name_owners_stay.as_millis()).unwrap_or(u64::MAX);
+        let absent = self.0.names.seen.absent(view, now_ms(), stay_ms);
+        if absent.is_empty() { view.ring().clone() } else { self.0.names.seen.ring_with(view, absent) }
     }
 
     /// Notes who is here. A restart forgets nobody.

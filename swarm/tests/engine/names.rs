@@ -1,6 +1,7 @@
 //! Names among nodes that die, come back, join and disagree.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use herring_blob::BlobId;
@@ -9,7 +10,7 @@ use herring_ring::Point;
 use herring_swarm::{Condition, NameError};
 
 use crate::door::nobody;
-use crate::net::{Net, eventually};
+use crate::net::{Net, Setup, eventually};
 use crate::peer::Fault;
 
 fn id(text: impl ToString) -> BlobId {
@@ -41,7 +42,7 @@ impl Net {
 
     fn name_owners(&self, name: &str) -> Vec<usize> {
         let view = self.nodes[0].swarm.view();
-        view.owners(Point::of_name(name), 3).into_iter().map(|node| self.index(&node.id)).collect()
+        view.owners(Point::of_name(name), 5).into_iter().map(|node| self.index(&node.id)).collect()
     }
 
     /// Waits until those nodes keep the name at just this version on their disks.
@@ -178,13 +179,14 @@ async fn who_was_away_does_not_bring_an_old_version_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_move_with_their_owners_twice_and_survive_losses_one_after_the_other() {
-    let mut net = Net::start(3, 3).await;
+    // Who is missing is replaced at once, where it takes a minute.
+    let mut net = Setup::new(3, 3).tune(|config| config.name_owners_stay = Duration::ZERO).start().await;
     let names: Vec<String> = (0..40).map(|n| format!("m/{n}")).collect();
     for name in &names {
         net.put_name(0, name, id(name)).await;
     }
     // So many that those who stay are most.
-    for _ in 0..4 {
+    for _ in 0..6 {
         net.add().await;
     }
     net.publish(&net.members());
@@ -203,7 +205,7 @@ async fn names_move_with_their_owners_twice_and_survive_losses_one_after_the_oth
         for name in &names {
             let owners = net.name_owners(name);
             net.until_kept(&owners, name, 1).await;
-            net.assert_name(3..7, name, 1, id(name)).await;
+            net.assert_name(3..9, name, 1, id(name)).await;
         }
     }
 }
@@ -234,6 +236,36 @@ async fn the_smaller_part_of_a_swarm_vouches_for_no_name_and_changes_none() {
     assert_eq!(net.put_name(0, &name, id(2)).await, 2);
     net.publish(&net.members());
     net.assert_name(0..5, &name, 2, id(2)).await;
+}
+
+/// Before anyone is missed: who is cut off sees fewer owners, and takes those whom it sees for all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_a_moment_ago_changes_nothing() {
+    for (nodes, cut) in [(3, 1), (4, 2), (5, 1), (5, 2), (7, 2)] {
+        let mut net = Net::start(nodes, 3).await;
+        net.put_name(0, "name", id("old")).await;
+        let (rest, small): (Vec<usize>, Vec<usize>) = (0..nodes).partition(|node| *node < nodes - cut);
+        let alone = net.nodes[nodes - 1].swarm.clone();
+        let change = async |condition| alone.put_name("name", id("lost"), condition).await;
+        // In its view the others go one by one, and the last of them in the middle of a change.
+        for gone in 1..=rest.len() {
+            net.publish_to(|node| small.contains(&node), &net.without(&rest[..gone]));
+            for node in &rest {
+                net.nodes[*node].peer.set(Fault::Refuse);
+            }
+            let refused = change(Condition::Version(1)).await;
+            assert!(refused.is_err(), "{nodes} nodes, {cut} cut off, {gone} missed: {refused:?}");
+            for node in &rest {
+                net.nodes[*node].peer.set(Fault::None);
+            }
+        }
+        for node in &small {
+            net.nodes[*node].crash().await;
+        }
+        net.publish_to(|node| rest.contains(&node), &net.without(&small));
+        assert_eq!(net.put_name(0, "name", id("new")).await, 2, "{nodes} nodes, {cut} cut off");
+        net.assert_name(rest, "name", 2, id("new")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
