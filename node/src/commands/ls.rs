@@ -35,8 +35,11 @@ fn table(names: &[NameInfo]) -> String {
 /// A line for each of these that another one hides.
 fn hidden(names: &[NameInfo]) -> String {
     let listed: HashSet<&str> = names.iter().map(|info| &*info.name).collect();
-    let line = |info: &NameInfo| Some((&info.name, above(&info.name).find(|above| listed.contains(above))?));
-    names.iter().filter_map(line).map(|(name, by)| format!("{name} is hidden in mounts: {by} is a name too\n")).collect()
+    let line = |info: &NameInfo| {
+        let by = above(&info.name).find(|above| listed.contains(above))?;
+        Some(format!("{} is hidden in mounts: {by} is a name too\n", info.name))
+    };
+    names.iter().filter_map(line).collect()
 }
 
 /// The name that mounts show in the place of this one: they cannot show both.
