@@ -25,6 +25,11 @@ impl View {
         view
     }
 
+    /// The same as one sees it who has just begun to look for the others: not [`settled`](Self::settled).
+    pub fn unsettled(me: NodeId, members: Vec<NodeInfo>) -> Self {
+        Self::new(me, members, BTreeSet::new(), Company::awaited(tokio::time::Instant::now()), None)
+    }
+
     /// Takes over the ring of the view `before` where it has the same members: building one costs milliseconds.
     pub(crate) fn new(
         me: NodeId,

@@ -60,7 +60,7 @@ pub(crate) trait Backend: Send + Sync {
         true
     }
 
-    /// The commit that a hub's revision means now.
+    /// The commit that a hub's revision means: the pinned one, else what it is now.
     async fn resolve(&self) -> Result<String, Fault> {
         Err(Fault::NotFound)
     }

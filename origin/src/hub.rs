@@ -9,6 +9,7 @@ mod place;
 mod token;
 mod trees;
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -51,7 +52,7 @@ enum Scope {
     /// `ORG/NAME@REVISION/PATH`, and the same below `datasets/`.
     Whole,
     /// A place in a repository at one commit, once that is known.
-    Pinned { place: Place, commit: OnceCell<String> },
+    Pinned { place: Place, commit: RwLock<Arc<OnceCell<String>>> },
     /// A place in a repository, wherever its revision moves.
     Followed(Place),
 }
@@ -95,6 +96,7 @@ impl Hub {
             Scope::Whole => Place::of_key(key).ok_or(Fault::NotFound),
             Scope::Followed(place) => Ok(Some(place.below(key))),
             Scope::Pinned { place, commit } => {
+                let commit = now(commit);
                 let commit = commit.get_or_try_init(|| self.api.commit(place)).await?;
                 Ok(Some(place.below(key).at(commit)))
             }
@@ -192,23 +194,27 @@ impl Backend for Hub {
     fn pinned(&self) -> bool {
         match &self.scope {
             Scope::Whole | Scope::Followed(_) => true,
-            Scope::Pinned { commit, .. } => commit.initialized(),
+            Scope::Pinned { commit, .. } => now(commit).initialized(),
         }
     }
 
     async fn resolve(&self) -> Result<String, Fault> {
         match &self.scope {
             Scope::Whole | Scope::Followed(_) => Err(Fault::NotFound),
-            Scope::Pinned { place, .. } => self.api.commit(place).await,
+            Scope::Pinned { place, commit } => match now(commit).get() {
+                Some(commit) => Ok(commit.clone()),
+                None => self.api.commit(place).await,
+            },
         }
     }
 
     fn pin(&self, to: &str) {
-        if let Scope::Pinned { commit, .. } = &self.scope
+        if let Scope::Pinned { place, commit } = &self.scope
             && is_commit(to)
+            && !is_commit(&place.revision)
         {
-            // Whoever came first has pinned it.
-            let _ = commit.set(to.to_owned());
+            // As a whole: who has begun to ask at the commit before ends there.
+            *commit.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(OnceCell::new_with(Some(to.to_owned())));
         }
     }
 }
@@ -224,7 +230,11 @@ fn scope(spec: &OriginSpec, pinned: bool) -> Result<Scope, ConfigError> {
         return Ok(Scope::Followed(place));
     }
     let known = is_commit(&place.revision).then(|| place.revision.clone());
-    Ok(Scope::Pinned { place, commit: OnceCell::new_with(known) })
+    Ok(Scope::Pinned { place, commit: RwLock::new(Arc::new(OnceCell::new_with(known))) })
+}
+
+fn now(commit: &RwLock<Arc<OnceCell<String>>>) -> Arc<OnceCell<String>> {
+    Arc::clone(&commit.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn below_scheme(text: &str) -> &str {

@@ -159,12 +159,12 @@ impl Origin {
         self.backend.pinned()
     }
 
-    /// The commit that a hub's revision means now. [`OriginError::NotFound`] for origins that have none.
+    /// The commit that a hub's revision means: the pinned one, else what it is now. [`OriginError::NotFound`] for origins that have none.
     pub async fn resolve(&self) -> Result<String, OriginError> {
         self.ask("resolve", "", || self.backend.resolve()).await
     }
 
-    /// Answers from this commit from now on, unless it is pinned already.
+    /// Answers from this commit from now on. What is named by a commit already stays there.
     pub fn pin(&self, commit: &str) {
         self.backend.pin(commit);
     }

@@ -13,7 +13,7 @@ use metrics::counter;
 
 use crate::candidates::Candidate;
 use crate::config::{CHUNK_DEADLINE, OBJECT_DEADLINE};
-use crate::fetch::Flight;
+use crate::fetch::{Flight, Role};
 use crate::givers::Giver;
 use crate::health::Question;
 use crate::landing::Word;
@@ -228,6 +228,9 @@ impl Flight {
 
     /// The digests of an origin's chunk are computed here, and go with it from now on.
     async fn ask_origin(&self, object: ObjectRef, share: &Arc<Share>) -> Answer {
+        if let Some(chunk) = self.brought_meanwhile().await {
+            return Answer::Chunk(chunk);
+        }
         let origin = match self.swarm.ready_origin(&object.origin).await {
             Ok(origin) => origin,
             Err(error) => return self.not_from_origin(error),
@@ -236,6 +239,17 @@ impl Flight {
             Ok(feed) => self.land_fed(&object, feed, share).await,
             Err(error) => self.origin_error(&object, error),
         }
+    }
+
+    /// What came while others were asked, or comes to this node as an owner: the origin is not to give it twice.
+    async fn brought_meanwhile(&self) -> Option<Chunk> {
+        if self.role == Role::Reader
+            && let Some(landing) = self.swarm.brought_as_owner(&self.content, self.chunk)
+            && let Ok(held) = landing.whole().await
+        {
+            return Some(held.chunk());
+        }
+        self.swarm.chunk_here(&self.content, self.chunk).await
     }
 
     /// Asks the origin for this chunk and those of its run, which are handed round by a task of their own.

@@ -100,6 +100,8 @@ pub(crate) const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);
 /// Comparing what two nodes keep: the one who is asked may have to count a million chunks first. One that hangs is noticed much sooner.
 pub(crate) const REPAIR_DEADLINE: Duration = Duration::from_secs(30);
+/// How long waits for this node to meet its swarm what would be answered wrongly before: who sees nobody else yet takes itself for the owner of all.
+pub(crate) const MEETING: Duration = Duration::from_secs(60);
 /// What a member has to say of itself for a table: late is as good as never.
 pub(crate) const STATUS_DEADLINE: Duration = Duration::from_millis(500);
 /// Bytes of chunks that are on their way to owners at once: 12 chunks of 4 MiB, which at 25 Mbit/s take 16 s, less than each of them may. All 64 of a put

@@ -70,7 +70,20 @@ impl Swarm {
         until: u32,
     ) -> Result<Bytes, ReadError> {
         let first = content.geometry().pieces(chunk).covering(range.clone()).start;
+        if !self.acts_as_owner(content, chunk)
+            && let Some(landing) = self.brought_as_owner(content, chunk)
+            && let Ok(bytes) = landing.slice(range.clone()).await
+        {
+            return Ok(bytes);
+        }
         self.launch(content, chunk, Want { first, until }, Role::Reader).slice(range).await
+    }
+
+    /// What this node brings of an object as the chunk's owner, though it may not be the first of them: that waits for the origin and for no other
+    /// owner, so this node's readers can wait for it. Where it fails, other owners may still give the chunk.
+    pub(crate) fn brought_as_owner(&self, content: &Content, chunk: u32) -> Option<Arc<Landing>> {
+        let is_object = matches!(content.source(), Source::Object(_));
+        is_object.then(|| self.0.chunks.running(&(content.version(), chunk, Role::Owner)))?
     }
 
     /// All of a chunk from elsewhere, kept on the disk where that has room.

@@ -12,7 +12,6 @@ use herring_blob::BlobId;
 use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use herring_store::{Change, RecordError, Table};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::Swarm;
@@ -34,8 +33,6 @@ const IN_FLIGHT: usize = 16;
 const BYTES_IN_FLIGHT: usize = 32 << 20;
 /// Contents that were found and wait to be brought: what was found of a directory of millions does not fill the memory.
 const FOUND: usize = 4096;
-/// How long a job that comes before this node has met its swarm waits for that.
-const MEETING: Duration = Duration::from_secs(60);
 
 /// Why a prefetch cannot begin.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -217,8 +214,7 @@ impl Swarm {
     async fn work(&self, job: &watch::Sender<Job>, wanted: &Prefetch) -> Faults {
         // Never closed.
         let _turn = self.0.jobs.turns.acquire().await;
-        // What cannot be found then either, says so itself.
-        let _ = timeout(MEETING, self.0.view.clone().wait_for(|view| view.settled())).await;
+        self.met_view().await;
         let faults = Faults::default();
         let (found, contents) = mpsc::channel(FOUND);
         let find = async {

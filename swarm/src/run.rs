@@ -49,9 +49,9 @@ impl Swarm {
     /// for what its feed gets.
     fn claim(&self, content: &Content, chunks: Range<u32>, role: Role) -> Vec<mpsc::Sender<Fed>> {
         let geometry = content.geometry();
+        let comes = |chunk| self.is_here(content, chunk) || self.brought_as_owner(content, chunk).is_some();
         let claim = |chunk| {
-            let share =
-                self.memory_of(role).take_now(geometry.chunk_range(chunk).len()).filter(|_| !self.is_here(content, chunk))?;
+            let share = self.memory_of(role).take_now(geometry.chunk_range(chunk).len()).filter(|_| !comes(chunk))?;
             let (feed, fed) = mpsc::channel(WAITING);
             self.begin_fed(content, chunk, role, fed, share).then_some(feed)
         };

@@ -12,11 +12,12 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::candidates::{Candidate, Candidates};
-use crate::config::{LATELY, UPLOADS};
+use crate::config::{LATELY, MEETING, UPLOADS};
 use crate::custody::Custodian;
 use crate::fates::Fates;
 use crate::fetch::{Key, Version};
@@ -159,6 +160,12 @@ impl Swarm {
         self.0.view.borrow().clone()
     }
 
+    /// The membership once it may be relied on; what it is after [`MEETING`] at the latest.
+    pub(crate) async fn met_view(&self) -> Arc<View> {
+        let _ = timeout(MEETING, self.0.view.clone().wait_for(|view| view.settled())).await;
+        self.view()
+    }
+
     pub fn replicas(&self) -> usize {
         self.0.config.replicas
     }
@@ -199,6 +206,7 @@ impl Swarm {
         self.introduce(&view);
         self.0.custody.kick();
         self.repair_names_soon();
+        self.confirm_commits_soon();
     }
 
     /// Tells the peers' client who is where. Of two at one address the one that is not suspect is there: it came when the other was gone.

@@ -227,20 +227,22 @@ async fn a_pinned_commit_stays_when_its_revision_moves() {
     hub.write("models/org/tiny/main/new", b"new");
     assert_eq!(whole(&origin, "file").await.unwrap(), "first");
     assert_eq!(origin.head("new").await.unwrap_err().kind(), "not_found");
-    let second = origin.resolve().await.unwrap();
+    assert_eq!(origin.resolve().await.as_ref(), Ok(&first), "what is pinned is what it means");
+    let second = open("hf://org/tiny@main", &hub).resolve().await.unwrap();
     assert_ne!(first, second);
     assert_eq!(whole(&open("hf://org/tiny@main", &hub), "file").await.unwrap(), "second");
 
     let (told, before) = (open("hf://org/tiny@main", &hub), hub.asked().len());
     told.pin("no commit");
     assert!(!told.pinned());
-    told.pin(&first);
     told.pin(&second);
+    told.pin(&first);
     assert_eq!(whole(&told, "file").await.unwrap(), "first");
     let asked = hub.asked_since(before);
     assert!(asked.iter().all(|request| request.target.contains(&first)), "{asked:#?}");
     let named = open(&format!("hf://org/tiny@{second}"), &hub);
     assert!(named.pinned());
+    named.pin(&first);
     assert_eq!(named.resolve().await, Ok(second));
 }
 

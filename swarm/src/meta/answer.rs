@@ -32,7 +32,7 @@ impl Swarm {
             }
             MetaCall::Remembered { question } => {
                 let origin = self.0.origins.get(origin_of(&question)).ok_or(ServeError::NotHere)?;
-                let known = self.recall(origin, &question).await.ok_or(ServeError::NotHere)?;
+                let known = self.recall_all(origin, &question).await.ok_or(ServeError::NotHere)?;
                 self.tell(origin, &question, Ok(known)).await
             }
             MetaCall::Hold { origin, ms } => {
@@ -84,10 +84,13 @@ impl Swarm {
             return Ok(known);
         }
         let _turn = self.turn().await?;
-        let asked = Instant::now();
+        let (asked, identity) = (Instant::now(), self.identity(origin, question));
         // Here and not for each who waits for it.
         count(question, "origin");
         match self.put_to_origin(origin, question, reading).await.or_else(word_of) {
+            Ok(_) if identity != self.identity(origin, question) => {
+                Err(Refusal::Unavailable("its commit is another one by now".to_owned()))
+            }
             Ok(word) => {
                 self.0.meta.refusals.remove(question);
                 Ok(self.keep(origin, question, Known::new(word, asked.elapsed(), true)))
@@ -110,7 +113,7 @@ impl Swarm {
             MetaQuestion::Key { key, .. } => or_directory(origin, key, origin.head(key).await).await,
             MetaQuestion::Page { prefix, token, .. } => Ok(Word::Page(Arc::new(origin.list(prefix, token.as_deref()).await?))),
             MetaQuestion::Document { path, .. } => Ok(Word::Document(origin.document(path).await?)),
-            MetaQuestion::Pin { .. } => Ok(Word::Commit(origin.resolve().await?)),
+            MetaQuestion::Pin { .. } => self.find_commit(origin, question).await,
         }
     }
 
@@ -135,10 +138,14 @@ impl Swarm {
     }
 
     async fn tell(&self, origin: &Origin, question: &MetaQuestion, said: Said) -> Result<MetaReply, ServeError> {
-        let (age, weight) = said.as_ref().map_or((Duration::ZERO, 0), |known| (known.age(), known.word.weight()));
+        let (mut age_ms, weight) = said.as_ref().map_or((0, 0), |known| (millis(known.age()).max(1), known.word.weight()));
+        if matches!(question, MetaQuestion::Pin { .. }) && self.0.meta.solitary().contains(origin.name()) {
+            // Whoever else has one knows better.
+            age_ms = 0;
+        }
         let told = Told { origin: self.identity(origin, question), said: said.map(|known| known.word.clone()) };
         let answer = json::write(told, weight).await.map_err(ServeError::Invalid)?;
-        Ok(MetaReply::Answer { answer, age_ms: millis(age) })
+        Ok(MetaReply::Answer { answer, age_ms })
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {

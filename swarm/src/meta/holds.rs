@@ -23,9 +23,11 @@ impl Swarm {
         self.pass_on_holds(origin);
         if !origin.pinned() {
             let commit = self.learn_commit(origin).await?;
-            // In this order: who finds it pinned finds its commit.
-            self.0.meta.set_commit(name, commit.clone());
-            origin.pin(&commit);
+            if !origin.pinned() {
+                // In this order: who finds it pinned finds its commit.
+                self.0.meta.set_commit(name, commit.clone());
+                origin.pin(&commit);
+            }
         }
         Ok(origin)
     }

@@ -1,7 +1,7 @@
 //! What this node knows of origins, how old it is, and how long it is believed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use herring_http_api::peer::MetaQuestion;
@@ -43,13 +43,19 @@ pub(crate) struct Known {
     came: Instant,
     /// From the origin, and not from another node.
     first_hand: bool,
+    /// From a listing: that is what is renewed.
+    pub listed: bool,
     /// The opened object, shared by all who open it: it knows who reads it where.
     pub content: OnceLock<Content>,
 }
 
 impl Known {
     pub fn new(word: Word, age: Duration, first_hand: bool) -> Self {
-        Self { word, age, came: Instant::now(), first_hand, content: OnceLock::new() }
+        Self { word, age, came: Instant::now(), first_hand, listed: false, content: OnceLock::new() }
+    }
+
+    pub fn listed(word: Word, age: Duration) -> Self {
+        Self { listed: true, ..Self::new(word, age, false) }
     }
 
     /// Since the origin was asked; at most that old is what it says.
@@ -111,6 +117,8 @@ pub(crate) struct Meta {
     commits: Mutex<HashMap<String, String>>,
     /// Origins whose holds are passed on.
     pub followed: Mutex<HashSet<String>>,
+    /// Origins whose commit this node found out while none of the others answered.
+    solitary: Mutex<HashSet<String>>,
     pub turns: Semaphore,
     pub renewals: Arc<Semaphore>,
 }
@@ -137,9 +145,16 @@ impl Meta {
             ill: Mutex::default(),
             commits: Mutex::default(),
             followed: Mutex::default(),
+            solitary: Mutex::default(),
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
         }
+    }
+
+    pub fn remember(&self, question: &MetaQuestion, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        self.answers.insert(question.clone(), Arc::clone(&known));
+        known
     }
 
     pub fn commit(&self, origin: &str) -> Option<String> {
@@ -148,6 +163,10 @@ impl Meta {
 
     pub fn set_commit(&self, origin: &str, commit: String) {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(origin.to_owned(), commit);
+    }
+
+    pub fn solitary(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.solitary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn doubt(&self, question: MetaQuestion) {

@@ -31,7 +31,9 @@ enum Whom {
 
 /// Why an answer is of no use.
 enum Useless {
-    /// It is dead, or hangs, or speaks nonsense.
+    /// It was not asked, or did not take the question.
+    Away(String),
+    /// It hangs, or died over it, or speaks nonsense.
     Silent(String),
     /// It does not know the origin, or another one by that name.
     Stranger,
@@ -51,31 +53,35 @@ const ANSWER_BODY: Duration = Duration::from_secs(10);
 impl Swarm {
     /// Asks the owners in the ring's order, which is the same on every node, so that one of them asks the origin for all; where this node's own
     /// turn as an owner comes, or last, the origin is asked from here. The next is asked when one is of no use, and as well when there is no
-    /// answer for long: one node's way to the origin may be broken, and another's not.
-    pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>, reading: u64) -> Learnt {
+    /// answer for long: one node's way to the origin may be broken, and another's not. The bytes are wanted of one of them only: the next is
+    /// asked for them where the one before has certainly not begun to fetch them, or the origin would send them up to four times.
+    pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>, mut reading: u64) -> Learnt {
         let (mut tried, mut refusal) = (Tried::default(), Refusal::Unavailable("nobody could be asked".to_owned()));
         let Ok(origin) = self.origin(origin_of(question)) else { return Err(Failed { refusal, tried }) };
         let newest = newest.or_else(|| self.doubted_lately(origin, question));
         if let Some(known) = self.acceptable(origin, question, newest).await {
             return Ok(known);
         }
-        let view = self.view();
+        let view = self.met_view().await;
         let mut whoms = self.whoms(&view, origin, question);
         let alive = AtomicBool::new(false);
-        let ask = |whom| self.ask_one(&view, whom, origin, question, (newest, reading), &alive);
+        let ask = |whom, reading| self.ask_one(&view, whom, origin, question, (newest, reading), &alive);
         let (mut asking, mut pauses) = (FuturesUnordered::new(), 0);
         loop {
             if asking.is_empty() {
                 let Some(whom) = whoms.pop_front() else { return Err(Failed { refusal, tried }) };
-                asking.push(ask(whom));
+                asking.push(ask(whom, std::mem::take(&mut reading)));
             }
             let was_alive = alive.load(Relaxed);
             tokio::select! {
-                Some((whom, answer)) = asking.next() => {
+                Some((whom, wanted, answer)) = asking.next() => {
                     let useless = match answer {
                         Ok(known) => return Ok(known),
                         Err(useless) => useless,
                     };
+                    if !matches!(useless, Useless::Silent(_)) {
+                        reading = reading.max(wanted);
+                    }
                     match self.weigh(origin, question, &whom, &useless).await {
                         Then::AskTheNext => {}
                         Then::AskTheOrigin => whoms.retain(|whom| matches!(whom, Whom::Origin)),
@@ -92,7 +98,7 @@ impl Swarm {
                         continue;
                     }
                     pauses += 1;
-                    asking.extend(whoms.pop_front().map(ask));
+                    asking.extend(whoms.pop_front().map(|whom| ask(whom, std::mem::take(&mut reading))));
                 }
             }
         }
@@ -118,7 +124,7 @@ impl Swarm {
         whoms
     }
 
-    /// Who was asked, and what it said.
+    /// Who was asked, for how many of the first bytes, and what it said.
     async fn ask_one(
         &self,
         view: &View,
@@ -127,7 +133,7 @@ impl Swarm {
         question: &MetaQuestion,
         (newest, reading): (Option<Duration>, u64),
         alive: &AtomicBool,
-    ) -> (Whom, Result<Arc<Known>, Useless>) {
+    ) -> (Whom, u64, Result<Arc<Known>, Useless>) {
         if matches!(whom, Whom::Origin) {
             // From here it is the origin that is waited for.
             alive.store(true, Relaxed);
@@ -136,13 +142,13 @@ impl Swarm {
             Whom::Owner(owner) => self.ask_owner(view, owner, origin, question, (newest, reading), alive).await,
             Whom::Origin => self.ask_origin(question, newest, reading).await.map_err(Useless::Refused),
         };
-        (whom, answer)
+        (whom, reading, answer)
     }
 
     async fn weigh(&self, origin: &Origin, question: &MetaQuestion, whom: &Whom, useless: &Useless) -> Then {
         match useless {
             // Others may have credentials that this one lacks.
-            Useless::Silent(_) | Useless::Stranger | Useless::Refused(Refusal::Denied(_)) => Then::AskTheNext,
+            Useless::Away(_) | Useless::Silent(_) | Useless::Stranger | Useless::Refused(Refusal::Denied(_)) => Then::AskTheNext,
             Useless::Refused(Refusal::Unavailable(_)) => {
                 self.0.meta.fell_ill(question);
                 match whom {
@@ -168,7 +174,7 @@ impl Swarm {
     ) -> Result<Arc<Known>, Useless> {
         let health = &self.0.meta.health;
         if view.suspect(&owner.id) || health.failed_lately(&owner.id) {
-            return Err(Useless::Silent("was silent just now".to_owned()));
+            return Err(Useless::Away("was silent just now".to_owned()));
         }
         let (began, first) = (Instant::now(), newest.unwrap_or_default());
         while began.elapsed() < OBJECT_DEADLINE {
@@ -206,7 +212,11 @@ impl Swarm {
             Err(error) => {
                 question.failed();
                 tracing::debug!(peer = %peer.id, %error, "a peer did not answer a question about an origin");
-                Err(Useless::Silent(error.to_string()))
+                let why = error.to_string();
+                Err(match error {
+                    PeerError::Connect(_) | PeerError::Refused { .. } => Useless::Away(why),
+                    _ => Useless::Silent(why),
+                })
             }
         }
     }
@@ -228,20 +238,33 @@ impl Swarm {
     /// The youngest of what the others remember, owners and those who may have been: asked all at once, within an owner's patience. That there
     /// was nothing counts last: who never looked again says so of what all others have read.
     pub(super) async fn ask_who_remembers(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
-        let (view, identity) = (self.view(), self.identity(origin, question));
-        let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
-        let (call, view) = (&MetaCall::Remembered { question: question.clone() }, &view);
-        let ask = async |peer: Candidate| {
-            let MetaReply::Answer { answer, age_ms } = self.call(view, &peer, call).await.ok()? else { return None };
-            let Told { origin, said } = json::read(answer).await.ok()?;
-            let word = said.ok().filter(|word| origin == identity && word.answers(question))?;
-            Some((age_ms, word))
-        };
-        let answers: FuturesUnordered<_> = owners.into_iter().chain(others).map(ask).collect();
-        let answers: Vec<(u64, Word)> = answers.filter_map(std::future::ready).collect().await;
+        let (answers, _) = self.ask_what_others_remember(origin, question).await;
         let (age_ms, word) = answers.into_iter().min_by_key(|(age_ms, word)| (*word == Word::Nothing, *age_ms))?;
         Some(self.keep_old(origin, question, word, Duration::from_millis(age_ms)))
     }
+
+    /// What they remember, each with its age in milliseconds, and whether any of them said anything, be it that it remembers nothing.
+    pub(super) async fn ask_what_others_remember(&self, origin: &Origin, question: &MetaQuestion) -> (Vec<(u64, Word)>, bool) {
+        let (view, identity) = (self.view(), self.identity(origin, question));
+        let (owners, others) = self.candidates(&view, point_of(origin, question)).peers(view.me());
+        let (call, view) = (&MetaCall::Remembered { question: question.clone() }, &view);
+        let ask = async |peer: Candidate| match self.call(view, &peer, call).await {
+            Ok(MetaReply::Answer { answer, age_ms }) => {
+                (read_word(answer, &identity, question).await.map(|word| (age_ms, word)), true)
+            }
+            Ok(_) | Err(Useless::Stranger) => (None, true),
+            Err(_) => (None, false),
+        };
+        let answers: FuturesUnordered<_> = owners.into_iter().chain(others).map(ask).collect();
+        let answers: Vec<(Option<(u64, Word)>, bool)> = answers.collect().await;
+        let heard = answers.iter().any(|(_, heard)| *heard);
+        (answers.into_iter().filter_map(|(answer, _)| answer).collect(), heard)
+    }
+}
+
+async fn read_word(answer: String, identity: &str, question: &MetaQuestion) -> Option<Word> {
+    let Told { origin, said } = json::read(answer).await.ok()?;
+    said.ok().filter(|word| origin == identity && word.answers(question))
 }
 
 impl Whom {
@@ -256,7 +279,7 @@ impl Whom {
 impl Useless {
     fn why(&self) -> &str {
         match self {
-            Self::Silent(why) => why,
+            Self::Away(why) | Self::Silent(why) => why,
             Self::Stranger => "knows another origin by that name, or none",
             Self::Refused(refusal) => refusal.detail(),
         }

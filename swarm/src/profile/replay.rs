@@ -58,7 +58,9 @@ impl Swarm {
     /// is gone.
     pub(super) async fn replay(&self, scope: &Scope, profile: Profile) -> bool {
         // All are looked up before the first chunk is sent for: many are small, and their order is across them.
-        let lookups = profile.contents.into_iter().map(|name| self.clone().profiled(scope.clone(), name));
+        let first = profile.first_chunks();
+        let lookups = profile.contents.into_iter().zip(first);
+        let lookups = lookups.map(|(name, first)| self.clone().profiled(scope.clone(), name, first));
         let contents: Vec<Result<Content, OpenError>> = stream::iter(lookups).buffered(IN_FLIGHT).collect().await;
         let gone = contents.iter().filter(|content| matches!(content, Err(OpenError::NotFound { .. }))).count();
         if gone > contents.len() / 2 {
@@ -85,12 +87,13 @@ impl Swarm {
         true
     }
 
-    /// A content of a profile.
-    async fn profiled(self, scope: Scope, name: String) -> Result<Content, OpenError> {
+    /// A content of a profile, of which so many of the first chunks will be sent for.
+    async fn profiled(self, scope: Scope, name: String, first: u32) -> Result<Content, OpenError> {
+        let reading = u64::from(first) * u64::from(self.0.config.chunk_size);
         let opened = match (scope, name.parse::<BlobId>()) {
             (Scope::Tree(_), Ok(id)) => self.open_blob(id).await,
             (Scope::Tree(_), Err(_)) => Err(OpenError::NotFound { what: name, tried: Tried::default() }),
-            (Scope::Origin { origin, .. }, _) => self.open_object(&origin, &name).await,
+            (Scope::Origin { origin, .. }, _) => self.open_to_read(&origin, &name, reading).await,
         };
         opened.inspect_err(|error| tracing::debug!(%error, "something that was read before is not there"))
     }

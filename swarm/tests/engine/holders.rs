@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use herring_blob::ByteRange;
 use herring_ring::Point;
 use herring_swarm::{Content, ReadError, Source};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use crate::count::{origin_bytes, origin_reads, unique_bytes};
 use crate::door::nobody;
@@ -173,4 +175,47 @@ async fn a_cold_read_is_one_question() {
         }
         assert_eq!(asked.lock().unwrap().len(), 1, "once for all nodes");
     }
+}
+
+/// An HTTP origin of one object of all zeros, so many bytes, of which the first come at once and those behind them once there is a permit.
+async fn slow_site(asked: Arc<Mutex<Vec<String>>>, bytes: usize, at_once: usize, gate: Arc<Semaphore>) -> Site {
+    Site::open_in_parts(move |method, _| {
+        asked.lock().unwrap().push(method);
+        let last = bytes - 1;
+        let head =
+            format!("Content-Range: bytes 0-{last}/{bytes}\r\nETag: \"v\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n");
+        let mut now = response("206 Partial Content", &head, &"0".repeat(bytes));
+        let later = now.split_off(now.len() - (bytes - at_once));
+        let gate = Arc::clone(&gate);
+        let rest = async move {
+            gate.acquire().await.unwrap().forget();
+            later
+        };
+        stream::iter([now]).chain(stream::once(rest)).boxed()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_brings_in_its_owners_place_it_waits_for() {
+    const BYTES: usize = 3 * CHUNK_LEN;
+    let (asked, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
+    let site = slow_site(Arc::clone(&asked), BYTES, CHUNK_LEN, Arc::clone(&gate)).await;
+    let net = Setup::new(4, 3).origin_url(&format!("in-place=http://{}/", site.addr)).start().await;
+    let owners = net.owners(Point::of_key("in-place", "k"));
+    let reader = (0..4).find(|node| !owners.contains(node)).unwrap();
+    owners.iter().for_each(|owner| net.nodes[*owner].peer.set(Fault::Refuse));
+    let reader = &net.nodes[reader];
+    let content = reader.swarm.open_to_read("in-place", "k", BYTES as u64).await.unwrap();
+    // The last chunk is under way, and not here yet.
+    let (read, ()) = tokio::join!(reader.swarm.read(&content, ByteRange::at(2 * u64::from(CHUNK), 10)), async {
+        assert!(reader.swarm.read(&content, ByteRange::at(0, 10)).await.unwrap() == [b'0'; 10][..]);
+        gate.add_permits(1);
+    });
+    assert!(read.unwrap() == [b'0'; 10][..]);
+    assert_eq!(*asked.lock().unwrap(), ["GET"]);
+    assert!(
+        owners.iter().all(|owner| net.nodes[*owner].peer.asked().objects.is_empty()),
+        "owners that would have to be waited for"
+    );
 }

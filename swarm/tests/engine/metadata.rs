@@ -1,6 +1,7 @@
 //! What origins have: each question is asked of the origin once for the whole swarm, and what was answered outlives the origin.
 
 mod doubts;
+mod listings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use herring_http_api::peer::MetaCall;
 use herring_ring::Point;
-use herring_swarm::{Content, Found, OpenError, Page, Source, Swarm};
+use herring_swarm::{Content, Found, OpenError, Page, Source, Swarm, SwarmConfig};
 use metrics::{Key, Label};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -234,14 +235,17 @@ async fn what_was_learnt_outlives_the_origin_on_all_nodes() {
     bucket.close();
     for node in &net.nodes {
         assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
-        assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
+        for key in ["a", "z"] {
+            assert_eq!(version_of(&node.swarm, key).await, "\"v1\"", "though nobody asked for z but in a listing");
+        }
+        assert!(matches!(node.swarm.look_up("o", "dir").await, Ok(Found::Directory)));
         assert!(
             matches!(node.swarm.look_up("o", "new").await, Err(OpenError::NotFound { .. })),
             "programs look for what is not there"
         );
         assert!(!node.swarm.origin_answers("o"));
     }
-    assert!(matches!(first.look_up("o", "z").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
+    assert!(matches!(first.look_up("o", "dir/b").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
     first.forget_object("o", "a");
     assert_eq!(version_of(first, "a").await, "\"v1\"", "doubtful is better than nothing");
 }
@@ -298,6 +302,7 @@ async fn what_was_learnt_outlives_a_restart_of_all_nodes_too() {
     }
     for node in &net.nodes {
         assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
+        assert_eq!(version_of(&node.swarm, "z").await, "\"v1\"", "from the listing that was written down");
         assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
         assert!(!node.swarm.origin_answers("o"), "what was written down is not taken for new");
     }
@@ -365,6 +370,36 @@ async fn of_what_is_here_only_the_version_is_asked_for() {
     assert_eq!(version(&content), "\"v2\"", "something speaks against it");
     assert_eq!(reader.drain(&content).await.unwrap(), b"v0002");
     assert_eq!(bucket.asked(), ["GET a", "HEAD a", "HEAD a", "GET a"]);
+}
+
+/// However many are asked because the first takes long, or keeps its answer to itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_all_who_are_asked_one_fetches_the_bytes() {
+    let soon = |config: &mut SwarmConfig| {
+        (config.owner_patience, config.slow_origin) = (Duration::from_millis(100), Duration::from_millis(50));
+    };
+    for silent in [false, true] {
+        let bucket = Bucket::open(&KEYS).await;
+        let net = patient(6, &bucket, LONG).tune(soon).start().await;
+        let (gate, held) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        bucket.set(Manner::Hold(Arc::clone(&gate)));
+        let reader = &net.nodes[no_owner(&net, "a")];
+        let owners = net.owners(Point::of_key("o", "a"));
+        if silent {
+            owners.iter().for_each(|owner| net.nodes[*owner].peer.set(Fault::HoldAnswer(Arc::clone(&held))));
+        }
+        let release = async {
+            // Three owners and the reader itself.
+            bucket.until_asked(4).await;
+            gate.add_permits(100);
+        };
+        let (content, ()) = tokio::join!(reader.swarm.open_to_read("o", "a", SIZE), release);
+        held.add_permits(100);
+        assert_eq!(reader.drain(&content.unwrap()).await.unwrap(), b"v0001");
+        let mut asked = bucket.asked();
+        asked.sort();
+        assert_eq!(asked, ["GET a", "HEAD a", "HEAD a", "HEAD a"], "silent: {silent}");
+    }
 }
 
 /// On one thread, where counters of its own count for all of the test.

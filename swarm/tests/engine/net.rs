@@ -164,6 +164,13 @@ impl Net {
         }
     }
 
+    /// Lets a node see itself alone, and look for others.
+    pub fn seclude(&self, index: usize) {
+        let node = &self.nodes[index];
+        node.view.send_replace(Arc::new(View::unsettled(node.info.id.clone(), vec![node.info.clone()])));
+        node.swarm.view_changed();
+    }
+
     /// Lets all see another address for a node: its place on the ring stays, its door is another.
     pub fn detour(&self, index: usize, door: SocketAddr) {
         let mut members = self.members();

@@ -248,6 +248,11 @@ impl PeerBackend for Peer {
         match self.fault() {
             Fault::Hang => std::future::pending().await,
             Fault::Refuse => Err(ApiError::new(ErrorKind::Unavailable, "not now")),
+            Fault::HoldAnswer(gate) => {
+                let reply = self.swarm.answer_meta(call).await;
+                gate.acquire().await.unwrap().forget();
+                reply.map_err(answer)
+            }
             _ => self.swarm.answer_meta(call).await.map_err(answer),
         }
     }

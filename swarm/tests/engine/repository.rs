@@ -1,11 +1,15 @@
 //! A hub's repository: its revision is resolved once for the whole swarm, and for good.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use herring_ring::Point;
 use herring_swarm::{OpenError, Source, Swarm};
+use tokio::time::sleep;
 
+use crate::door::nobody;
 use crate::net::{Net, Setup};
 use crate::site::{Site, response};
 
@@ -42,7 +46,7 @@ impl Hub {
     }
 
     async fn net(&self, nodes: usize) -> Net {
-        let patient = Setup::new(nodes, 3).tune(|config| config.owner_patience = std::time::Duration::from_secs(60));
+        let patient = Setup::new(nodes, 3).tune(|config| config.owner_patience = Duration::from_secs(60));
         patient.origin_url(&format!("m=hf://org/m@main?endpoint=http://{}", self.site.addr)).start().await
     }
 }
@@ -99,4 +103,64 @@ async fn a_revision_is_pinned_once_for_all_and_for_good() {
         }
     }
     assert_eq!(hub.asked("/revision/"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_met_nobody_yet_waits_for_the_others_commit() {
+    let hub = Hub::open('a').await;
+    let mut net = hub.net(3).await;
+    assert_eq!(version(&net.nodes[0].swarm, "a").await, hex('a'));
+    hub.move_to('b');
+    net.add().await;
+    net.seclude(3);
+    let swarm = &net.nodes[3].swarm;
+    let mut opening = std::pin::pin!(version(swarm, "a"));
+    for _ in 0..100 {
+        assert!(opening.as_mut().now_or_never().is_none(), "it would take itself for the owner");
+        tokio::task::yield_now().await;
+    }
+    net.publish(&net.members());
+    assert_eq!(opening.await, hex('a'));
+    assert_eq!(hub.asked("/revision/"), 1);
+}
+
+/// Whoever becomes the owner of the question asks what the others know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_owner_takes_over_the_commit_of_the_others() {
+    let hub = Hub::open('a').await;
+    let mut net = hub.net(2).await;
+    assert_eq!(version(&net.nodes[0].swarm, "a").await, hex('a'));
+    hub.move_to('b');
+    let first = |net: &Net| net.owners(Point::of_key("m", ""))[0];
+    while first(&net) < 2 {
+        net.add().await;
+        net.publish(&net.members());
+    }
+    assert_eq!(version(&net.nodes[first(&net)].swarm, "a").await, hex('a'));
+    assert_eq!(hub.asked("/revision/"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_cut_off_follows_the_others() {
+    let hub = Hub::open('a').await;
+    let mut net = hub.net(3).await;
+    for node in &net.nodes {
+        assert_eq!(version(&node.swarm, "a").await, hex('a'));
+    }
+    hub.move_to('b');
+    net.add().await;
+    let mut members = net.members();
+    let away = nobody().await;
+    members[..3].iter_mut().for_each(|node| node.http = away);
+    net.publish_to(|index| index == 3, &members);
+    let cut_off = &net.nodes[3].swarm;
+    assert_eq!(version(cut_off, "a").await, hex('b'), "nobody tells it");
+    net.publish(&net.members());
+    while version(cut_off, "a").await != hex('a') {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(version(cut_off, "b").await, hex('a'));
+    hub.site.close();
+    net.restart(3).await;
+    assert_eq!(version(&net.nodes[3].swarm, "a").await, hex('a'), "and has written it down");
 }

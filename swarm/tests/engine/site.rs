@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// From a method and a target to all of a response.
-type Respond = dyn Fn(String, String) -> BoxFuture<'static, String> + Send + Sync;
+/// From a method and a target to a response, in parts.
+type Respond = dyn Fn(String, String) -> BoxStream<'static, String> + Send + Sync;
 
 pub struct Site {
     pub addr: SocketAddr,
@@ -18,6 +20,11 @@ pub struct Site {
 
 impl Site {
     pub async fn open(respond: impl Fn(String, String) -> BoxFuture<'static, String> + Send + Sync + 'static) -> Self {
+        Self::open_in_parts(move |method, target| respond(method, target).into_stream().boxed()).await
+    }
+
+    /// Whose responses may come little by little.
+    pub async fn open_in_parts(respond: impl Fn(String, String) -> BoxStream<'static, String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         Self { addr, serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::new(respond)))) }
@@ -49,6 +56,8 @@ async fn answer(mut stream: TcpStream, respond: Arc<Respond>) {
     }
     let head = String::from_utf8(head).unwrap();
     let mut words = head.split(' ').map(str::to_owned);
-    let response = respond(words.next().unwrap(), words.next().unwrap()).await;
-    let _ = stream.write_all(response.as_bytes()).await;
+    let mut response = respond(words.next().unwrap(), words.next().unwrap());
+    while let Some(part) = response.next().await {
+        let _ = stream.write_all(part.as_bytes()).await;
+    }
 }
