@@ -20,7 +20,7 @@ pub enum NameFault {
     Relative,
     #[error("has a control character")]
     Control,
-    #[error("begins with a dot, as the swarm's own do")]
+    #[error("begins with a dot, as the swarm's own do, which no list shows")]
     Own,
 }
 

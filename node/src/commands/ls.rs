@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use herring_http_api::client::ApiClient;
@@ -28,7 +29,32 @@ fn table(names: &[NameInfo]) -> String {
     for info in names {
         table.row([info.name.clone(), info.version.to_string(), info.target.to_string(), time(info.modified_ms)]);
     }
-    table.render()
+    table.render() + &hidden(names)
+}
+
+/// A line for each of these that another one hides.
+fn hidden(names: &[NameInfo]) -> String {
+    let listed: HashSet<&str> = names.iter().map(|info| &*info.name).collect();
+    let line = |info: &NameInfo| {
+        let by = above(&info.name).find(|above| listed.contains(above))?;
+        Some(format!("{} is hidden in mounts: {by} is a name too\n", info.name))
+    };
+    names.iter().filter_map(line).collect()
+}
+
+/// The name that mounts show in the place of this one: they cannot show both.
+pub async fn hidden_by(client: &ApiClient, name: &str) -> Option<String> {
+    for above in above(name) {
+        if client.name(above).await.is_ok() {
+            return Some(above.to_owned());
+        }
+    }
+    None
+}
+
+/// `a` and `a/b` of `a/b/c`.
+fn above(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('/').map(|(at, _)| &name[..at])
 }
 
 /// `2026-11-30T12:34:56Z`, of milliseconds since 1970.
@@ -40,7 +66,17 @@ pub fn time(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use herring_blob::BlobId;
+
     use super::*;
+
+    #[test]
+    fn what_mounts_do_not_show_is_told() {
+        let names = ["a", "a-b", "a/b", "a/b/c", "c/d"].map(|name| name.to_owned());
+        let names = names.map(|name| NameInfo { name, target: BlobId::of(b""), version: 1, modified_ms: 0 });
+        let told = hidden(&names);
+        assert_eq!(told, "a/b is hidden in mounts: a is a name too\na/b/c is hidden in mounts: a is a name too\n");
+    }
 
     #[test]
     fn times_are_told_whatever_they_are() {

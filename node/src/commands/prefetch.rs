@@ -1,17 +1,23 @@
 use std::convert::Infallible;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::TryStreamExt;
-use herring_http_api::client::ApiClient;
+use herring_http_api::client::{ApiClient, ClientError};
 use herring_http_api::types::{Job, JobCreated, JobState, Prefetch, PrefetchPath};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::commands::Target;
-use crate::error::{Failure, OrFail};
+use crate::error::Failure;
 use crate::output::{Output, Table, size};
 use crate::progress::Progress;
 use crate::signals::Stop;
+
+/// How long a node may be away: its job goes on after a restart, which takes seconds.
+const AWAY: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub struct PrefetchArgs {
@@ -79,16 +85,43 @@ fn wanted(targets: Vec<Goal>) -> Prefetch {
 
 /// The job's end, its progress shown until then.
 async fn follow(client: &ApiClient, job: Uuid) -> Result<Job, Failure> {
-    let lost = || format!("lost sight of job {job}, which goes on as soon as the node does: see GET /v1/jobs/{job}");
     let progress = Progress::new("prefetch", Some(0));
-    let mut states = client.follow_job(job).await.or_fail(lost)?;
-    while let Some(job) = states.try_next().await.or_fail(lost)? {
-        progress.set(job.bytes_done, job.bytes_total);
-        if job.state.is_final() {
-            return Ok(job);
+    let mut away = None;
+    loop {
+        let error = match watch(client, job, &progress, &mut away).await {
+            Ok(ended) => return Ok(ended),
+            Err(error) => error,
+        };
+        if !may_pass(&error) || away.get_or_insert_with(Instant::now).elapsed() > AWAY {
+            let lost =
+                format_args!("lost sight of job {job}, which goes on as soon as the node does: see GET /v1/jobs/{job}: {error}");
+            return Err(Failure::failed(lost));
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// The same, as long as the node is there.
+async fn watch(client: &ApiClient, job: Uuid, progress: &Progress, away: &mut Option<Instant>) -> Result<Job, ClientError> {
+    let mut states = client.follow_job(job).await?;
+    loop {
+        let broken = || ClientError::Broken { url: job.to_string(), detail: "it ended before the job".to_owned() };
+        let state = states.try_next().await?.ok_or_else(broken)?;
+        *away = None;
+        progress.set(state.bytes_done, state.bytes_total);
+        if state.state.is_final() {
+            return Ok(state);
         }
     }
-    Err(Failure::failed(lost()))
+}
+
+/// Whether a node that restarts, or has too much to do, would be seen so.
+fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::Connect { .. } | ClientError::TimedOut { .. } | ClientError::Broken { .. } => true,
+        ClientError::Problem(problem) => matches!(problem.status, 429 | 503),
+        _ => false,
+    }
 }
 
 fn tell(output: Output, job: Job) -> Result<(), Failure> {

@@ -13,8 +13,9 @@ use serde::Serialize;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
+use crate::commands::ls;
 use crate::digest::READ_SIZE;
-use crate::error::{Failure, OrFail};
+use crate::error::{Failure, OrFail, tell};
 use crate::output::{Output, Table, size};
 use crate::progress::Progress;
 use crate::tree::{self, Walk};
@@ -154,6 +155,9 @@ async fn put(client: &ApiClient, Ready { wanted, walk }: Ready) -> Result<Put, F
     if let Some(name) = wanted.name {
         let named = client.put_name(&name, put.id, Condition::Always).await;
         put.name = Some(named.or_fail(|| format!("{} was put, but not named {name}", put.id))?);
+        if let Some(by) = ls::hidden_by(client, &name).await {
+            tell(format_args!("{name} is hidden in mounts: {by} is a name too"));
+        }
     }
     Ok(put)
 }
@@ -211,7 +215,7 @@ mod tests {
         let wanted = |name: &str| vec![Wanted { path: "-".into(), name: Some(name.into()) }];
         prepare(wanted("a/.b")).unwrap();
         let refused = prepare(wanted(".a")).unwrap_err();
-        assert!(refused.to_string().contains("begin with a dot"), "{refused}");
+        assert!(refused.to_string().contains("begins with a dot"), "{refused}");
     }
 
     #[test]

@@ -19,6 +19,9 @@ struct Stat {
     chunks: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<NameInfo>,
+    /// The name that mounts show in the place of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tree: Option<Tree>,
 }
@@ -43,8 +46,12 @@ pub async fn run(client: &ApiClient, output: Output, what: Target) -> Result<(),
     let manifest = client.manifest(id).await?;
     let geometry = manifest.geometry();
     let tree = tree::load(client, id).await?.map(|tree| summary(&tree));
+    let hidden_by = match &name {
+        Some(info) => ls::hidden_by(client, &info.name).await,
+        None => None,
+    };
     let (size, chunk_size, chunks) = (geometry.size(), geometry.chunk_size(), geometry.chunk_count());
-    let stat = Stat { id, size, chunk_size, chunks, name, tree };
+    let stat = Stat { id, size, chunk_size, chunks, name, hidden_by, tree };
     output.show(&stat, || table(&stat))
 }
 
@@ -73,5 +80,6 @@ fn table(stat: &Stat) -> String {
         .name
         .as_ref()
         .map(|info| format!("named {} since {} (version {})\n", info.name, ls::time(info.modified_ms), info.version));
-    table.render() + &tree.unwrap_or_default() + &name.unwrap_or_default()
+    let hidden = stat.hidden_by.as_ref().map(|by| format!("hidden in mounts: {by} is a name too\n"));
+    table.render() + &tree.unwrap_or_default() + &name.unwrap_or_default() + &hidden.unwrap_or_default()
 }

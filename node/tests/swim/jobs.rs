@@ -1,13 +1,14 @@
 //! Prefetches and pins, over restarts.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use futures_util::TryStreamExt;
 use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use uuid::Uuid;
 
 use crate::servers::Server;
-use crate::swarm::{Plan, Swarm, noise, wait_until};
+use crate::swarm::{HERRING, Plan, Swarm, noise, wait_until};
 
 const SIZE: usize = 24 << 20;
 
@@ -15,6 +16,13 @@ impl Swarm {
     /// Follows a job's events to its end.
     fn follow(&self, n: usize, job: Uuid) -> Vec<Job> {
         self.block(async { self.api(n).follow_job(job).await.unwrap().try_collect().await.unwrap() })
+    }
+
+    /// How often a node was asked how far a job is.
+    fn followed(&self, n: usize) -> u64 {
+        let text = self.block(async { self.api(n).metrics().await }).unwrap();
+        let of_jobs = |line: &&str| line.starts_with("herring_http_requests_total") && line.contains("/v1/jobs/{job}");
+        text.lines().filter(of_jobs).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 }
 
@@ -37,6 +45,11 @@ fn a_prefetch_goes_on_after_its_node_was_killed_and_what_it_brought_needs_no_ori
         assert!(!state.state.is_final(), "it is over before it could be killed: {state:?}");
         state.bytes_done > 0
     });
+    let followed = swarm.followed(0);
+    let mut again = Command::new(HERRING);
+    again.args(["prefetch", "web:model", "--wait", "--json", "--node", &swarm.nodes[0].url()]);
+    let waits = again.stdout(Stdio::piped()).spawn().unwrap();
+    wait_until("somebody to wait", || swarm.followed(0) > followed);
     swarm.nodes[0].kill();
     swarm.launch(0);
     swarm.wait_for_members(3);
@@ -45,6 +58,8 @@ fn a_prefetch_goes_on_after_its_node_was_killed_and_what_it_brought_needs_no_ori
     assert_eq!((last.state, last.bytes_done, last.contents), (JobState::Done, 2 * SIZE as u64, 2), "{states:?}");
     assert!(states.iter().rev().skip(1).all(|state| !state.state.is_final()));
 
+    let waited = waits.wait_with_output().unwrap();
+    assert!(waited.status.success() && String::from_utf8(waited.stdout).unwrap().contains(r#""done""#), "over the restart");
     let waited = swarm.ask(1, &["prefetch", "web:model", "--wait"]).unwrap();
     assert_eq!((waited["state"].as_str(), waited["bytes_done"].as_u64()), (Some("done"), Some(2 * SIZE as u64)));
     nginx.kill();

@@ -53,7 +53,10 @@ fn a_directory_comes_back_bit_for_bit_with_a_node_killed() {
     let names = swarm.ask(1, &["ls", "copies/"]).unwrap();
     let names: Vec<&str> = names["names"].as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["copies/back", "copies/part"]);
+    swarm.put_tree(1, &part, "copies/back/part");
+    assert_eq!(swarm.ask(2, &["stat", "copies/back/part"]).unwrap()["hidden_by"], "copies/back", "no mount shows it");
     let stat = swarm.ask(2, &["stat", "models/tiny"]).unwrap();
+    assert!(stat["hidden_by"].is_null());
     assert_eq!((stat["id"].as_str(), stat["tree"]["files"].as_u64()), (Some(id.as_str()), Some(6)));
     swarm.ask(1, &["rm", "models/tiny"]).unwrap();
     assert!(swarm.ask(2, &["stat", "models/tiny"]).unwrap_err().contains("there is no name"));

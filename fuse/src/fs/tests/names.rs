@@ -139,6 +139,25 @@ async fn names_of_the_swarm_itself_are_not_shown() {
 }
 
 #[tokio::test]
+async fn a_name_hides_those_below_it() {
+    let (rig, fs, dir) = planted().await;
+    let id = rig.put(b"other").await;
+    for name in ["models/tiny/config.json", "models/tiny/new", "models/file", "models/file/x"] {
+        rig.name(name, id).await;
+    }
+    assert_eq!(names(&fs, attr(&fs, "names/models").await.ino.0).await, [".", "..", "file", "tiny"]);
+    let config = attr(&fs, "names/models/tiny/config.json").await;
+    assert!(read_all(&fs, config.ino.0, 100).await == fs::read(dir.path().join("config.json")).unwrap());
+    assert_eq!(walk(&fs, "names/models/tiny/new").await.unwrap_err(), Errno::ENOENT);
+    let file = attr(&fs, "names/models/file").await;
+    assert_eq!(file.kind, FileType::RegularFile);
+    assert_eq!(walk(&fs, "names/models/file/x").await.unwrap_err(), Errno::ENOTDIR);
+    rig.swarm.delete_name("models/file", herring_swarm::Condition::Always).await.unwrap();
+    assert_eq!(attr(&fs, "names/models/file").await.kind, FileType::Directory);
+    assert!(read_all(&fs, attr(&fs, "names/models/file/x").await.ino.0, 100).await == b"other");
+}
+
+#[tokio::test]
 async fn a_directory_of_many_names_is_listed_whole() {
     let (rig, fs) = rig();
     let id = rig.put(b"x").await;
