@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
@@ -142,8 +142,9 @@ fn version_of(meta: &ObjectMeta) -> String {
     meta.e_tag.clone().unwrap_or_else(made_up)
 }
 
+/// In whole seconds, as HTTP tells it: some listings are finer, and what was listed must have the time that it has when it is asked for.
 fn modified(meta: &ObjectMeta) -> SystemTime {
-    meta.last_modified.into()
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(meta.last_modified.timestamp()).unwrap_or(0))
 }
 
 fn found(meta: &ObjectMeta) -> Found {
@@ -238,6 +239,13 @@ mod tests {
     fn a_listing_that_cannot_be_read_is_not_asked_for_again() {
         let error = Error::from(Path::parse("a//b").unwrap_err());
         assert!(matches!(Fault::from(error), Fault::Unusable(detail) if detail.contains("a//b")));
+    }
+
+    #[test]
+    fn what_is_listed_has_the_time_that_a_head_tells() {
+        let last_modified = "2026-01-01T00:00:00.678Z".parse().unwrap();
+        let meta = ObjectMeta { location: Path::from("k"), last_modified, size: 1, e_tag: None, version: None };
+        assert_eq!(modified(&meta), SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
     }
 
     #[test]

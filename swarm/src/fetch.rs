@@ -141,6 +141,11 @@ impl Swarm {
         self.entry_with(content).is_some_and(|entry| entry.has(chunk))
     }
 
+    /// Whether a chunk is on its way here, for other nodes or for readers.
+    pub(crate) fn is_brought(&self, content: &Content, chunk: u32) -> bool {
+        [Role::Owner, Role::Reader].iter().any(|role| self.0.chunks.has(&(content.version(), chunk, *role)))
+    }
+
     /// A chunk that is on this node's disk. A disk that fails is as good as empty: others may have it.
     pub(crate) async fn chunk_here(&self, content: &Content, chunk: u32) -> Option<Chunk> {
         let entry = self.entry_with(content).filter(|entry| entry.has(chunk))?;

@@ -32,7 +32,7 @@ pub(crate) const CHUNKS_PASSED_ON: &str = "herring_swarm_chunks_passed_on_total"
 /// Chunks answered to peers from this node's disk, and the bytes of all that were sent to peers.
 pub(crate) const CHUNKS_SERVED: &str = "herring_swarm_chunks_served_total";
 pub(crate) const BYTES_SERVED: &str = "herring_swarm_bytes_served_total";
-/// What this node's readers asked about origins and were told, by `kind`: `key`, `page`, `document`; and `from`: `memory`, `owner`, or `stale`
+/// What this node's readers asked about origins and were told, by `kind`: `key`, `page`, `document`; and `from`: `memory`, listings included, `owner`, or `stale`
 /// where the origin does not answer. `origin`: questions that this node put to one, each once, for its own readers or for other nodes.
 pub(crate) const METADATA: &str = "herring_swarm_metadata_total";
 /// Bytes that this node pulled because it owns them and lacked them.

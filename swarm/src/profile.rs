@@ -164,6 +164,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_read_from_its_beginning_on_is_told() {
+        let contents = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let profile = Profile { profile: VERSION, contents, reads: vec![(2, 3, 1), (0, 0, 2), (2, 0, 1), (1, 1, 5), (9, 0, 1)] };
+        assert_eq!(profile.first_chunks(), [2, 0, 1]);
+    }
+
+    #[test]
     fn a_directory_two_deep_is_one_scope() {
         let prefix = |key: &str| match Scope::of_key("o", key) {
             Scope::Origin { prefix, .. } => prefix,

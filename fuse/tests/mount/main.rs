@@ -243,6 +243,8 @@ fn a_reader_who_waits_when_the_daemon_dies_gets_an_error() {
     assert_eq!(mounted.unmount(), Unmounted::Cleanly);
     let (mut holder, _) = Holder::start(&mounted.at, false);
     let waits = mounted.at.join("origins").join(REFUSING).join(silent::FILE);
+    // Else it would wait to open it.
+    fs::metadata(&waits).unwrap();
     let mut reader = Command::new("cat").arg(&waits).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let waiting = |pid| fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("State:\tD"));
     wait_until("a read", || waiting(reader.id()));

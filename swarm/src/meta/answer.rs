@@ -129,10 +129,12 @@ impl Swarm {
         Ok(info)
     }
 
-    /// Whether the first bytes of the version that was there last are here: then most likely only the version is news.
+    /// Whether the first bytes of the version that was there last are here, or on their way: then most likely only the version is news.
     async fn has_first(&self, origin: &Origin, question: &MetaQuestion) -> bool {
         match self.recall(origin, question).await.as_ref().map(|known| &known.word) {
-            Some(Word::Object(info)) => self.object_content(info).is_ok_and(|content| self.is_here(&content, 0)),
+            Some(Word::Object(info)) => {
+                self.object_content(info).is_ok_and(|content| self.is_here(&content, 0) || self.is_brought(&content, 0))
+            }
             _ => false,
         }
     }
