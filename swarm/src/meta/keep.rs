@@ -100,7 +100,7 @@ impl Swarm {
     /// name; and a repository at another commit is another one.
     pub(super) fn identity(&self, origin: &Origin, question: &MetaQuestion) -> String {
         let commit = self.0.meta.commit(origin.name()).filter(|_| !matches!(question, MetaQuestion::Pin { .. }));
-        commit.map_or_else(|| origin.url().to_owned(), |commit| format!("{}#{commit}", origin.url()))
+        commit.map_or_else(|| origin.identity().to_owned(), |commit| format!("{}#{commit}", origin.identity()))
     }
 
     /// For times when the origin does not answer, and of commits for ever. May be lost: then it is asked again.
