@@ -45,16 +45,6 @@ pub(super) struct Told {
     pub said: Result<Word, Refusal>,
 }
 
-/// What is kept in the records.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// Of which origin: see `identity`.
-    pub origin: String,
-    /// Milliseconds since 1970, by this node's clock.
-    pub said_ms: u64,
-    pub word: Word,
-}
-
 impl Word {
     /// Whether this can be an answer to that.
     pub fn answers(&self, question: &MetaQuestion) -> bool {

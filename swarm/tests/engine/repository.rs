@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use herring_ring::Point;
+use herring_store::Table;
 use herring_swarm::{OpenError, Source, Swarm};
 use tokio::time::sleep;
 
@@ -163,4 +164,19 @@ async fn who_was_cut_off_follows_the_others() {
     hub.site.close();
     net.restart(3).await;
     assert_eq!(version(&net.nodes[3].swarm, "a").await, hex('a'), "and has written it down");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_listing_takes_a_commits_place_in_the_records() {
+    let hub = Hub::open('a').await;
+    let mut net = hub.net(1).await;
+    let node = &net.nodes[0];
+    node.store.records().bound(Table::Metadata, 0);
+    for key in ["a", "b"] {
+        assert_eq!(version(&node.swarm, key).await, hex('a'));
+    }
+    hub.move_to('b');
+    net.restart(0).await;
+    assert_eq!(version(&net.nodes[0].swarm, "a").await, hex('a'));
+    assert_eq!(hub.asked("/revision/"), 1);
 }
