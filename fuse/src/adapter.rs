@@ -199,8 +199,8 @@ impl Filesystem for Adapter {
         if let Some(found) = self.fs.lookup_now(parent.0, name) {
             return settle(("lookup", parent), reply, found, send_entry);
         }
-        let (fs, name) = (Arc::clone(&self.fs), name.to_owned());
-        self.answer(("lookup", parent, request), reply, async move { fs.lookup(parent.0, &name).await }, send_entry);
+        let (fs, name, reader) = (Arc::clone(&self.fs), name.to_owned(), request.pid());
+        self.answer(("lookup", parent, request), reply, async move { fs.lookup(parent.0, &name, reader).await }, send_entry);
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, lookups: u64) {

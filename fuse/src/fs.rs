@@ -81,8 +81,8 @@ impl HerringFs {
         (fs, changes)
     }
 
-    /// What `name` is in the directory `parent`. Counts as one lookup until it is forgotten.
-    pub async fn lookup(&self, parent: u64, name: &OsStr) -> Result<Entry, FsError> {
+    /// What `name` is in the directory `parent`, as the thread `reader` wants to know. Counts as one lookup until it is forgotten.
+    pub async fn lookup(&self, parent: u64, name: &OsStr, reader: u32) -> Result<Entry, FsError> {
         if let Some(found) = self.lookup_now(parent, name) {
             return found;
         }
@@ -90,7 +90,7 @@ impl HerringFs {
         let name = spelled(name)?;
         directory.seen.touch();
         let since = self.taken_back();
-        let found = self.layout.find(&directory.place, name).await?;
+        let found = self.layout.find(&directory.place, name, reader).await?;
         Ok(self.enter(parent, found, Some(since)))
     }
 

@@ -65,13 +65,13 @@ impl Layout {
         self.native.load(Ordering::Acquire)
     }
 
-    /// What `name` is in the directory `parent`.
-    pub async fn find(&self, parent: &Place, name: &str) -> Result<Found, FsError> {
+    /// What `name` is in the directory `parent`, as the thread `reader` wants to know.
+    pub async fn find(&self, parent: &Place, name: &str, reader: u32) -> Result<Found, FsError> {
         let node = match parent {
             Place::Root => self.find_fixed(name),
             Place::Blobs => self.find_blob(name).await,
             Place::Origins => self.find_origin(name),
-            Place::Prefix { origin, prefix } => self.find_key(origin, Place::key(prefix, name)).await,
+            Place::Prefix { origin, prefix } => self.find_key(origin, Place::key(prefix, name), reader).await,
             Place::Names { prefix } => return self.find_name(prefix, name).await,
             // What is bound to `.local` is not ours to look into, and before it is bound nothing is there.
             Place::Local => Err(FsError::NoEntry),
@@ -117,9 +117,9 @@ impl Layout {
         Some(Path::new("..").join(LOCAL_NAME).join(path))
     }
 
-    /// Opens what was only listed so far, provided that it is still the same.
-    pub async fn open(&self, node: &Node) -> Result<Content, FsError> {
-        let content = self.open_place(&node.place).await?;
+    /// Opens what was only listed so far, provided that it is still the same, for who will read so many of its first bytes.
+    pub async fn open(&self, node: &Node, reading: u64) -> Result<Content, FsError> {
+        let content = self.open_place(&node.place, reading).await?;
         let content = match node.tree {
             Some(tree) => content.of_tree(tree),
             None => content,
@@ -131,15 +131,15 @@ impl Layout {
         if let Place::Object(object) = &node.place {
             self.swarm.forget_object(&object.origin, &object.key);
         }
-        let content = self.open_place(&node.place).await?;
+        let content = self.open_place(&node.place, reading).await?;
         if node.is(&content) { Ok(content) } else { Err(FsError::Gone) }
     }
 
-    async fn open_place(&self, place: &Place) -> Result<Content, FsError> {
+    async fn open_place(&self, place: &Place, reading: u64) -> Result<Content, FsError> {
         match place {
             Place::Blob(id) => self.open_blob(*id).await,
             Place::Slice(slice) => self.open_blob(slice.id).await,
-            Place::Object(object) => self.swarm.open_object(&object.origin, &object.key).await.map_err(gone),
+            Place::Object(object) => self.swarm.open_to_read(&object.origin, &object.key, reading).await.map_err(gone),
             _ => Err(FsError::IsADirectory),
         }
     }

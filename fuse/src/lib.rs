@@ -28,6 +28,7 @@ mod mount;
 mod mountpoint;
 mod native;
 mod node;
+mod opening;
 mod pages;
 mod place;
 mod readers;

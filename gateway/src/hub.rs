@@ -4,6 +4,7 @@ mod answer;
 mod refusal;
 mod repository;
 mod route;
+mod tree;
 
 use std::convert::Infallible;
 use std::sync::Arc;

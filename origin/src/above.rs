@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::error::Fault;
 use crate::index::Index;
 
-/// How long one index says of all that is asked for whether it can be there.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long one index says of all that is asked for whether it can be there, at most: it may have 32 MiB. What answers by itself is not looked for in it.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Directories of which that is remembered.
 const DIRECTORIES: usize = 1024;
@@ -18,7 +18,10 @@ const DIRECTORIES: usize = 1024;
 const BYTES: u64 = 32 << 20;
 
 /// The indexes above keys at which there was nothing, as they were a moment ago.
-pub(crate) struct Above(Cache<String, Recent, Weight>);
+pub(crate) struct Above {
+    indexes: Cache<String, Recent, Weight>,
+    fresh: Duration,
+}
 
 #[derive(Clone)]
 struct Recent {
@@ -44,8 +47,9 @@ impl Weighter<String, Recent> for Weight {
 }
 
 impl Above {
-    pub(crate) fn new() -> Self {
-        Self(Cache::with_weighter(DIRECTORIES, BYTES, Weight))
+    /// `ttl`: how long what the origin says is believed.
+    pub(crate) fn new(ttl: Duration) -> Self {
+        Self { indexes: Cache::with_weighter(DIRECTORIES, BYTES, Weight), fresh: ttl.min(FRESH) }
     }
 
     /// Whether the deepest directory above `key` has the way to it; `None` where that one has no index. Mostly it is the key's parent, which
@@ -71,7 +75,7 @@ impl Above {
 
     /// Whoever asks at the same time waits for the same answer.
     async fn told(&self, directory: &str, index: impl Future<Output = Result<Index, Fault>>) -> Result<Told, Fault> {
-        self.0.remove_if(directory, |recent| recent.at.elapsed() >= FRESH);
+        self.indexes.remove_if(directory, |recent| recent.at.elapsed() >= self.fresh);
         let ask = async {
             let told = match index.await {
                 Ok(index) => Told::Index(Arc::new(index)),
@@ -81,7 +85,7 @@ impl Above {
             };
             Ok(Recent { told, at: Instant::now() })
         };
-        self.0.get_or_insert_async(directory, ask).await.map(|recent| recent.told)
+        self.indexes.get_or_insert_async(directory, ask).await.map(|recent| recent.told)
     }
 }
 
@@ -146,10 +150,10 @@ mod tests {
             ("a/b/c/d", Some(true)),
             ("a/b/c/x/y", Some(false)),
         ] {
-            assert_eq!(server.has(&Above::new(), key).await, has, "{key}");
+            assert_eq!(server.has(&Above::new(FRESH), key).await, has, "{key}");
         }
-        assert_eq!(server.has(&Above::new(), "").await, None, "nothing is above the root");
-        assert_eq!(Server::of([]).has(&Above::new(), "a/b").await, None);
+        assert_eq!(server.has(&Above::new(FRESH), "").await, None, "nothing is above the root");
+        assert_eq!(Server::of([]).has(&Above::new(FRESH), "a/b").await, None);
     }
 
     #[tokio::test]
@@ -157,14 +161,14 @@ mod tests {
         let key = vec!["a"; 512].join("/");
         for end in [0, 1, 100, 255, 256, 400, 510, 511] {
             let server = Server::of(steps(&key).take(end + 1).map(|(directory, _)| (directory, Some("other"))));
-            assert_eq!(server.has(&Above::new(), &key).await, Some(false));
+            assert_eq!(server.has(&Above::new(FRESH), &key).await, Some(false));
             assert!(server.asked.get() <= 10, "{} where {end} are there", server.asked.get());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_keys_cost_one_question_a_second() {
-        let (server, above) = (Server::of([("a", Some("b"))]), Above::new());
+    async fn many_keys_cost_one_question_in_ten_seconds() {
+        let (server, above) = (Server::of([("a", Some("b"))]), Above::new(6 * FRESH));
         let keys: Vec<String> = (100..200).map(|n| format!("a/{n}")).collect();
         let ask = async || join_all(keys.iter().map(|key| server.has(&above, key))).await;
         assert!(ask().await.iter().all(|has| *has == Some(false)));
@@ -174,5 +178,10 @@ mod tests {
         tokio::time::advance(FRESH).await;
         ask().await;
         assert_eq!(server.asked.get(), 2);
+        let above = Above::new(Duration::from_secs(1));
+        server.has(&above, "a/x").await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        server.has(&above, "a/x").await;
+        assert_eq!(server.asked.get(), 4, "what is believed for a second only");
     }
 }

@@ -95,8 +95,10 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         let options = GetOptions { range: Some(GetRange::Bounded(0..most)), ..Default::default() };
         match self.store.get_opts(&self.path(key)?, options).await {
             Ok(answer) => Ok((found(&answer.meta), Some(answer.into_stream().map_err(Fault::from).boxed()))),
-            // What is empty has no bytes to ask for, and may be a directory.
-            Err(error) if has_status(&error, "code: 416") || has_status(&error, "code: 500") => Ok((self.head(key).await?, None)),
+            // What is empty has no bytes to ask for, of which some servers say `bytes 0--1/0`; and it may be a directory.
+            Err(error) if ["code: 416", "code: 500", "0--1/0"].iter().any(|text| chain(&error).contains(text)) => {
+                Ok((self.head(key).await?, None))
+            }
             Err(error) => Err(self.fault(error)),
         }
     }
@@ -154,7 +156,12 @@ fn list_directory(below: &str, path: &Path) -> Option<Listed> {
 
 fn list_object(below: &str, meta: &ObjectMeta) -> Option<Listed> {
     let name = name_below(below, &meta.location)?;
-    Some(Listed::Object { name, size: meta.size, modified: modified(meta), version: meta.e_tag.clone() })
+    Some(Listed::Object { name, size: meta.size, modified: modified(meta), version: meta.e_tag.clone().map(quoted) })
+}
+
+/// Azure's listings, and those of some servers that speak S3, have the tag without the quotes that it has everywhere else.
+fn quoted(tag: String) -> String {
+    if tag.ends_with('"') { tag } else { format!("\"{tag}\"") }
 }
 
 fn name_below(below: &str, path: &Path) -> Option<String> {

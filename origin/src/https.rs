@@ -53,7 +53,7 @@ impl Site {
             base.set_path(&format!("{}/", base.path()));
         }
         let client = web::client(base.scheme() == "https").map_err(|error| rejected(spec, error.without_url()))?;
-        Ok(Self { base, client, paged: Shelf::new(INDEXES), above: Above::new() })
+        Ok(Self { base, client, paged: Shelf::new(INDEXES), above: Above::new(spec.ttl()) })
     }
 
     fn url(&self, key: &str, directory: bool) -> Url {

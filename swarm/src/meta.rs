@@ -10,6 +10,7 @@ mod json;
 mod keep;
 mod kept;
 mod known;
+mod listed;
 mod owners;
 mod question;
 mod word;
@@ -25,6 +26,7 @@ use herring_origin::{ObjectInfo, Origin, Page};
 use crate::{Content, OpenError, Source, Swarm, Tried};
 use known::Known;
 pub(crate) use known::Meta;
+use listed::first_page;
 use word::Word;
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ impl Swarm {
     }
 
     /// The same for who will read so many of the object's first bytes: where the origin must be asked, it is asked for them at once.
-    async fn look_up_to_read(&self, origin: &str, key: &str, reading: u64) -> Result<Found, OpenError> {
+    pub async fn look_up_to_read(&self, origin: &str, key: &str, reading: u64) -> Result<Found, OpenError> {
         let from = self.origin(origin)?;
         if key.is_empty() {
             return Ok(Found::Directory);
@@ -115,8 +117,7 @@ impl Swarm {
     /// After it changed: what was said of it before is not believed any more, here or by its owner. Only where the origin does not answer
     /// is it still given.
     pub fn forget_object(&self, origin: &str, key: &str) {
-        let prefix = key.rsplit_once('/').map_or("", |(prefix, _)| prefix).to_owned();
-        self.0.meta.doubt(MetaQuestion::Page { origin: origin.to_owned(), prefix, token: None });
+        self.0.meta.doubt(first_page(origin, key));
         self.0.meta.doubt(key_of(origin, key));
     }
 

@@ -58,6 +58,19 @@ pub(crate) struct Profile {
     reads: Vec<(u32, u32, u32)>,
 }
 
+impl Profile {
+    /// How many chunks of each content were read from its beginning on.
+    fn first_chunks(&self) -> Vec<u32> {
+        let mut chunks = vec![0; self.contents.len()];
+        for (content, _, count) in self.reads.iter().filter(|(_, first, _)| *first == 0) {
+            if let Some(chunks) = usize::try_from(*content).ok().and_then(|content| chunks.get_mut(content)) {
+                *chunks = *count;
+            }
+        }
+        chunks
+    }
+}
+
 impl Scope {
     /// Of an origin's object: the directory that it is in, or the one above that is two deep.
     fn of_key(origin: &str, key: &str) -> Self {

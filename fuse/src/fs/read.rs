@@ -47,8 +47,9 @@ impl HerringFs {
 
     async fn read_anywhere(&self, ino: u64, offset: u64, len: u32) -> Result<Bytes, FsError> {
         let inode = self.inode(ino)?;
+        let first = if offset == 0 { len.into() } else { 0 };
         let (content, base) = match &inode {
-            Inode::Node(node) => (node.content.get_or_try_init(|| self.layout.open(node)).await?, node.base()),
+            Inode::Node(node) => (node.content.get_or_try_init(|| self.layout.open(node, first)).await?, node.base()),
             Inode::Branch(branch) => branch.open(|id| self.layout.open_blob(id)).await?,
         };
         let range = inode.range(offset, len);

@@ -29,7 +29,7 @@ fn rig() -> (Rig, HerringFs) {
 async fn walk(fs: &HerringFs, path: &str) -> Result<Entry, Errno> {
     let (mut ino, mut found) = (ROOT, None);
     for name in path.split('/') {
-        let entry = fs.lookup(ino, name.as_ref()).await.map_err(|error| error.errno())?;
+        let entry = fs.lookup(ino, name.as_ref(), 0).await.map_err(|error| error.errno())?;
         ino = entry.attr.ino.0;
         found = Some(entry);
     }
@@ -125,7 +125,7 @@ async fn hostile_names_are_refused() {
     let (rig, fs) = rig();
     rig.write("a/b", b"b");
     let root = walk(&fs, &format!("origins/{ORIGIN}")).await.unwrap().attr.ino.0;
-    let refused = async |parent, name: &[u8]| fs.lookup(parent, OsStr::from_bytes(name)).await.unwrap_err().errno();
+    let refused = async |parent, name: &[u8]| fs.lookup(parent, OsStr::from_bytes(name), 0).await.unwrap_err().errno();
     for parent in [ROOT, BLOBS, ORIGINS, root] {
         assert_eq!(refused(parent, &[b'n'; 256]).await, Errno::ENAMETOOLONG);
         for name in [&b"\xff\xfe"[..], b"a\nb", b"", b".", b"..", b"a/../../etc", b"/etc"] {

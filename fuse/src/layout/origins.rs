@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
-use herring_swarm::{Found as InOrigin, Listed, OpenError, Page};
+use herring_blob::ByteRange;
+use herring_swarm::{Content, Found as InOrigin, Listed, OpenError, Page, ReadError};
+use tokio::time::timeout;
 
 use super::{Layout, NAME_MAX};
 use crate::error::FsError;
 use crate::listing::Item;
 use crate::node::Node;
+use crate::opening::is_opening;
 use crate::place::Place;
 
 /// Pages after which few names that are in doubt are rather asked for one by one.
@@ -22,6 +25,8 @@ const MANY_NAMES: usize = 1000;
 /// Pages of one directory that are looked through at most, 10 million names. Names that are in doubt then are taken back, and asked for again.
 const MOST_PAGES: usize = 10_000;
 const AT_ONCE: usize = 4;
+/// How long an open waits for the first byte, which its reader would wait for next. One without it is opened all the same.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Whether a name holds that the kernel believes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +50,28 @@ impl Layout {
         self.swarm.origin_names().into_iter().map(move |origin| self.item(&origin, place(&origin)))
     }
 
-    /// A bucket can have both `a` and `a/b`: then `a` is the file.
-    pub(super) async fn find_key(&self, origin: &str, key: String) -> Result<Node, FsError> {
-        match self.swarm.look_up(origin, &key).await {
+    /// A bucket can have both `a` and `a/b`: then `a` is the file. Who opens it will read it: then its first chunk comes with the answer.
+    pub(super) async fn find_key(&self, origin: &str, key: String, reader: u32) -> Result<Node, FsError> {
+        let reading = u64::from(is_opening(reader).await);
+        let mut found = self.swarm.look_up_to_read(origin, &key, reading).await;
+        if let Ok(InOrigin::Object(content)) = &found
+            && reading > 0
+            && self.is_old(content).await
+        {
+            found = self.swarm.look_up_to_read(origin, &key, reading).await;
+        }
+        match found {
             Ok(InOrigin::Object(content)) => Ok(Node::opened(content)),
             Ok(InOrigin::Directory) => Ok(self.directory(Place::Prefix { origin: origin.to_owned(), prefix: key })),
             Err(OpenError::InvalidKey { .. }) => Err(FsError::NoEntry),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the origin has another version by now, as far as it says so soon: who has not opened the old one yet need not fail to read it.
+    async fn is_old(&self, content: &Content) -> bool {
+        let first = timeout(SOON, self.swarm.read(content, ByteRange::new(0, 1))).await;
+        matches!(first, Ok(Err(ReadError::Changed { .. })))
     }
 
     /// A page of a directory. `since` is how often names had been taken back before.

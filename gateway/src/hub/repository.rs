@@ -1,16 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use herring_blob::ByteRange;
 use herring_swarm::{OpenError, Swarm};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, header};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::answer::{Wanted, about, condition, content_range, json, with};
 use super::refusal::Refusal;
 use super::route::{Repository, encode, has_dots};
+use super::tree::{self, Entries};
 use crate::Body;
 use crate::object::{Object, Verdict};
 
@@ -20,8 +19,8 @@ pub(super) struct Hub {
     pub origin: String,
 }
 
-/// An entry of a tree, as the hub tells it.
-type Entry = serde_json::Map<String, Value>;
+/// Directories that one form may name: each is a question to the hub.
+const MAX_DIRECTORIES: usize = 1000;
 
 /// What is needed of the hub's description of a revision.
 #[derive(Deserialize)]
@@ -47,8 +46,8 @@ impl Hub {
         path: &str,
         query: &str,
     ) -> Result<Response<Body>, Refusal> {
-        match self.entries(repository, revision, path, query).await? {
-            Ok(entries) => Ok(json(text(&entries)?)),
+        match self.entries(repository, revision, path, query, None).await? {
+            Ok(entries) => Ok(json(tree::whole(&entries))),
             Err(missing) => {
                 let commit = self.commit(repository, revision).await?;
                 Err(Refusal::no_entry(missing.to_string()).at(&commit))
@@ -64,37 +63,43 @@ impl Hub {
         form: Vec<(String, String)>,
     ) -> Result<Response<Body>, Refusal> {
         let expand = form.iter().any(|(name, value)| name == "expand" && value.eq_ignore_ascii_case("true"));
-        let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for (_, path) in form.iter().filter(|(name, _)| name == "paths") {
             let path = path.trim_matches('/');
             if has_dots(path) {
                 return Err(Refusal::form(format_args!("{path:?} has a segment . or ..")));
             }
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            wanted.entry(directory).or_default().insert(path);
+            wanted.entry(directory).or_default().insert(path.to_owned());
+        }
+        if wanted.len() > MAX_DIRECTORIES {
+            return Err(Refusal::form(format_args!(
+                "its paths are in {} directories; {MAX_DIRECTORIES} can be asked for at once",
+                wanted.len()
+            )));
         }
         let mut found = Vec::new();
         for (directory, paths) in wanted {
             let query = if expand { "?expand=true" } else { "" };
-            let Ok(entries) = self.entries(repository, revision, directory, query).await? else { continue };
-            let is_wanted = |entry: &Entry| entry.get("path").and_then(Value::as_str).is_some_and(|path| paths.contains(path));
-            found.extend(entries.into_iter().filter(is_wanted));
+            if let Ok(entries) = self.entries(repository, revision, directory, query, Some(paths)).await? {
+                found.extend(entries);
+            }
         }
         if found.is_empty() {
             self.commit(repository, revision).await?;
         }
-        Ok(json(text(&found)?))
+        Ok(json(tree::whole(&found)))
     }
 
-    /// What is below a directory, without what leads around this node: clients that find a `xetHash` fetch that file from the hub's own
-    /// stores, by a protocol of their own. The inner error: there is no such directory, or nothing that could have one.
+    /// What is below a directory, or only `these` paths of it. The inner error: there is no such directory, or nothing that could have one.
     async fn entries(
         &self,
         repository: &Repository,
         revision: &str,
         path: &str,
         query: &str,
-    ) -> Result<Result<Vec<Entry>, OpenError>, Refusal> {
+        these: Option<BTreeSet<String>>,
+    ) -> Result<Result<Entries, OpenError>, Refusal> {
         let path: String = path.split('/').filter(|name| !name.is_empty()).map(|name| format!("/{}", encode(name))).collect();
         let tree = format!("{}/tree/{}{path}{query}", repository.api(), encode(revision));
         let told = match self.swarm.document(&self.origin, &tree).await {
@@ -102,11 +107,7 @@ impl Hub {
             Err(missing @ OpenError::NotFound { .. }) => return Ok(Err(missing)),
             Err(error) => return Err(error.into()),
         };
-        let mut entries: Vec<Entry> = serde_json::from_slice(&told).map_err(|error| Refusal::malformed(&tree, error))?;
-        for entry in &mut entries {
-            entry.remove("xetHash");
-        }
-        Ok(Ok(entries))
+        tree::entries(told, these).await.map(Ok).map_err(|error| Refusal::malformed(&tree, error))
     }
 
     pub async fn file(
@@ -187,8 +188,4 @@ impl Hub {
 
 fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn text(entries: &[Entry]) -> Result<Bytes, Refusal> {
-    serde_json::to_vec(entries).map(Bytes::from).map_err(|error| Refusal::malformed("a tree", error))
 }

@@ -25,28 +25,6 @@ pub(super) struct Buckets {
     pub swarm: Swarm,
 }
 
-impl Buckets {
-    fn check(&self, bucket: &str) -> S3Result<()> {
-        let known = self.swarm.origin_names();
-        if known.iter().any(|name| name == bucket) {
-            return Ok(());
-        }
-        Err(refuse(S3ErrorCode::NoSuchBucket, format!("no origin is named {bucket:?} here; there is: {}", known.join(", "))))
-    }
-
-    async fn open(&self, asked: Asked<'_>, reading: u64) -> S3Result<Object> {
-        if asked.version.is_some_and(|version| version != "null") {
-            return Err(refuse(S3ErrorCode::NoSuchVersion, "only the present version of an object can be asked for"));
-        }
-        let object = Object::open(&self.swarm, asked.bucket, asked.key, reading).await.map_err(open_error)?;
-        match object.judge(asked.if_match, asked.if_none_match) {
-            Verdict::Failed => Err(refuse(S3ErrorCode::PreconditionFailed, "what is here now is not what the request names")),
-            Verdict::NotModified => Err(refuse(S3ErrorCode::NotModified, "it is what the client has")),
-            Verdict::Proceed => Ok(object),
-        }
-    }
-}
-
 /// What reading an object and asking about one have in common.
 struct Asked<'a> {
     bucket: &'a str,
@@ -68,10 +46,16 @@ macro_rules! asked {
     };
 }
 
-#[async_trait]
-impl S3 for Buckets {
-    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        let input = request.input;
+impl Buckets {
+    fn check(&self, bucket: &str) -> S3Result<()> {
+        let known = self.swarm.origin_names();
+        if known.iter().any(|name| name == bucket) {
+            return Ok(());
+        }
+        Err(refuse(S3ErrorCode::NoSuchBucket, format!("no origin is named {bucket:?} here; there is: {}", known.join(", "))))
+    }
+
+    async fn read(&self, input: &GetObjectInput) -> S3Result<S3Response<GetObjectOutput>> {
         // What is conditional may end with a word.
         let all = input.range.is_none() && input.if_match.is_none() && input.if_none_match.is_none();
         let object = self.open(asked!(input), if all { u64::MAX } else { 0 }).await?;
@@ -87,6 +71,29 @@ impl S3 for Buckets {
             e_tag: Some(object.etag),
             ..GetObjectOutput::default()
         }))
+    }
+
+    async fn open(&self, asked: Asked<'_>, reading: u64) -> S3Result<Object> {
+        if asked.version.is_some_and(|version| version != "null") {
+            return Err(refuse(S3ErrorCode::NoSuchVersion, "only the present version of an object can be asked for"));
+        }
+        let object = Object::open(&self.swarm, asked.bucket, asked.key, reading).await.map_err(open_error)?;
+        match object.judge(asked.if_match, asked.if_none_match) {
+            Verdict::Failed => Err(refuse(S3ErrorCode::PreconditionFailed, "what is here now is not what the request names")),
+            Verdict::NotModified => Err(refuse(S3ErrorCode::NotModified, "it is what the client has")),
+            Verdict::Proceed => Ok(object),
+        }
+    }
+}
+
+#[async_trait]
+impl S3 for Buckets {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        match self.read(&request.input).await {
+            // What is believed of it was old, and is not believed any more.
+            Err(error) if *error.code() == S3ErrorCode::OperationAborted => self.read(&request.input).await,
+            other => other,
+        }
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {

@@ -64,6 +64,23 @@ async fn whatever_is_asked_is_answered() {
     }
 }
 
+/// Whoever names no version is not told that this node believed in an old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_replaced_is_read_as_it_is_now() {
+    let root = TempDir::new().unwrap();
+    write(root.path(), "beside", b"the new one");
+    write(root.path(), "k", b"old");
+    let node = Node::start(&[format!("data=file://{}?ttl=3600", root.path().display())]).await;
+    let ask = async |method: &str| {
+        let request = Request::builder().method(method).uri("/data/k").body(()).unwrap();
+        let Ok(answer) = node.s3.clone().oneshot(request).await;
+        (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
+    };
+    assert_eq!(ask("HEAD").await.0, StatusCode::OK);
+    fs::rename(root.path().join("beside"), root.path().join("k")).unwrap();
+    assert_eq!(ask("GET").await, (StatusCode::OK, "the new one".into()));
+}
+
 /// A part of a listing: its keys, and where it goes on.
 async fn part(node: &Node, token: Option<&str>) -> (Vec<String>, Option<String>) {
     let token = token.map(|token| format!("&continuation-token={}", utf8_percent_encode(token, NON_ALPHANUMERIC)));

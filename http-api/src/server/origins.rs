@@ -17,7 +17,7 @@ use super::etag::ETag;
 use super::extract::{Path, Query};
 use super::range::first_bytes;
 use super::representation::Representation;
-use super::{ApiError, Backend};
+use super::{ApiError, Backend, ErrorKind};
 use crate::types::OriginPage;
 
 /// A key can mean something else tomorrow: a cache may keep it, but must ask.
@@ -112,13 +112,28 @@ async fn get_object(
     if let Some(prefix) = prefix {
         return list(&*backend, &origin, prefix, token).await;
     }
-    let reading = if method == Method::GET { first_bytes(&headers) } else { 0 };
-    let meta = within(REPLY, backend.object(&origin, &key, reading)).await?;
+    match read_object(&*backend, &origin, &key, &method, &headers).await {
+        // What is believed of it was old, and is not believed any more.
+        Err(error) if error.kind == ErrorKind::Changed => read_object(&*backend, &origin, &key, &method, &headers).await,
+        other => other,
+    }
+}
+
+/// Until the first bytes are here, nothing was answered.
+async fn read_object(
+    backend: &dyn Backend,
+    origin: &str,
+    key: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let reading = if method == Method::GET { first_bytes(headers) } else { 0 };
+    let meta = within(REPLY, backend.object(origin, key, reading)).await?;
     let object = Representation {
         size: meta.size,
         etag: ETag::of_version(&meta.version),
         modified: SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(meta.modified_ms)),
         cache_control: REVALIDATE,
     };
-    object.answer(&method, &headers, |range| async move { backend.read_object(&origin, &key, &meta.version, range).await }).await
+    object.answer(method, headers, |range| async move { backend.read_object(origin, key, &meta.version, range).await }).await
 }

@@ -105,6 +105,28 @@ async fn objects_are_read_like_blobs_but_asked_for_again() {
     assert_eq!(get(&fake, "/v1/origins/hub/other", &[]).await.kind(), "not-found");
 }
 
+/// Nobody who names no version need know that this node believed in an old one.
+#[tokio::test]
+async fn what_turns_out_to_be_another_version_is_read_as_it_is_now() {
+    let fake = Fake::default();
+    let object = Object { bytes: TEN.into(), version: "\"new\"", modified_ms: 0 };
+    fake.objects.lock().unwrap().insert("hub/a".into(), object);
+    let (old, uri) = (Some("\"old\""), "/v1/origins/hub/a");
+    for (headers, status, body) in [
+        (&[][..], 200, TEN),
+        (&[("range", "bytes=-2")][..], 206, &b"89"[..]),
+        (&[("if-none-match", "\"other\"")][..], 200, TEN),
+        (&[("if-range", "\"old\""), ("range", "bytes=-2")][..], 200, TEN),
+    ] {
+        *fake.believed.lock().unwrap() = old;
+        let answer = get(&fake, uri, headers).await;
+        assert_eq!((answer.status.as_u16(), &answer.body[..], answer.header("etag")), (status, body, "\"new\""), "{headers:?}");
+    }
+    *fake.believed.lock().unwrap() = old;
+    assert_eq!(ask(&fake, "HEAD", uri, &[], "").await.header("etag"), "\"old\"");
+    assert_eq!(get(&fake, uri, &[("if-match", "\"old\"")]).await.status.as_u16(), 412);
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_or_ends_too_early_is_an_error() {
     for (breaks_at, ends_at) in [(Some(4), None), (None, Some(4)), (Some(10), None)] {

@@ -53,6 +53,37 @@ impl Swarm {
     }
 }
 
+/// `ls` and `cat *` ask for a listing and for each file's bytes; `cat` of a name for its bytes; and who only looks gets none.
+#[test]
+fn a_file_that_is_read_costs_the_origin_one_question() {
+    if !have_fuse() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    for dir in ["listed", "named", "seen"] {
+        fs::create_dir(root.path().join(dir)).unwrap();
+        (0..8).for_each(|n| fs::write(root.path().join(dir).join(n.to_string()), "small").unwrap());
+    }
+    let Some(nginx) = Server::nginx(root.path(), "") else { return };
+    let origins = vec![format!("web={}?ttl=3600", nginx.url())];
+    let swarm = Swarm::start(Plan { nodes: 3, mounts: true, origins, ..Plan::default() });
+    let web = swarm.nodes[0].origin("web");
+    let read = |dir: &str, n: usize| assert_eq!(fs::read(web.join(dir).join(n.to_string())).unwrap(), b"small");
+    assert_eq!(names(&web.join("listed")).len(), 8);
+    (0..8).for_each(|n| read("listed", n));
+    assert_eq!((nginx.asked("HEAD", "/listed/0"), nginx.asked("GET", "/listed/")), (0, 1 + 8));
+    for n in 0..8 {
+        assert_eq!(fs::metadata(web.join("seen").join(n.to_string())).unwrap().len(), 5);
+    }
+    assert_eq!((0..8).map(|n| nginx.sent(&format!("/seen/{n}")).1).sum::<usize>(), 0);
+    if fs::read_to_string("/proc/self/syscall").is_ok() {
+        (0..8).for_each(|n| read("named", n));
+        let asked = |method| (0..8).map(|n| nginx.asked(method, &format!("/named/{n}"))).sum::<usize>();
+        // Who opens is not always seen to where everybody waits for a processor.
+        assert!(asked("HEAD") <= 4 && asked("GET") == 8, "{} and {}", asked("HEAD"), asked("GET"));
+    }
+}
+
 #[test]
 fn what_was_read_once_costs_the_origin_nothing_more_and_needs_it_no_longer() {
     // Slow enough that all read at once, not one after another.

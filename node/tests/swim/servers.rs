@@ -89,6 +89,16 @@ impl Server {
         let _ = self.program.wait();
     }
 
+    /// How many questions by this method nginx noted, for paths that begin so.
+    pub fn asked(&self, method: &str, path: &str) -> usize {
+        let log = fs::read_to_string(self.dir.path().join("access")).unwrap();
+        let is = |line: &&str| {
+            let words: Vec<_> = line.split(' ').collect();
+            words[0] == method && words.get(3).is_some_and(|uri| uri.starts_with(path))
+        };
+        log.lines().filter(is).count()
+    }
+
     /// Bytes that nginx noted as sent in answers to GETs of this path, and how many those were.
     pub fn sent(&self, path: &str) -> (u64, usize) {
         let log = fs::read_to_string(self.dir.path().join("access")).unwrap();

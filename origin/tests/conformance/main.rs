@@ -92,6 +92,13 @@ async fn another_servers_bucket_conforms() {
 }
 
 #[tokio::test]
+async fn a_container_conforms() {
+    let Some((azurite, container)) = Server::azurite().await else { return };
+    let origin = open(&format!("truth=az://models?emulator=true&endpoint={}", azurite.url)).unwrap();
+    conforms(&Shown::new(origin, Truth::Container(container, Client::new()), Index::Whole)).await;
+}
+
+#[tokio::test]
 async fn a_web_server_conforms_in_each_of_its_ways_to_list() {
     let ways = [
         ("autoindex on; autoindex_format json;", Index::WithoutDots),

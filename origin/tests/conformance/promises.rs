@@ -27,7 +27,7 @@ pub async fn conforms(shown: &Shown) {
     if *index == Index::None {
         return what_is_not_listed_says_so(origin).await;
     }
-    odd_names_are_listed(origin, *index).await;
+    odd_names_are_listed(shown).await;
     what_is_missing_is_not_listed(origin).await;
     lists_are_one_level(origin, truth).await;
     pages_are_the_whole_list(origin, truth).await;
@@ -126,17 +126,22 @@ async fn ranges_are_exact(origin: &Origin, truth: &Truth) {
 
 const ODD: [&str; 9] = ["with space", "ünïcode 鯡", "100%", "%2e%2e", "a+b&c=d?e", "~`'\"<>[]{}^\\", "part#1", "...", "-f"];
 
+/// In a container a backslash is a slash.
+fn odd(truth: &Truth) -> Vec<&'static str> {
+    ODD.into_iter().filter(|name| !(matches!(truth, Truth::Container(..)) && name.contains('\\'))).collect()
+}
+
 async fn any_legal_key_works(origin: &Origin, truth: &Truth) {
-    for key in ODD.map(|name| format!("odd/{name}")) {
+    for key in odd(truth).into_iter().map(|name| format!("odd/{name}")) {
         truth.write(&key, key.as_bytes()).await;
         let object = head(origin, &key).await;
         assert_eq!(read(origin, &object, ByteRange::new(0, object.size)).await.unwrap(), key.as_bytes());
     }
 }
 
-async fn odd_names_are_listed(origin: &Origin, index: Index) {
-    let mut expected = ODD.map(str::to_owned).to_vec();
-    expected.retain(|name| index == Index::Whole || !name.starts_with('.'));
+async fn odd_names_are_listed(Shown { origin, truth, index, .. }: &Shown) {
+    let mut expected = odd(truth);
+    expected.retain(|name| *index == Index::Whole || !name.starts_with('.'));
     expected.sort();
     assert_eq!(list(origin, "odd").await.unwrap(), expected);
 }
@@ -186,8 +191,11 @@ async fn what_is_missing_is_not_found(origin: &Origin) {
     let object = ObjectRef { origin: "truth".into(), key: "no".into(), version: "\"v\"".into(), size: 9 };
     assert_eq!(origin.head("no/such").await, Err(missing("no/such")));
     assert_eq!(origin.head("ranges/below-an-object").await, Err(missing("ranges/below-an-object")));
-    assert_eq!(read(origin, &object, ByteRange::new(0, 9)).await, Err(missing("no")));
-    assert_eq!(read(origin, &object, ByteRange::new(0, 0)).await, Err(missing("no")));
+    // Of a version of what is not there some say that it is another one now; who looks it up again finds nothing.
+    for range in [ByteRange::new(0, 9), ByteRange::new(0, 0)] {
+        let error = read(origin, &object, range).await.unwrap_err();
+        assert!(error == missing("no") || matches!(error, OriginError::Changed { .. }), "{error}");
+    }
 }
 
 async fn what_is_missing_is_not_listed(origin: &Origin) {

@@ -10,6 +10,7 @@ use reqwest::Client;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use url::Url;
 
 /// A real S3 server in this process. It ends with the test's runtime.
 pub async fn serve(service: S3Service) -> String {
@@ -90,7 +91,34 @@ impl Server {
         created.error_for_status().unwrap();
         Some(server)
     }
+
+    /// Azurite, with the empty container `models`, and the URL by which it is written to. `None` where there is no Azurite.
+    pub async fn azurite() -> Option<(Self, Url)> {
+        if !available("azurite", Command::new("azurite-blob").arg("--version")) {
+            return None;
+        }
+        let (dir, port) = (TempDir::new().unwrap(), free_port());
+        let mut command = Command::new("azurite-blob");
+        command.args([
+            "--silent",
+            "--inMemoryPersistence",
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+            "--blobHost",
+            "127.0.0.1",
+        ]);
+        command.args(["--blobPort", &port.to_string()]).current_dir(dir.path());
+        let server = Self::start(command, port, dir).await;
+        let container: Url = format!("{}/devstoreaccount1/models?{EMULATORS_SIGNATURE}", server.url).parse().unwrap();
+        let created = Client::new().put(format!("{container}&restype=container")).send().await.unwrap();
+        created.error_for_status().unwrap();
+        Some((server, container))
+    }
 }
+
+/// Of the key that all emulators have: reads and writes until the year 2099.
+const EMULATORS_SIGNATURE: &str =
+    "se=2099-01-01T00%3A00%3A00Z&sp=rwdlc&sv=2026-10-06&ss=b&srt=sco&sig=7sVbVSR1WZEUo/FmnT%2BzAHfrmvtZlJBuW21kYQW45VU%3D";
 
 /// Nobody else takes it within the moment that the server needs to.
 fn free_port() -> u16 {

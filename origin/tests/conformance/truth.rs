@@ -35,6 +35,8 @@ pub enum Truth {
     Directory(PathBuf),
     /// A bucket's URL, which can be written to without a signature.
     Bucket(Url, Client),
+    /// A container's URL with a signature of its own.
+    Container(Url, Client),
 }
 
 /// A signature that is not looked at, but without any a writer would be nobody.
@@ -62,6 +64,11 @@ impl Truth {
                 let request = client.put(below(url, key)).header("x-amz-acl", "public-read").header("authorization", ANYBODY);
                 request.body(bytes.to_vec()).send().await.unwrap().error_for_status().unwrap();
             }
+            Self::Container(url, client) => {
+                let request =
+                    client.put(below(url, key)).header("x-ms-blob-type", "BlockBlob").header("content-length", bytes.len());
+                request.body(bytes.to_vec()).send().await.unwrap().error_for_status().unwrap();
+            }
         }
     }
 
@@ -72,7 +79,7 @@ impl Truth {
         };
         match self {
             Self::Directory(root) => whole(fs::metadata(root.join(key)).unwrap().modified().unwrap()),
-            Self::Bucket(url, client) => {
+            Self::Bucket(url, client) | Self::Container(url, client) => {
                 let head = client.head(below(url, key)).send().await.unwrap().error_for_status().unwrap();
                 httpdate::parse_http_date(head.headers()["last-modified"].to_str().unwrap()).unwrap()
             }

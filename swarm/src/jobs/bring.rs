@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,40 +27,47 @@ pub(super) struct Fault {
     why: String,
     /// It may be different in a moment.
     passing: bool,
+    /// There is another version by now.
+    changed: bool,
 }
 
 impl Fault {
     pub fn lasting(why: impl Into<String>) -> Self {
-        Self { why: why.into(), passing: false }
+        Self { why: why.into(), passing: false, changed: false }
     }
 
     /// A put that commits the same blob on this node puts another entry in the place of the one that was being filled.
     fn passing(why: impl Into<String>) -> Self {
-        Self { why: why.into(), passing: true }
+        Self { passing: true, ..Self::lasting(why) }
     }
 }
 
 impl From<OpenError> for Fault {
     fn from(error: OpenError) -> Self {
-        Self { passing: matches!(error, OpenError::Unavailable { .. }), why: error.to_string() }
+        Self { passing: matches!(error, OpenError::Unavailable { .. }), ..Self::lasting(error.to_string()) }
     }
 }
 
 impl From<NameError> for Fault {
     fn from(error: NameError) -> Self {
-        Self { passing: matches!(error, NameError::Unavailable { .. }), why: error.to_string() }
+        Self { passing: matches!(error, NameError::Unavailable { .. }), ..Self::lasting(error.to_string()) }
     }
 }
 
 impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
-        Self { passing: !matches!(error, ReadError::Changed { .. }), why: error.to_string() }
+        let changed = matches!(error, ReadError::Changed { .. });
+        Self { passing: !changed, changed, why: error.to_string() }
     }
 }
 
 /// What a job could not have.
 #[derive(Default)]
-pub(super) struct Faults(Mutex<Vec<(Option<ContentId>, Fault)>>);
+pub(super) struct Faults {
+    all: Mutex<Vec<(Option<ContentId>, Fault)>>,
+    /// Old versions, in whose place the present ones are brought.
+    old: Mutex<HashSet<ContentId>>,
+}
 
 impl Faults {
     /// One fault of each content is enough.
@@ -77,7 +85,12 @@ impl Faults {
     /// Whether it makes no sense to go on with this content.
     fn stop(&self, id: ContentId) -> bool {
         let faults = self.all();
-        faults.len() >= MOST_FAULTS || faults.iter().any(|(of, _)| *of == Some(id))
+        faults.len() >= MOST_FAULTS || faults.iter().any(|(of, _)| *of == Some(id)) || self.old().contains(&id)
+    }
+
+    /// Whether nobody said so before.
+    fn is_old(&self, id: ContentId) -> bool {
+        self.old().insert(id)
     }
 
     /// In one sentence, if there are any.
@@ -94,7 +107,11 @@ impl Faults {
 
     fn all(&self) -> MutexGuard<'_, Vec<(Option<ContentId>, Fault)>> {
         // A fault was noted or not.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn old(&self) -> MutexGuard<'_, HashSet<ContentId>> {
+        self.old.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,12 +150,39 @@ impl Swarm {
                 if faults.stop(content.id()) {
                     return;
                 }
-                match patiently(|| self.bring(&content, chunk)).await {
-                    Ok(()) => job.send_modify(|job| job.bytes_done += content.geometry().chunk_range(chunk).len()),
-                    Err(fault) => faults.note(Some(content.id()), fault),
+                match self.bring_patiently(job, &content, chunk).await {
+                    Err(fault) if fault.changed && faults.is_old(content.id()) => self.bring_present(job, &content, faults).await,
+                    Err(fault) if !fault.changed => faults.note(Some(content.id()), fault),
+                    _ => {}
                 }
             })
             .await;
+    }
+
+    /// What there is now in the place of an old version, once: it was what was believed when the job looked for it.
+    async fn bring_present(&self, job: &watch::Sender<Job>, old: &Content, faults: &Faults) {
+        let Source::Object(object) = old.source() else { return };
+        let content = match patiently(|| self.open_object(&object.origin, &object.key)).await {
+            Ok(content) => content,
+            Err(fault) => return faults.note(Some(old.id()), fault),
+        };
+        job.send_modify(|job| job.bytes_total = (job.bytes_total + content.size()).saturating_sub(old.size()));
+        let chunks = stream::iter(order(content.geometry().chunk_count()));
+        let bring = async |chunk| {
+            if faults.stop(content.id()) {
+                return;
+            }
+            if let Err(fault) = self.bring_patiently(job, &content, chunk).await {
+                faults.note(Some(content.id()), fault);
+            }
+        };
+        chunks.for_each_concurrent(IN_FLIGHT, bring).await;
+    }
+
+    async fn bring_patiently(&self, job: &watch::Sender<Job>, content: &Content, chunk: u32) -> Result<(), Fault> {
+        patiently(|| self.bring(content, chunk)).await?;
+        job.send_modify(|job| job.bytes_done += content.geometry().chunk_range(chunk).len());
+        Ok(())
     }
 
     /// One chunk, to this node's disk. Of the readers' memory it takes only what is for those who do not wait.

@@ -66,7 +66,11 @@ impl<'a> Finder<'a> {
         let (origin, path) = (&*wanted.origin, wanted.path.trim_matches('/'));
         let not_below =
             || Fault::lasting(format!("{origin}/{path} is a directory, and asked for by who may have that one object alone"));
-        let found = if path.is_empty() { Ok(Found::Directory) } else { patiently(|| self.swarm.look_up(origin, path)).await };
+        let found = if path.is_empty() {
+            Ok(Found::Directory)
+        } else {
+            patiently(|| self.swarm.look_up_to_read(origin, path, u64::MAX)).await
+        };
         match found {
             Ok(Found::Object(content)) => self.tell(content).await,
             Ok(Found::Directory) if wanted.object_only => self.faults.note(None, not_below()),
@@ -99,7 +103,7 @@ impl<'a> Finder<'a> {
     }
 
     async fn object(&self, origin: &str, key: String) {
-        match patiently(|| self.swarm.open_object(origin, &key)).await {
+        match patiently(|| self.swarm.open_to_read(origin, &key, u64::MAX)).await {
             Ok(content) => self.tell(content).await,
             Err(fault) => self.faults.note(None, fault),
         }

@@ -32,7 +32,7 @@ impl Swarm {
             }
             MetaCall::Remembered { question } => {
                 let origin = self.0.origins.get(origin_of(&question)).ok_or(ServeError::NotHere)?;
-                let known = self.recall(origin, &question).await.ok_or(ServeError::NotHere)?;
+                let known = self.recall_all(origin, &question).await.ok_or(ServeError::NotHere)?;
                 self.tell(origin, &question, Ok(known)).await
             }
             MetaCall::Hold { origin, ms } => {

@@ -90,7 +90,7 @@ impl Swarm {
 
     /// What was said before: what this node remembers, but that there was nothing only where nobody remembers something.
     async fn remembered(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
-        match self.recall(origin, question).await {
+        match self.recall_all(origin, question).await {
             Some(known) if known.word != Word::Nothing => Some(known),
             own => self.ask_who_remembers(origin, question).await.or(own),
         }
@@ -127,7 +127,9 @@ impl Swarm {
     fn renew(&self, origin: &Origin, question: &MetaQuestion, known: &Known) {
         let lifetime = lifetime(origin, question, &known.word);
         if known.word != Word::Nothing && known.age() > lifetime / 4 * 3 {
-            self.renew_now(question, Some(lifetime / 2));
+            // One listing for all that was found in it.
+            let page = self.listed(question).filter(|_| known.listed).map(|(page, ..)| page);
+            self.renew_now(page.as_ref().unwrap_or(question), Some(lifetime / 2));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::Swarm;
 impl Swarm {
     /// What is remembered, if it is young enough to be believed and nothing speaks against it.
     pub(super) async fn believed(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
-        let known = match self.0.meta.answers.get(question) {
+        let known = match self.latest(origin, question) {
             // Only what is true for ever is believed from before a restart.
             None if lifetime(origin, question, &Word::Directory) == Duration::MAX => self.recall(origin, question).await?,
             known => known?,
@@ -34,7 +34,7 @@ impl Swarm {
         newest: Option<Duration>,
     ) -> Option<Arc<Known>> {
         let Some(newest) = newest else { return self.believed(origin, question).await };
-        let known = self.0.meta.answers.get(question)?;
+        let known = self.latest(origin, question)?;
         // What there is not may be made soon, however old an answer would do.
         let newest = if known.word == Word::Nothing { newest.min(NOTHING) } else { newest };
         (known.is_within(newest) && !self.0.meta.is_doubtful(question, &known)).then_some(known)
@@ -48,6 +48,18 @@ impl Swarm {
 
     /// What is remembered, however old.
     pub(super) async fn recall(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+        let own = self.recall_own(origin, question).await;
+        self.latest(origin, question).or(own)
+    }
+
+    /// The same, be it from a listing of long ago.
+    pub(super) async fn recall_all(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
+        self.recall_listing(origin, question).await;
+        self.recall(origin, question).await
+    }
+
+    /// The same of the answers to this very question.
+    pub(super) async fn recall_own(&self, origin: &Origin, question: &MetaQuestion) -> Option<Arc<Known>> {
         if let Some(known) = self.0.meta.answers.get(question) {
             return Some(known);
         }
@@ -73,9 +85,7 @@ impl Swarm {
 
     /// Keeps an answer whose age was measured by clocks that may be wrong: it is not taken for young.
     pub(super) fn keep_old(&self, origin: &Origin, question: &MetaQuestion, word: Word, age: Duration) -> Arc<Known> {
-        let known = Arc::new(Known::new(word, age.max(origin.ttl()).max(NOTHING), false));
-        self.0.meta.answers.insert(question.clone(), Arc::clone(&known));
-        known
+        self.0.meta.remember(question, Known::new(word, age.max(origin.ttl()).max(NOTHING), false))
     }
 
     /// A commit that all others have as well, or will hear of.
@@ -107,9 +117,7 @@ impl Swarm {
             self.write_down(origin, question, &known);
             known.written = Some(written);
         }
-        let known = Arc::new(known);
-        meta.answers.insert(question.clone(), Arc::clone(&known));
-        known
+        meta.remember(question, known)
     }
 
     /// What must be the same for an answer to be about this origin. While a configuration is rolled out, two nodes may mean two origins by one

@@ -46,13 +46,19 @@ pub(crate) struct Known {
     first_hand: bool,
     /// How much had been written down here when this was; `None` where it was not, or by an earlier process.
     pub written: Option<u64>,
+    /// From a listing: that is what is renewed.
+    pub listed: bool,
     /// The opened object, shared by all who open it: it knows who reads it where.
     pub content: OnceLock<Content>,
 }
 
 impl Known {
     pub fn new(word: Word, age: Duration, first_hand: bool) -> Self {
-        Self { word, age, came: Instant::now(), first_hand, written: None, content: OnceLock::new() }
+        Self { word, age, came: Instant::now(), first_hand, written: None, listed: false, content: OnceLock::new() }
+    }
+
+    pub fn listed(word: Word, age: Duration) -> Self {
+        Self { listed: true, ..Self::new(word, age, false) }
     }
 
     /// Since the origin was asked; at most that old is what it says.
@@ -149,6 +155,12 @@ impl Meta {
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
         }
+    }
+
+    pub fn remember(&self, question: &MetaQuestion, known: Known) -> Arc<Known> {
+        let known = Arc::new(known);
+        self.answers.insert(question.clone(), Arc::clone(&known));
+        known
     }
 
     pub fn commit(&self, origin: &str) -> Option<String> {

@@ -52,7 +52,9 @@ impl Swarm {
     /// Sends for the chunks of a profile in its order. Who reads meanwhile finds them, or joins their flights.
     pub(super) async fn replay(&self, scope: &Scope, profile: Profile) {
         // All are looked up before the first chunk is sent for: many are small, and their order is across them.
-        let lookups = profile.contents.into_iter().map(|name| self.clone().profiled(scope.clone(), name));
+        let first = profile.first_chunks();
+        let lookups = profile.contents.into_iter().zip(first);
+        let lookups = lookups.map(|(name, first)| self.clone().profiled(scope.clone(), name, first));
         let contents: Vec<Option<Content>> = stream::iter(lookups).buffered(IN_FLIGHT).collect().await;
         let (mut flying, mut left) = (FuturesUnordered::new(), MOST);
         // Where a chunk cannot be had or kept, the rest is left to who reads it.
@@ -74,11 +76,12 @@ impl Swarm {
         tracing::debug!(?scope, contents = contents.len(), "a boot profile was followed");
     }
 
-    /// A content of a profile; `None` where there is none any more.
-    async fn profiled(self, scope: Scope, name: String) -> Option<Content> {
+    /// A content of a profile, of which so many of the first chunks will be sent for; `None` where there is none any more.
+    async fn profiled(self, scope: Scope, name: String, first: u32) -> Option<Content> {
+        let reading = u64::from(first) * u64::from(self.0.config.chunk_size);
         let opened = match scope {
             Scope::Tree(_) => self.open_blob(name.parse::<BlobId>().ok()?).await,
-            Scope::Origin { origin, .. } => self.open_object(&origin, &name).await,
+            Scope::Origin { origin, .. } => self.open_to_read(&origin, &name, reading).await,
         };
         opened.inspect_err(|error| tracing::debug!(%error, "something that was read before is not there")).ok()
     }

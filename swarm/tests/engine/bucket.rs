@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ struct State {
     /// `HEAD key`, `GET key` (whole), `LIST prefix` (all below it up to the next slash) and `ANY prefix` (whether there is something).
     asked: watch::Sender<Vec<String>>,
     manner: Mutex<Manner>,
+    /// Its listings name no versions.
+    nameless: AtomicBool,
 }
 
 pub struct Bucket {
@@ -70,6 +73,10 @@ impl Bucket {
         *self.state.manner.lock().unwrap() = manner;
     }
 
+    pub fn list_no_versions(&self) {
+        self.state.nameless.store(true, Relaxed);
+    }
+
     pub fn asked(&self) -> Vec<String> {
         self.state.asked.borrow().clone()
     }
@@ -103,7 +110,10 @@ async fn answer(state: Arc<State>, method: String, target: String) -> String {
     }
     let objects = state.objects.lock().unwrap();
     match query.contains_key("list-type") {
-        true => list(&objects, &prefix, query.contains_key("delimiter"), query.get("continuation-token")),
+        true => {
+            let page = list(&objects, &prefix, query.contains_key("delimiter"), query.get("continuation-token"));
+            response("200 OK", "", &if state.nameless.load(Relaxed) { page.replace("ETag", "Tag") } else { page })
+        }
         false => look(&objects, &method, key),
     }
 }
@@ -182,5 +192,5 @@ fn list(objects: &BTreeMap<String, u32>, prefix: &str, delimiter: bool, after: O
         xml.push_str("<IsTruncated>false</IsTruncated>");
     }
     xml.push_str("</ListBucketResult>");
-    response("200 OK", "", &xml)
+    xml
 }

@@ -1,6 +1,7 @@
 //! What origins have: each question is asked of the origin once for the whole swarm, and what was answered outlives the origin.
 
 mod doubts;
+mod listings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,14 +242,17 @@ async fn what_was_learnt_outlives_the_origin_on_all_nodes() {
     bucket.close();
     for node in &net.nodes {
         assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
-        assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
+        for key in ["a", "z"] {
+            assert_eq!(version_of(&node.swarm, key).await, "\"v1\"", "though nobody asked for z but in a listing");
+        }
+        assert!(matches!(node.swarm.look_up("o", "dir").await, Ok(Found::Directory)));
         assert!(
             matches!(node.swarm.look_up("o", "new").await, Err(OpenError::NotFound { .. })),
             "programs look for what is not there"
         );
         assert!(!node.swarm.origin_answers("o"));
     }
-    assert!(matches!(first.look_up("o", "z").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
+    assert!(matches!(first.look_up("o", "dir/b").await, Err(OpenError::Unavailable { .. })), "nobody ever asked for it");
     first.forget_object("o", "a");
     assert_eq!(version_of(first, "a").await, "\"v1\"", "doubtful is better than nothing");
 }
@@ -306,6 +310,7 @@ async fn what_was_learnt_outlives_a_restart_of_all_nodes_too() {
     }
     for node in &net.nodes {
         assert_eq!(list(&node.swarm).await, ["a", "dir", "z"]);
+        assert_eq!(version_of(&node.swarm, "z").await, "\"v1\"", "from the listing that was written down");
         assert_eq!(version_of(&node.swarm, "a").await, "\"v1\"");
         assert!(matches!(node.swarm.look_up("o", "new").await, Err(OpenError::NotFound { .. })), "programs look for it again");
         assert!(!node.swarm.origin_answers("o"), "what was written down is not taken for new");
