@@ -62,6 +62,10 @@ impl Word {
         }
     }
 
+    pub fn commit(&self) -> Option<&str> {
+        if let Self::Commit(commit) = self { Some(commit) } else { None }
+    }
+
     /// Bytes in memory, nearly: an opened object is some 600 without its texts, an entry of a page 150.
     pub fn weight(&self) -> usize {
         match self {

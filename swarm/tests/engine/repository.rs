@@ -55,6 +55,9 @@ impl Hub {
 impl State {
     fn answer(&self, target: &str) -> String {
         self.asked.lock().unwrap().push(target.to_owned());
+        if target.contains("/revision/main") && *self.commit.lock().unwrap() == '-' {
+            return response("404 Not Found", "", "");
+        }
         if target.contains("/revision/main") {
             return response("200 OK", "", &format!(r#"{{"sha":"{}"}}"#, hex(*self.commit.lock().unwrap())));
         }
@@ -179,4 +182,20 @@ async fn no_listing_takes_a_commits_place_in_the_records() {
     net.restart(0).await;
     assert_eq!(version(&net.nodes[0].swarm, "a").await, hex('a'));
     assert_eq!(hub.asked("/revision/"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_that_is_made_later_is_found() {
+    let hub = Hub::open('-').await;
+    let net = hub.net(3).await;
+    for node in &net.nodes {
+        assert!(node.swarm.open_object("m", "a").await.is_err());
+    }
+    hub.move_to('a');
+    for node in &net.nodes {
+        while node.swarm.open_object("m", "a").await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(version(&node.swarm, "a").await, hex('a'));
+    }
 }
