@@ -20,6 +20,8 @@ pub enum NameFault {
     Relative,
     #[error("has a control character")]
     Control,
+    #[error("begins with a dot, as the swarm's own do")]
+    Own,
 }
 
 /// Whether `name` can be one: segments parted by single slashes, each of which can be a file's name.
@@ -29,6 +31,17 @@ pub fn check_name(name: &str) -> Result<(), NameFault> {
         1..=MAX_NAME => name.split('/').try_for_each(check_segment),
         _ => Err(NameFault::Long),
     }
+}
+
+/// Whether it is one of those that the swarm gives itself.
+pub fn is_own(name: &str) -> bool {
+    name.starts_with('.')
+}
+
+/// Whether somebody may let `name` point at something.
+pub fn check_given(name: &str) -> Result<(), NameFault> {
+    check_name(name)?;
+    if is_own(name) { Err(NameFault::Own) } else { Ok(()) }
 }
 
 /// Whether names can begin with `prefix`, which may end anywhere, or come after it.
@@ -77,6 +90,11 @@ mod tests {
         ] {
             assert_eq!(check_name(name), Err(fault), "{name:?}");
         }
+    }
+
+    #[test]
+    fn nobody_gives_the_swarms_own_names() {
+        assert_eq!((check_given(".profiles/x"), check_given("a/.b")), (Err(NameFault::Own), Ok(())));
     }
 
     #[test]

@@ -125,11 +125,14 @@ impl Swarm {
         if aim.room.is_none() || self.0.jobs.is_full() {
             return Err(JobError::TooMany);
         }
-        let job = begun(Uuid::new_v4(), now_ms());
-        self.write_job(&Job { wanted: aim.wanted.clone(), ..job.clone() }).await?;
+        let (swarm, job) = (self.clone(), begun(Uuid::new_v4(), now_ms()));
         let id = job.job;
-        self.start_job(job, aim);
-        Ok(id)
+        let begin = async move {
+            swarm.write_job(&Job { wanted: aim.wanted.clone(), ..job.clone() }).await?;
+            swarm.start_job(job, aim);
+            Ok(id)
+        };
+        self.to_the_end(begin).await
     }
 
     /// A job of this node, as it is now, and until it is over what it is about.
@@ -157,20 +160,30 @@ impl Swarm {
     /// Goes on with what an earlier run of this node left unfinished. Called once, at the start. Begins each from the front: what is here
     /// by now is skipped.
     pub fn resume_jobs(&self) {
-        let records = self.0.store.records().scan(Table::Jobs, "", None, 2 * MOST);
-        let records = records.unwrap_or_else(|error| {
-            tracing::error!(%error, "prefetches that were under way are not continued");
-            Vec::new()
-        });
-        for (key, value) in records {
-            match serde_json::from_slice::<Job>(&value) {
-                Ok(job) if job.state.is_final() => {
-                    let (id, state) = (job.job, watch::Sender::new(job.without_wanted()));
-                    self.0.jobs.known().insert(id, Known { state, aim: None });
-                }
-                Ok(job) => self.start_job(begun(job.job, job.created_ms), self.0.jobs.aim(job.wanted)),
-                Err(error) => tracing::warn!(job = key, %error, "the record of a prefetch cannot be read; it is not continued"),
+        let mut after = None;
+        loop {
+            let records = self.0.store.records().scan(Table::Jobs, "", after.as_deref(), MOST);
+            let records = records.unwrap_or_else(|error| {
+                tracing::error!(%error, "prefetches that were under way are not continued");
+                Vec::new()
+            });
+            // Between two sweeps any number may have ended.
+            after = records.last().map(|(key, _)| key.clone());
+            if after.is_none() {
+                return;
             }
+            records.iter().for_each(|(key, value)| self.resume_job(key, value));
+        }
+    }
+
+    fn resume_job(&self, key: &str, written: &[u8]) {
+        match serde_json::from_slice::<Job>(written) {
+            Ok(job) if job.state.is_final() => {
+                let (id, state) = (job.job, watch::Sender::new(job.without_wanted()));
+                self.0.jobs.known().insert(id, Known { state, aim: None });
+            }
+            Ok(job) => self.start_job(begun(job.job, job.created_ms), self.0.jobs.aim(job.wanted)),
+            Err(error) => tracing::warn!(job = key, %error, "the record of a prefetch cannot be read; it is not continued"),
         }
     }
 

@@ -134,7 +134,7 @@ impl Swarm {
         let turn = timeout(CHANGE_DEADLINE, turn.lock()).await.map_err(|_| busy())?;
         // In a task of its own: a client that goes away does not stop it between its two rounds.
         let (swarm, asked) = (self.clone(), name.to_owned());
-        let work = self.0.tasks.spawn(async move { swarm.settle(&asked, Proposer::change(change)).await });
+        let work = self.0.tasks.spawn(async move { swarm.make(&asked, change).await });
         let outcome = work.await.unwrap_or(Err(NameError::NotReady));
         drop(turn);
         match outcome? {
@@ -147,6 +147,17 @@ impl Swarm {
             Outcome::Refused(found) => Err(NameError::Condition { name: name.to_owned(), why: describe(found) }),
             Outcome::Unclear | Outcome::Is(_) => Err(NameError::Unclear { name: name.to_owned() }),
         }
+    }
+
+    /// What needs something to be there is looked for first: who is asked for a promise writes it down before it tells what it has, and promises about
+    /// a name that never was would stay, met by no repair and read by each list.
+    async fn make(&self, name: &str, change: Change) -> Result<Outcome, NameError> {
+        if change.refusal(None).is_some()
+            && let Some(refused) = change.refusal(self.read_name(name).await?.as_ref())
+        {
+            return Ok(refused);
+        }
+        self.settle(name, Proposer::change(change)).await
     }
 
     /// Once more where it fails for the moment: an owner that restarts is back within a second.

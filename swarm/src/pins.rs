@@ -105,9 +105,15 @@ impl Swarm {
         let (target, id) = self.pin_target(target).await?;
         let mut blobs = self.open_tree(id).await?.map_or_else(HashMap::new, |open| sizes(&open.tree));
         blobs.insert(id, self.open_blob(id).await?.size());
-        let _turn = self.0.pins.turn.lock().await;
         let until_ms = now_ms().saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        let mut lease = Lease { pin: Term { target, id, until_ms }, blobs, again: Again::default() };
+        let lease = Lease { pin: Term { target, id, until_ms }, blobs, again: Again::default() };
+        let swarm = self.clone();
+        self.to_the_end(async move { swarm.pin_lease(lease).await }).await
+    }
+
+    async fn pin_lease(&self, mut lease: Lease) -> Result<PinInfo, PinError> {
+        let id = lease.pin.id;
+        let _turn = self.0.pins.turn.lock().await;
         self.check_room(&lease)?;
         lease.again.tried(Instant::now());
         self.keep_lease(lease.clone()).await?;
@@ -167,7 +173,8 @@ impl Swarm {
             return Err(PinError::NotPinned { target: target.to_owned() });
         };
         let lasted = pin.lasts(now_ms());
-        self.end_lease(key, move |now| *now == pin).await?;
+        let swarm = self.clone();
+        self.to_the_end(async move { swarm.end_lease(key, move |now| *now == pin).await }).await?;
         if lasted { Ok(()) } else { Err(PinError::NotPinned { target: target.to_owned() }) }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! What is opened is a [`Scope`]. The first node to read in it writes down which chunks it touched (`profile/trace.rs`), until it has read
 //! nothing new for a while; the profile becomes a blob, and a name of the swarm's own points at it. A node that opens the scope later finds
-//! the name and sends for the chunks in that order, before they are asked for (`profile/replay.rs`).
+//! the name and sends for the chunks in that order, before they are asked for (`profile/replay.rs`). None is followed for ever, and scans make none
+//! (`profile/age.rs`).
 
+mod age;
 mod replay;
 mod trace;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use herring_blob::{BlobId, ByteRange};
 use quick_cache::sync::Cache;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::{Content, Source, Swarm};
+use age::Begun;
 pub(crate) use trace::Trace;
 
 /// Scopes that a node remembers to have opened.
@@ -26,6 +29,8 @@ const AT_ONCE: usize = 64;
 const DEPTH: usize = 2;
 /// Chunks of one profile: 16 GiB in chunks of 4 MiB. What reads more than that is no start.
 const MOST: usize = 4096;
+/// What the names of all profiles begin with.
+const NAMES: &str = ".profiles/";
 /// What a profile begins with.
 const VERSION: u32 = 1;
 
@@ -40,11 +45,15 @@ pub(crate) enum Scope {
 pub(crate) struct Traces {
     known: Cache<Scope, Arc<Trace>>,
     turns: Arc<Semaphore>,
+    begun: Mutex<Begun>,
+    /// The name up to which profiles were looked at for their age.
+    looked_at: Mutex<Option<String>>,
 }
 
 impl Default for Traces {
     fn default() -> Self {
-        Self { known: Cache::new(SCOPES), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { known: Cache::new(SCOPES), turns, begun: Mutex::default(), looked_at: Mutex::default() }
     }
 }
 
@@ -82,8 +91,8 @@ impl Scope {
     /// The name that points at its profile; its length is bounded whatever the prefix is.
     fn name(&self) -> String {
         match self {
-            Self::Tree(id) => format!(".profiles/trees/{id}"),
-            Self::Origin { origin, prefix } => format!(".profiles/origins/{origin}/{}", BlobId::of(prefix.as_bytes())),
+            Self::Tree(id) => format!("{NAMES}trees/{id}"),
+            Self::Origin { origin, prefix } => format!("{NAMES}origins/{origin}/{}", BlobId::of(prefix.as_bytes())),
         }
     }
 }
@@ -125,12 +134,19 @@ impl Swarm {
     async fn follow_scope(&self, scope: Scope, trace: Arc<Trace>) {
         let name = scope.name();
         match self.find_profile(&name).await {
-            Ok(Some(profile)) => {
+            Ok(Some((info, profile))) => {
                 trace.end();
-                self.replay(&scope, profile).await;
+                if !self.replay(&scope, profile).await
+                    && let Err(error) = self.drop_profile(&info).await
+                {
+                    tracing::debug!(name, error, "a profile of what is gone was not let go");
+                }
             }
             Ok(None) => {
-                if let Some(profile) = trace.watch(self.0.config.profile_idle).await {
+                let begun = self.0.traces.begin();
+                if let Some(profile) = trace.watch(self.0.config.profile_idle).await
+                    && !self.0.traces.is_scan(begun)
+                {
                     self.keep_profile(&name, profile).await;
                 }
             }

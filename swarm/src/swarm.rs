@@ -7,7 +7,7 @@ use herring_http_api::client::{Ask, PeerClient};
 use herring_http_api::peer::Asker;
 use herring_origin::Origins;
 use herring_ring::{Epoch, Point};
-use herring_store::{Store, Usage};
+use herring_store::{RecordError, Store, Usage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
@@ -235,13 +235,14 @@ impl Swarm {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops puts that nobody has continued for `idle`, what is in memory for want of room, leases that ended and jobs that ended long
-    /// ago. Called from time to time.
+    /// Drops puts that nobody has continued for `idle`, what is in memory for want of room, leases that ended, jobs that ended long
+    /// ago and old boot profiles. Called from time to time.
     pub async fn sweep(&self, idle: std::time::Duration) {
         self.0.unkept.clear();
         self.0.store.sweep_uploads(idle).await;
         self.sweep_pins().await;
         self.sweep_jobs().await;
+        self.sweep_profiles().await;
         self.sweep_fates().await;
         self.repair_names_soon();
         self.confirm_commits_soon();
@@ -252,6 +253,14 @@ impl Swarm {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+
+    /// In a task of its own: a client that goes away does not part what is written from what is in memory.
+    pub(crate) async fn to_the_end<T: Send + 'static, E: From<RecordError> + Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
+        self.0.tasks.spawn(work).await.unwrap_or_else(|_| Err(RecordError::Closed.into()))
     }
 
     pub(crate) fn candidates(&self, view: &View, point: Point) -> Candidates {

@@ -84,6 +84,8 @@ mod tests {
         }
         assert!(!covers("names/team-a", &name("team-a/x")) && !covers("names/team-a", &name("team-ab")));
         assert!(!covers("names/team-a/", &Resource::object("names", "team-a/x")));
+        assert!(!covers("names/", &name(".team-a/x")) && !covers("names/.team-a/", &name(".team-a/x")), "the swarm's own");
+        assert!(covers("names/", &name("team-a/.x")));
         assert!(covers("origins/hub/org/m@", &Resource::object("hub", "org/m@main/x")));
         assert!(!covers("origins/hub/org/m@", &Resource::object("hub", "org/mm@main/x")));
     }
@@ -102,6 +104,7 @@ mod tests {
         assert!(covers("names/a/", &Resource::names("a/")) && covers("names/a/", &Resource::names("a/b")));
         assert!(!covers("names/a/", &Resource::names("a")) && !covers("names/a/", &Resource::names("")));
         assert!(!covers("names/a", &Resource::names("a")), "which lists ab as well");
+        assert!(covers("names/", &Resource::names("")) && !covers("names/", &Resource::names(".")));
         assert!(covers("origins/o/", &Resource::directory("o", "")) && covers("origins/o/d/", &Resource::directory("o", "d")));
         assert!(!covers("origins/o/d/", &Resource::directory("o", "")) && !covers("origins/o/d", &Resource::directory("o", "d")));
         assert!(!covers("origins/o/", &Resource::directory("o", "a/..")));

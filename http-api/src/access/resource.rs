@@ -1,5 +1,7 @@
 use herring_blob::BlobId;
 
+use crate::name::is_own;
+
 /// What a request is about, as the prefixes of tokens name it: `names/<name>`, `origins/<origin>/<key>`, `blobs/<id>`. Spelt as the handlers
 /// see it, percent-decoded as they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +18,13 @@ pub enum Resource {
 
 impl Resource {
     pub fn name(name: &str) -> Self {
-        Self::One(format!("names/{name}"))
+        // They tell of all that the swarm reads.
+        if is_own(name) { Self::Everything } else { Self::One(format!("names/{name}")) }
     }
 
     /// The names that begin so.
     pub fn names(prefix: &str) -> Self {
-        Self::Below(format!("names/{prefix}"))
+        if is_own(prefix) { Self::Everything } else { Self::Below(format!("names/{prefix}")) }
     }
 
     /// `id` as it was written.

@@ -16,7 +16,7 @@ use super::etag::{ETag, Verdict, judge, only_tag};
 use super::extract::{Path, Query};
 use super::upload::{PEOPLE, Upload};
 use super::{ApiError, ErrorKind, NamesBackend};
-use crate::name::{NameFault, check_name, check_prefix};
+use crate::name::{NameFault, check_given, check_name, check_prefix};
 use crate::types::{Condition, NameInfo, NameList, NameTarget};
 
 /// Names on one page.
@@ -72,13 +72,13 @@ async fn get_name(State(names): Names, Path(name): Path<String>, headers: Header
     responses(
         (status = 200, description = "It points there now", body = NameInfo, headers(("ETag" = String))),
         (status = 201, description = "It is new", body = NameInfo, headers(("ETag" = String))),
-        (status = 400, description = "No name can be spelt so, or the target is malformed"),
+        (status = 400, description = "No name can be spelt so, it begins with a dot as the swarm's own do, or the target is malformed"),
         (status = 412, description = "It points at something else than the condition says"),
         (status = 503, description = "Too few of its owners answer: try again"),
     ),
 )]
 async fn put_name(State(names): Names, Path(name): Path<String>, headers: HeaderMap, body: Upload) -> Result<Response, ApiError> {
-    check(check_name(&name), &name)?;
+    check(check_given(&name), &name)?;
     let NameTarget { target } = body.json(MAX_TARGET, &PEOPLE).await?;
     let put = within(REPLY, async {
         let condition = condition(&*names, &name, &headers).await?;
@@ -125,7 +125,7 @@ struct ListQuery {
 
 /// The names that begin with a prefix
 ///
-/// Those that begin with a dot are the swarm's own, and listed only where the prefix begins with one.
+/// Those that begin with a dot are the swarm's own, and listed only where the prefix begins with one, which no prefix of a token covers.
 #[utoipa::path(
     get, path = "/v1/names", tag = "names",
     params(

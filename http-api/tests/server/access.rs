@@ -46,6 +46,7 @@ fn all() -> Tokens {
         grant("expired", Scope::Admin, &[], Some(past)),
         grant("team-a", Scope::Write, &["names/team-a/", "origins/a/"], None),
         grant("team-b", Scope::Read, &["names/team-b/", "origins/b/", "blobs/"], None),
+        grant("names", Scope::Write, &["names/", "blobs/"], None),
         grant("one", Scope::Write, &["names/one", "origins/a/dir/key"], None),
     ])
 }
@@ -336,6 +337,33 @@ async fn what_is_there_cannot_be_told_from_what_is_not() {
             }
         }
     }
+}
+
+/// What the swarm names for itself tells what is read at all origins.
+#[tokio::test]
+async fn the_swarms_own_names_are_for_no_limited_token_and_nobody_gives_them() {
+    let node = guarded();
+    node.fake.names.lock().unwrap().insert(".profiles/x".to_owned(), (1, Some(node.fake.keep(Bytes::from("keys of origins")))));
+    let target = format!(r#"{{"target":"{}"}}"#, BlobId::of(b"a"));
+    let status = async |token: &str, method: &str, uri: &str| node.ask(token, method, uri, &[], &target).await.status.as_u16();
+    for (method, uri, limited, unlimited) in [
+        ("GET", "/v1/names?prefix=.profiles/", 403, 200),
+        ("GET", "/v1/names?prefix=.", 403, 200),
+        ("GET", "/v1/names/.profiles/x", 403, 200),
+        ("PUT", "/v1/names/.profiles/x", 403, 400),
+        ("PUT", "/v1/names/%2eprofiles/y", 403, 400),
+        ("PUT", "/v1/pins/.profiles/x", 403, 200),
+        ("DELETE", "/v1/names/.profiles/x", 403, 204),
+    ] {
+        assert_eq!(
+            (status("names", method, uri).await, status("write", method, uri).await),
+            (limited, unlimited),
+            "{method} {uri}"
+        );
+    }
+    assert_eq!(status("names", "PUT", "/v1/names/a/.b").await, 201);
+    let prefetch = r#"{"names":[".profiles/x"]}"#;
+    assert_eq!(node.ask("names", "POST", "/v1/prefetch", &[], prefetch).await.status.as_u16(), 403);
 }
 
 #[tokio::test]

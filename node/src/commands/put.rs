@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use herring_blob::{BlobId, Tree};
 use herring_http_api::ByteStream;
 use herring_http_api::client::ApiClient;
-use herring_http_api::name::check_name;
+use herring_http_api::name::check_given;
 use herring_http_api::types::{Condition, NameInfo, PutWish, Stored};
 use serde::Serialize;
 use tokio::fs::File;
@@ -99,11 +99,7 @@ pub fn prepare(wanted: Vec<Wanted>) -> Result<Vec<Ready>, Failure> {
 
 fn look(wanted: Wanted) -> Result<Ready, Failure> {
     if let Some(name) = &wanted.name {
-        check_name(name).map_err(|fault| Failure::usage(format_args!("{name:?} cannot be a name: it {fault}")))?;
-    }
-    if let Some(name) = wanted.name.as_ref().filter(|name| name.starts_with('.')) {
-        let why = "names that begin with a dot are the swarm's own, and no list shows them";
-        return Err(Failure::usage(format_args!("{name:?} cannot be a name: {why}")));
+        check_given(name).map_err(|fault| Failure::usage(format_args!("{name:?} cannot be a name: it {fault}")))?;
     }
     if is_stdin(&wanted.path) {
         return Ok(Ready { wanted, walk: None });

@@ -3,7 +3,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use herring_http_api::name::check_name;
+use herring_http_api::name::check_given;
 
 use crate::commands::put::Wanted;
 use crate::error::{Failure, OrFail};
@@ -46,7 +46,7 @@ pub fn wanted(paths: &[PathBuf]) -> Result<Vec<Wanted>, Failure> {
 /// Of `.` too.
 fn base_name(path: &Path) -> Result<String, Failure> {
     let whole = fs::canonicalize(path).or_fail(|| format!("cannot read {}", path.display()))?;
-    let name = whole.file_name().and_then(OsStr::to_str).filter(|name| check_name(name).is_ok() && !name.starts_with('.'));
+    let name = whole.file_name().and_then(OsStr::to_str).filter(|name| check_given(name).is_ok());
     let unfit = || {
         let path = path.display();
         Failure::usage(format_args!(

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use herring_gossip::View;
-use herring_http_api::name::{check_name, check_prefix};
+use herring_http_api::name::{check_name, check_prefix, is_own};
 use herring_http_api::peer::{NameRecord, NamedRecord, NamesCall, NamesReply};
 use herring_http_api::types::{NameInfo, NameList};
+use herring_ring::Point;
 
 use super::register::rank;
 use super::serve::BATCH;
@@ -51,6 +52,15 @@ impl Swarm {
             let Some(complete) = merged.complete else { return Ok(list) };
             after = past_hidden(prefix, Some(&complete));
         }
+    }
+
+    /// Some of the names that are kept here, of which this node is the first owner, and where to go on; `None`: from the front.
+    pub(crate) fn names_led_here(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<NameInfo>, Option<String>), NameError> {
+        let (view, batch) = (self.view(), self.list_here(prefix, after, BATCH)?);
+        let next = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.name.clone());
+        let first = |one: &NamedRecord| view.owners(Point::of_name(&one.name), 1).iter().any(|owner| owner.id == *view.me());
+        let names = batch.into_iter().filter(first).filter_map(|one| info(&one.name, Some(one.record.state)).ok());
+        Ok((names.collect(), next))
     }
 
     /// The next names of all members. Where so many are silent that all who have a name may be among them, that is an error: a list that
@@ -123,7 +133,7 @@ fn past_hidden(prefix: &str, after: Option<&str>) -> Option<String> {
 }
 
 fn hidden(prefix: &str, name: &str) -> bool {
-    name.starts_with('.') && !prefix.starts_with('.')
+    is_own(name) && !is_own(prefix)
 }
 
 #[cfg(test)]

@@ -197,7 +197,8 @@ impl Proposer {
 }
 
 impl Change {
-    fn refusal(&self, latest: Option<&NameState>) -> Option<Outcome> {
+    /// How it ends where it cannot be made on this.
+    pub fn refusal(&self, latest: Option<&NameState>) -> Option<Outcome> {
         let exists = points(latest);
         let holds = match self.condition {
             Condition::Always | Condition::Absent if self.target.is_none() && !exists => return Some(Outcome::Nothing),

@@ -4,19 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use herring_blob::{BlobId, Tree, TreeEntry, TreeKind};
 use herring_gossip::View;
 use herring_http_api::client::{PeerClient, PeerConfig};
 use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use herring_origin::Origins;
-use herring_store::{Store, StoreConfig, Table};
+use herring_store::{Change, Store, StoreConfig, Table};
 use herring_swarm::{JobError, PinError, Swarm};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Node, Setup, eventually, noise};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -155,7 +157,7 @@ async fn a_prefetch_that_fails_says_why_and_brings_the_rest() {
     assert_eq!(net.nodes[1].swarm.job(Uuid::nil()), None);
 }
 
-/// The runtime has one thread: nothing of the job has run when it is looked at.
+/// The runtime has one thread: the job, which waits for the disk before it is over, is looked at first.
 #[tokio::test]
 async fn what_a_job_is_about_is_told_to_who_asks_for_it_alone_and_until_it_is_over() {
     let net = Net::start(1, 1).await;
@@ -201,7 +203,7 @@ impl Lone {
     }
 }
 
-/// The runtime has one thread: nothing of the job has run when the node is told to stop.
+/// The runtime has one thread: the job, which waits for the disk before it is over, is told to stop first.
 #[tokio::test]
 async fn a_prefetch_goes_on_after_a_restart() {
     let lone = Lone::new();
@@ -224,6 +226,61 @@ async fn a_prefetch_goes_on_after_a_restart() {
     let (swarm, _store) = lone.start().await;
     swarm.resume_jobs();
     assert_eq!(swarm.job(job).map(|job| job.state), Some(JobState::Done), "what is over can still be asked about");
+}
+
+/// Lets clients ask and go away while the disk is busy with something else, until it has `written` what they asked for.
+async fn leave(store: &Store, ask: impl AsyncFn(), written: impl Fn() -> bool) {
+    for patience in (1..).map(Duration::from_millis) {
+        let (busy, done) = std::sync::mpsc::channel::<()>();
+        let wait = move |_: Option<&[u8]>| {
+            let _ = done.recv();
+            Change::Keep(())
+        };
+        assert!(store.records().update(Table::Fates, "busy".into(), wait).now_or_never().is_none());
+        let _ = timeout(patience, ask()).await;
+        drop(busy);
+        // Written in the order in which they came.
+        store.records().update(Table::Fates, "after".into(), |_| Change::Keep(())).await.unwrap();
+        if written() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_goes_away_while_it_is_written_leaves_nothing_half() {
+    let net = Net::start(1, 1).await;
+    let Node { swarm, store, .. } = &net.nodes[0];
+    let id = net.nodes[0].put(&noise(10, CHUNK_LEN)).await.unwrap().stored.id;
+    let written = |table| store.records().scan(table, "", None, 10).unwrap().len();
+    let pin = async || drop(swarm.pin(&id.to_string(), HOUR).await);
+    leave(store, pin, || written(Table::Pins) == 1).await;
+    eventually("the lease is known", || swarm.pinned(&id.into())).await;
+    let unpin = async || drop(swarm.unpin(&id.to_string()).await);
+    leave(store, unpin, || written(Table::Pins) == 0).await;
+    eventually("nor is it known any more", || swarm.pins().is_empty()).await;
+    let prefetch = async || drop(swarm.prefetch(blobs(&[id])).await);
+    leave(store, prefetch, || written(Table::Jobs) > 0).await;
+    eventually("the job has run", || swarm.jobs().iter().any(|job| job.state == JobState::Done)).await;
+}
+
+#[tokio::test]
+async fn a_prefetch_goes_on_however_many_others_ended_since_the_last_sweep() {
+    let lone = Lone::new();
+    let (swarm, store) = lone.start().await;
+    let last = Uuid::max();
+    let jobs = (1..=2500).map(Uuid::from_u128).map(|job| (job, JobState::Done)).chain([(last, JobState::Running)]);
+    let written = jobs.map(|(job, state)| {
+        let ended_ms = state.is_final().then_some(1);
+        let (wanted, error) = (paths("no-such", &["a"]), None);
+        let job = Job { job, state, wanted, bytes_total: 0, bytes_done: 0, contents: 0, error, created_ms: 0, ended_ms };
+        let value = serde_json::to_vec(&job).unwrap();
+        store.records().update(Table::Jobs, job.job.to_string(), |_| Change::Put(value, ()))
+    });
+    join_all(written).await.into_iter().for_each(Result::unwrap);
+    swarm.resume_jobs();
+    assert_eq!(swarm.jobs().len(), 2501);
+    ended(&swarm, last).await;
 }
 
 #[tokio::test]

@@ -378,6 +378,27 @@ async fn a_node_that_was_down_for_long_still_knows_that_there_were_others() {
     assert_eq!((why.alive, why.known, why.missing.as_str()), (1, 3, "gone, lost"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_of_names_that_never_were() {
+    let net = Net::start(3, 3).await;
+    let swarm = &net.nodes[0].swarm;
+    for condition in [Condition::Always, Condition::Exists, Condition::Version(3)] {
+        swarm.delete_name("never", condition).await.unwrap_err();
+    }
+    for condition in [Condition::Exists, Condition::Version(3)] {
+        let refused = swarm.put_name("never", id(1), condition).await;
+        assert!(matches!(refused, Err(NameError::Condition { .. })), "{refused:?}");
+    }
+    for node in &net.nodes {
+        assert_eq!(node.store.records().get(herring_store::Table::Names, "never").unwrap(), None);
+    }
+    net.put_name(1, "never", id(1)).await;
+    assert!(matches!(swarm.put_name("never", id(2), Condition::Version(2)).await, Err(NameError::Condition { .. })));
+    assert_eq!(swarm.put_name("never", id(2), Condition::Version(1)).await.unwrap().info.version, 2);
+    swarm.delete_name("never", Condition::Exists).await.unwrap();
+    assert!(matches!(swarm.delete_name("never", Condition::Always).await, Err(NameError::NotFound { .. })));
+}
+
 /// A change whose client went away between its rounds still ends, and the next one is not held up by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_goes_away_harms_nobody() {
