@@ -43,7 +43,7 @@ pub(crate) struct Hub {
     scope: Scope,
     trees: Trees,
     files: Files,
-    /// By repository.
+    /// By repository and revision.
     trusted: Cache<String, bool>,
 }
 
@@ -103,11 +103,17 @@ impl Hub {
         }
     }
 
-    /// Whether the tree says of this repository's files what a HEAD says. The first file that is looked up is asked for by itself: a
+    /// Whether the tree says of this revision's files what a HEAD says. The first file that is looked up is asked for by itself: a
     /// gated repository shows its trees to everyone, and a mirror may have other ETags.
     async fn trusts_tree(&self, place: &Place, told: &Found) -> Result<bool, Fault> {
-        let ask = async { Ok(self.files.head(&self.api, place).await? == *told) };
-        self.trusted.get_or_insert_async(&place.repository(), ask).await
+        let ask = async { self.files.head(&self.api, place).await.map(|found| found == *told) };
+        let revision = format!("{}@{}", place.repository(), place.revision);
+        let trusted = self.trusted.get_or_insert_async(&revision, ask).await?;
+        if !trusted && !is_commit(&place.revision) {
+            // It may only have moved between the two questions.
+            self.trusted.remove(&revision);
+        }
+        Ok(trusted)
     }
 
     /// What is at a place: looked up in the first page of its directory, which tells of its neighbours too; where that is not all of it,

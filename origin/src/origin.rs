@@ -48,7 +48,7 @@ pub enum Lifetime {
 #[derive(Clone)]
 pub struct Origin {
     name: Arc<str>,
-    url: Arc<str>,
+    identity: Arc<str>,
     ttl: Duration,
     backend: Arc<dyn Backend>,
     throttle: Arc<Throttle>,
@@ -59,7 +59,7 @@ impl Origin {
         let backend = backend::open(spec)?;
         Ok(Self {
             name: spec.name().into(),
-            url: spec.plain_url().into(),
+            identity: spec.identity().into(),
             ttl: spec.ttl(),
             backend,
             throttle: Arc::new(Throttle::new()),
@@ -70,9 +70,9 @@ impl Origin {
         &self.name
     }
 
-    /// The origin's URL without options and secrets.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// What it is, whatever it is named: its URL with those options that say where it is.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// How long what it says of an object or a directory is believed: its answers may be remembered for so long.
@@ -227,7 +227,7 @@ fn parts(asked: Question, reading: Reading, origin: Arc<str>) -> Parts {
 
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Origin({}={})", self.name, self.url)
+        write!(f, "Origin({}={})", self.name, self.identity)
     }
 }
 

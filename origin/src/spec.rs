@@ -66,7 +66,7 @@ impl OriginSpec {
         self.url.query_pairs().filter(|(option, _)| option != TTL)
     }
 
-    /// The URL without its options, which say how to reach the origin and not what it is.
+    /// The URL without its options.
     pub(crate) fn plain_url(&self) -> String {
         if self.url.scheme() == HUB {
             return self.text.split(['?', '#']).next().unwrap_or_default().to_owned();
@@ -76,7 +76,23 @@ impl OriginSpec {
         url.set_fragment(None);
         url.into()
     }
+
+    /// What two nodes must have in common to mean the same origin: the plain URL, and of the options those that say where it is, in whatever order
+    /// they stand. An endpoint out of the environment is not part of it: there a machine says which way it goes, for all of its buckets, and
+    /// machines of one swarm may go different ways to the same.
+    pub(crate) fn identity(&self) -> String {
+        let place = |(option, value): (Cow<'_, str>, Cow<'_, str>)| {
+            PLACE.contains(&&*option).then(|| format!("{option}={}", value.trim_end_matches('/')))
+        };
+        let mut place: Vec<String> = self.options().filter_map(place).collect();
+        place.sort_unstable();
+        let question_mark = if place.is_empty() { "" } else { "?" };
+        format!("{}{question_mark}{}", self.plain_url(), place.join("&"))
+    }
 }
+
+/// Options that lead to other objects where they are others.
+const PLACE: [&str; 2] = ["account", "endpoint"];
 
 /// In its URLs, what is before an @ is a repository and not a user.
 const HUB: &str = "hf";
@@ -155,6 +171,19 @@ mod tests {
             let error = ttl(&format!("s3://bucket?ttl={wrong}")).unwrap_err();
             assert!(matches!(&error, ConfigError::Option { option, .. } if option == "ttl"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn an_origin_is_where_it_is_and_not_how_it_is_asked() {
+        let identity = |url: &str| OriginSpec::new("m", url).unwrap().identity();
+        let one = identity("s3://b/p?endpoint=http://a:9000&region=x&ttl=5");
+        assert_eq!(one, "s3://b/p?endpoint=http://a:9000");
+        assert_eq!(one, identity("s3://b/p?path_style=true&anonymous=true&endpoint=http://a:9000/"));
+        assert_ne!(one, identity("s3://b/p?endpoint=http://b:9000"));
+        assert_ne!(one, identity("s3://b/p"));
+        assert_eq!(identity("az://c?endpoint=http://h&account=a"), identity("az://c?account=a&endpoint=http://h"));
+        assert_ne!(identity("az://c?account=a"), identity("az://c?account=b"));
+        assert_ne!(identity("hf://org/m@main?endpoint=http://a"), identity("hf://org/m@main"));
     }
 
     #[test]

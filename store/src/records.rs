@@ -31,6 +31,10 @@ pub enum Table {
     Names,
     /// Of a bounded size: see [`Records::bound`].
     Metadata,
+    /// That something was not there: many, and each worth little. Bounded too, apart.
+    Misses,
+    /// The commits of hubs' revisions: few, and for good.
+    Commits,
     Jobs,
     Pins,
     /// What became of blobs that were deleted.
@@ -130,12 +134,17 @@ impl Records {
     }
 
     /// From now on `table` holds at most about so many bytes, keys included; the records that were written longest ago go first.
-    /// Only [`Table::Metadata`] can be bounded, and is from the start: to 128 MiB, for which the file takes at
+    /// Only [`Table::Metadata`] and [`Table::Misses`] can be bounded, and are from the start: to 128 MiB and 8, for which the file takes at
     /// most twice as many.
     pub fn bound(&self, table: Table, most_bytes: u64) {
-        if table == Table::Metadata {
-            self.0.file.set_bound(most_bytes);
+        if let Some(aged) = table.aged() {
+            self.0.file.set_bound(aged, most_bytes);
         }
+    }
+
+    /// To how many bytes a table is bounded.
+    pub fn bound_of(&self, table: Table) -> u64 {
+        table.aged().map_or(u64::MAX, |aged| self.0.file.bound(aged))
     }
 }
 

@@ -295,12 +295,12 @@ impl Flight {
     fn origin_error(&self, object: &ObjectRef, error: OriginError) -> Answer {
         match error {
             OriginError::Changed { .. } | OriginError::NotFound { .. } => Answer::Changed,
-            // One bad answer does not make a bad origin.
-            OriginError::Unusable { .. } => self.not_from_origin(error),
-            error => {
+            OriginError::Unavailable { .. } | OriginError::Throttled { .. } | OriginError::TimedOut { .. } => {
                 self.swarm.0.health.origin_failed(&object.origin);
                 self.not_from_origin(error)
             }
+            // One bad answer does not make a bad origin, nor does one object that it keeps to itself.
+            error => self.not_from_origin(error),
         }
     }
 

@@ -8,6 +8,7 @@ mod commit;
 mod holds;
 mod json;
 mod keep;
+mod kept;
 mod known;
 mod listed;
 mod owners;

@@ -245,6 +245,7 @@ impl Swarm {
         self.sweep_profiles().await;
         self.sweep_fates().await;
         self.repair_names_soon();
+        self.confirm_commits_soon();
     }
 
     /// Ends what is under way. Readers that still wait get an error.

@@ -70,7 +70,7 @@ impl Backend for Arc<Fake> {
 fn origin(says: impl IntoIterator<Item = Say>) -> (Origin, Arc<Fake>) {
     let fake = Arc::new(Fake { says: Mutex::new(says.into_iter().collect()), ..Fake::default() });
     let (backend, throttle) = (Arc::new(Arc::clone(&fake)), Arc::new(Throttle::new()));
-    (Origin { name: "quiet".into(), url: "silent://".into(), ttl: Duration::ZERO, backend, throttle }, fake)
+    (Origin { name: "quiet".into(), identity: "silent://".into(), ttl: Duration::ZERO, backend, throttle }, fake)
 }
 
 fn object() -> ObjectRef {

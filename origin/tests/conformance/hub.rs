@@ -212,6 +212,29 @@ async fn another_version_is_never_given() {
 }
 
 #[tokio::test]
+async fn a_revision_that_moves_is_trusted_again() {
+    let Some(hub) = StandIn::start(&[]) else { return };
+    for file in ["a", "b", "c", "d"] {
+        hub.write(&format!("models/org/tiny/main/{file}"), b"first");
+    }
+    let spec = format!("truth=hf://org/tiny?pinned=false&endpoint={}&ttl=1", hub.endpoint());
+    let origin = Origins::new([spec.parse().unwrap()]).unwrap().get("truth").unwrap().clone();
+    let before = list(&origin, "").await.unwrap();
+    hub.write("models/org/tiny/main/a", b"second");
+    // As long as the page is fresh, it says what a HEAD does not.
+    origin.head("a").await.unwrap();
+    while list(&origin, "").await.unwrap() == before {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let asked = hub.asked().len();
+    for file in ["b", "c", "d"] {
+        origin.head(file).await.unwrap();
+    }
+    let heads = hub.asked_since(asked).into_iter().filter(|request| request.target.contains("/resolve/")).count();
+    assert!(heads <= 1, "{heads} files were asked for by themselves");
+}
+
+#[tokio::test]
 async fn a_pinned_commit_stays_when_its_revision_moves() {
     let Some(hub) = StandIn::start(&[]) else { return };
     hub.write("models/org/tiny/main/file", b"first");

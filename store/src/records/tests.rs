@@ -180,6 +180,29 @@ async fn a_bounded_table_forgets_the_oldest() {
     assert_eq!(keys(&records, Table::Metadata, "", None, 1000), later[1..]);
 }
 
+#[tokio::test]
+async fn what_was_not_there_drives_out_nothing_that_was() {
+    let room = Room::new();
+    let records = room.open();
+    records.bound(Table::Misses, 50_000);
+    records.note(Table::Metadata, "listing".into(), vec![1; 1000]);
+    records.note(Table::Commits, "main".into(), vec![2; 40]);
+    for n in 0..1000 {
+        records.note(Table::Misses, n.to_string(), vec![0; 1000]);
+        if n % 100 == 0 {
+            settle(&records).await;
+        }
+    }
+    settle(&records).await;
+    assert!((30..50).contains(&keys(&records, Table::Misses, "", None, 1000).len()));
+    records.bound(Table::Metadata, 2000);
+    records.note(Table::Metadata, "another".into(), vec![1; 1900]);
+    settle(&records).await;
+    assert_eq!(keys(&records, Table::Metadata, "", None, 10), ["another"]);
+    assert_eq!(keys(&records, Table::Commits, "", None, 10), ["main"]);
+    assert_eq!((records.bound_of(Table::Metadata), records.bound_of(Table::Commits)), (2000, u64::MAX));
+}
+
 /// Whatever page is hit: what is read afterwards is right, or the file was put aside and is empty.
 #[tokio::test]
 async fn a_damaged_file_gives_no_wrong_record() {

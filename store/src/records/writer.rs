@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use redb::{Durability, ReadableTable, TableError, WriteTransaction};
 
+use super::RecordError;
 use super::ages::Ages;
-use super::file::{File, State};
+use super::file::{AGED, File, State};
 use super::queue::{Effect, Job, QUEUE, Task};
-use super::{RecordError, Table};
 
 /// How long what was noted may wait for an fsync.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -15,15 +15,15 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// The one who writes, in a thread of its own.
 pub(super) struct Writer {
     file: Arc<File>,
-    /// `None` until it is counted, and again after a transaction that failed.
-    ages: Option<Ages>,
+    /// Of each bounded table; `None` until it is counted, and again after a transaction that failed.
+    ages: [Option<Ages>; AGED.len()],
     /// When the first note since the last fsync was committed.
     unflushed: Option<Instant>,
 }
 
 impl Writer {
     pub fn new(file: Arc<File>) -> Self {
-        Self { file, ages: None, unflushed: None }
+        Self { file, ages: [None; AGED.len()], unflushed: None }
     }
 
     /// Until nobody can write any more.
@@ -54,7 +54,7 @@ impl Writer {
         let result = self.file.make_ready().and_then(|()| self.transact(&mut batch));
         if let Err(error) = &result {
             tracing::error!(%error, lost = batch.len(), "records were not written");
-            (self.ages, self.unflushed) = (None, None);
+            (self.ages, self.unflushed) = ([None; AGED.len()], None);
             self.file.close(error);
         }
         self.file.weigh();
@@ -99,27 +99,27 @@ impl Writer {
             let now = now.as_ref().map(|stored| table.shown(stored.value()));
             task.run(now)
         };
-        match (effect, table) {
+        match (effect, table.aged()) {
             (Effect::Keep, _) => return Ok(false),
-            (Effect::Put(value), Table::Metadata) => {
-                let bound = self.file.bound();
-                let ages = self.ages(transaction)?;
+            (Effect::Put(value), Some(aged)) => {
+                let bound = self.file.bound(aged);
+                let ages = self.ages(transaction, aged)?;
                 ages.put(transaction, &mut records, &key, &value)?;
                 ages.evict(transaction, &mut records, bound)?;
             }
-            (Effect::Remove, Table::Metadata) => self.ages(transaction)?.remove(transaction, &mut records, &key)?,
-            (Effect::Put(value), _) => drop(records.insert(&*key, &*value)?),
-            (Effect::Remove, _) => drop(records.remove(&*key)?),
+            (Effect::Remove, Some(aged)) => self.ages(transaction, aged)?.remove(transaction, &mut records, &key)?,
+            (Effect::Put(value), None) => drop(records.insert(&*key, &*value)?),
+            (Effect::Remove, None) => drop(records.remove(&*key)?),
         }
         Ok(true)
     }
 
-    fn ages(&mut self, transaction: &WriteTransaction) -> Result<&mut Ages, TableError> {
-        let ages = match self.ages {
+    fn ages(&mut self, transaction: &WriteTransaction, aged: usize) -> Result<&mut Ages, TableError> {
+        let ages = match self.ages[aged] {
             Some(ages) => ages,
-            None => Ages::load(transaction)?,
+            None => Ages::load(transaction, AGED[aged].2)?,
         };
-        Ok(self.ages.insert(ages))
+        Ok(self.ages[aged].insert(ages))
     }
 }
 

@@ -16,7 +16,7 @@ use super::question::origin_of;
 use super::word::{Refusal, Told, Word, word_of};
 use crate::{ServeError, Swarm};
 
-/// An owner shows life within this time, be it to say that it still waits. Much less than the second (`owner_patience`) after which an asker goes on.
+/// An owner shows life within this time, be it to say that it still waits. Much less than the 500 ms (`health/pace.rs`) after which an asker goes on at the earliest.
 pub(super) const LIFE: Duration = Duration::from_millis(200);
 /// What an origin refused so lately it is not asked again, though many ask; after that it is, whatever answer would do for the asker.
 const REFUSED: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ use herring_origin::Origin;
 use metrics::counter;
 use tokio::time::timeout;
 
+use super::answer::LIFE;
 use super::known::{Known, lifetime};
 use super::question::{kind, origin_of, what};
 use super::word::{Refusal, Word};
@@ -77,7 +78,8 @@ impl Swarm {
             self.renew_now(question, None);
             return Ok((old, "stale"));
         }
-        let patience = if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE };
+        // Who asks gives up before that, and says whom it asked.
+        let patience = if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE + LIFE };
         let failed = match self.ask_within(question, patience, reading).await {
             Ok(known) => return Ok((Arc::clone(&known), known.from())),
             Err(failed) if failed.refusal.is_passing() => failed,
@@ -97,8 +99,8 @@ impl Swarm {
     async fn ask_within(&self, question: &MetaQuestion, patience: Duration, reading: u64) -> Learnt {
         timeout(patience, self.ask_around(question, reading)).await.unwrap_or_else(|_| {
             self.0.meta.fell_ill(question);
-            let detail = format!("no answer within {} ms", patience.as_millis());
-            Err(Failed { refusal: Refusal::Unavailable(detail), tried: Tried::default() })
+            let why = format!("had no answer within {} ms", patience.as_millis());
+            Err(Failed { tried: Tried::of("this node", &why), refusal: Refusal::Unavailable(why) })
         })
     }
 
@@ -150,7 +152,7 @@ impl Failed {
     fn of(self, question: &MetaQuestion) -> OpenError {
         let (what, mut tried) = (what(question), self.tried);
         match self.refusal {
-            Refusal::Denied(detail) => OpenError::Denied { detail },
+            Refusal::Denied(detail) => OpenError::Denied { detail: with_tried(&detail, &tried) },
             Refusal::Invalid(detail) => OpenError::InvalidKey { detail },
             Refusal::Busy(detail) | Refusal::Unavailable(detail) => {
                 if tried.0.is_empty() {
@@ -160,6 +162,12 @@ impl Failed {
             }
         }
     }
+}
+
+/// Who else was asked, where they said something else.
+fn with_tried(detail: &str, tried: &Tried) -> String {
+    let others = tried.0.iter().filter(|attempt| attempt.outcome != detail).cloned().collect::<Vec<_>>();
+    if others.is_empty() { detail.to_owned() } else { format!("{detail}; asked as well: {}", Tried(others)) }
 }
 
 /// `from`: where the answer to one reader came from; `origin` is counted for each question that was put to one, however many wait for it.

@@ -14,9 +14,9 @@ impl Swarm {
     /// What others take for the commit; where nobody knows, what the revision means now.
     pub(super) async fn find_commit(&self, origin: &Origin, question: &MetaQuestion) -> Result<Word, OriginError> {
         let alone = self.met_view().await.alone();
-        let (said, heard) = self.ask_what_others_remember(origin, question).await;
-        if let Some((_, word)) = said.into_iter().min_by_key(rank) {
-            return Ok(word);
+        let (known, heard) = self.commits_of_others(origin, question).await;
+        if let Some((_, commit)) = known.into_iter().min() {
+            return Ok(Word::Commit(commit));
         }
         let commit = origin.resolve().await?;
         if !heard && !alone {
@@ -42,30 +42,32 @@ impl Swarm {
     }
 
     async fn confirm_commit(&self, name: &str) {
-        let (Ok(origin), Some(own)) = (self.origin(name), self.0.meta.commit(name)) else { return };
         let question = MetaQuestion::Pin { origin: name.to_owned() };
-        let (mut said, heard) = self.ask_what_others_remember(origin, &question).await;
+        // It may only have been found out for a peer.
+        let told = self.0.meta.answers.get(&question).and_then(|known| known.word.commit().map(str::to_owned));
+        let (Ok(origin), Some(own)) = (self.origin(name), self.0.meta.commit(name).or(told)) else { return };
+        let (mut known, heard) = self.commits_of_others(origin, &question).await;
         if !heard || !self.0.meta.solitary().remove(name) {
             return;
         }
         // Its own counts as new: that is how two who were both alone agree.
-        said.push((0, Word::Commit(own.clone())));
-        let Some((_, word)) = said.into_iter().min_by_key(rank) else { return };
-        if let Word::Commit(theirs) = &word
-            && *theirs != own
-        {
-            tracing::warn!(origin = name, %own, %theirs, "the others have this origin at another commit than this node found out while it met none of them: following them");
+        known.push((Reverse(0), own.clone()));
+        let Some((_, commit)) = known.into_iter().min() else { return };
+        if commit != own {
+            tracing::warn!(origin = name, %own, theirs = %commit, "the others have this origin at another commit than this node found out while it met none of them: following them");
             // In this order: what is asked between the two is kept as neither's.
-            origin.pin(theirs);
-            self.0.meta.set_commit(name, theirs.clone());
+            origin.pin(&commit);
+            self.0.meta.set_commit(name, commit.clone());
             self.0.meta.answers.retain(|asked, _| origin_of(asked) != name);
         }
-        self.keep_commit(origin, &question, word);
+        self.keep_commit(origin, &question, Word::Commit(commit));
     }
-}
 
-/// The oldest first, which the others have had time to hear of, and all choose alike.
-fn rank((age_ms, word): &(u64, Word)) -> (Reverse<u64>, String) {
-    let commit = if let Word::Commit(commit) = word { commit.clone() } else { String::new() };
-    (Reverse(*age_ms), commit)
+    /// Each with its age in milliseconds, the oldest first, which the others have had time to hear of, and all choose alike; and whether anybody
+    /// answered.
+    async fn commits_of_others(&self, origin: &Origin, question: &MetaQuestion) -> (Vec<(Reverse<u64>, String)>, bool) {
+        let (said, heard) = self.ask_what_others_remember(origin, question).await;
+        let commit = |(age_ms, word)| if let Word::Commit(commit) = word { Some((Reverse(age_ms), commit)) } else { None };
+        (said.into_iter().filter_map(commit).collect(), heard)
+    }
 }

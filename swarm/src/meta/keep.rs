@@ -1,6 +1,7 @@
 //! What is kept of answers, in memory and in the records, and when it is taken for true.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herring_http_api::peer::MetaQuestion;
@@ -8,8 +9,9 @@ use herring_origin::Origin;
 use herring_store::Table;
 
 use super::json::{self, INLINE};
+use super::kept::Kept;
 use super::known::{Known, NOTHING, lifetime, millis};
-use super::word::{Kept, Word};
+use super::word::Word;
 use crate::Swarm;
 
 impl Swarm {
@@ -61,18 +63,24 @@ impl Swarm {
         if let Some(known) = self.0.meta.answers.get(question) {
             return Some(known);
         }
-        let kept = self.0.store.records().get(Table::Metadata, &record_key(question)).ok()??;
-        let Kept { origin: of, said_ms, word } = json::read(kept).await.ok()?;
-        if of != self.identity(origin, question) || !word.answers(question) {
-            return None;
-        }
+        let (said_ms, word) = self.recorded(origin, question).await?;
         let age = Duration::from_millis(now_ms().saturating_sub(said_ms));
-        let known = self.keep_old(origin, question, word, age);
-        if matches!(question, MetaQuestion::Pin { .. }) {
-            // What was written longest ago is dropped first, and this shall last.
-            self.write_down(origin, question, &known);
+        Some(self.keep_old(origin, question, word, age))
+    }
+
+    /// The last that was written down, and when it was said.
+    async fn recorded(&self, origin: &Origin, question: &MetaQuestion) -> Option<(u64, Word)> {
+        let (key, identity, mut last) = (record_key(question), self.identity(origin, question), None);
+        let tables = [table_of(question, &Word::Directory), table_of(question, &Word::Nothing)];
+        for table in tables {
+            let Ok(Some(kept)) = self.0.store.records().get(table, &key) else { continue };
+            let Ok(kept) = json::read::<Kept>(kept).await else { continue };
+            let (is_this, said_ms, word) = (kept.origin == identity, kept.said_ms, kept.into_word());
+            if is_this && word.answers(question) && last.as_ref().is_none_or(|(last_ms, _)| said_ms > *last_ms) {
+                last = Some((said_ms, word));
+            }
         }
-        Some(known)
+        last
     }
 
     /// Keeps an answer whose age was measured by clocks that may be wrong: it is not taken for young.
@@ -87,7 +95,7 @@ impl Swarm {
     }
 
     /// Keeps an answer unless there is a younger one; that is what is returned then.
-    pub(super) fn keep(&self, origin: &Origin, question: &MetaQuestion, known: Known) -> Arc<Known> {
+    pub(super) fn keep(&self, origin: &Origin, question: &MetaQuestion, mut known: Known) -> Arc<Known> {
         let meta = &self.0.meta;
         meta.answered(origin.name(), known.age());
         let before = meta.answers.get(question);
@@ -98,8 +106,16 @@ impl Swarm {
                 if let Some(content) = before.content.get() {
                     let _ = known.content.set(content.clone());
                 }
+                known.written = before.written;
             }
-            _ => self.write_down(origin, question, &known),
+            _ => {}
+        }
+        let (table, written) = (table_of(question, &known.word), meta.written.load(Relaxed));
+        // Before a quarter of what is remembered is newer: what was written longest ago goes first, and this was said again.
+        let is_recent = |at: u64| written - at < self.0.store.records().bound_of(table) / 4;
+        if !known.written.is_some_and(is_recent) {
+            self.write_down(origin, question, &known);
+            known.written = Some(written);
         }
         meta.remember(question, known)
     }
@@ -108,7 +124,7 @@ impl Swarm {
     /// name; and a repository at another commit is another one.
     pub(super) fn identity(&self, origin: &Origin, question: &MetaQuestion) -> String {
         let commit = self.0.meta.commit(origin.name()).filter(|_| !matches!(question, MetaQuestion::Pin { .. }));
-        commit.map_or_else(|| origin.url().to_owned(), |commit| format!("{}#{commit}", origin.url()))
+        commit.map_or_else(|| origin.identity().to_owned(), |commit| format!("{}#{commit}", origin.identity()))
     }
 
     /// For times when the origin does not answer, and of commits for ever. May be lost: then it is asked again.
@@ -116,14 +132,12 @@ impl Swarm {
         if matches!(question, MetaQuestion::Pin { .. }) && self.0.meta.solitary().contains(origin.name()) {
             return;
         }
-        let kept = Kept {
-            origin: self.identity(origin, question),
-            said_ms: now_ms().saturating_sub(millis(known.age())),
-            word: known.word.clone(),
-        };
-        let (records, key) = (self.0.store.records().clone(), record_key(question));
-        let write = move || match serde_json::to_vec(&kept) {
-            Ok(value) => records.note(Table::Metadata, key, value),
+        let (key, table, word) = (record_key(question), table_of(question, &known.word), known.word.clone());
+        self.0.meta.written.fetch_add((key.len() + word.weight()) as u64, Relaxed);
+        let (origin, said_ms) = (self.identity(origin, question), now_ms().saturating_sub(millis(known.age())));
+        let records = self.0.store.records().clone();
+        let write = move || match serde_json::to_vec(&Kept::new(origin, said_ms, &word)) {
+            Ok(value) => records.note(table, key, value),
             Err(error) => tracing::debug!(%error, "an answer cannot be written down"),
         };
         // Nobody waits for it.
@@ -132,6 +146,15 @@ impl Swarm {
         } else {
             write();
         }
+    }
+}
+
+/// Where it is written down.
+fn table_of(question: &MetaQuestion, word: &Word) -> Table {
+    match (question, word) {
+        (MetaQuestion::Pin { .. }, _) => Table::Commits,
+        (_, Word::Nothing) => Table::Misses,
+        _ => Table::Metadata,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What this node knows of origins, how old it is, and how long it is believed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub(crate) struct Known {
     came: Instant,
     /// From the origin, and not from another node.
     first_hand: bool,
+    /// How much had been written down here when this was; `None` where it was not, or by an earlier process.
+    pub written: Option<u64>,
     /// From a listing: that is what is renewed.
     pub listed: bool,
     /// The opened object, shared by all who open it: it knows who reads it where.
@@ -51,7 +54,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub fn new(word: Word, age: Duration, first_hand: bool) -> Self {
-        Self { word, age, came: Instant::now(), first_hand, listed: false, content: OnceLock::new() }
+        Self { word, age, came: Instant::now(), first_hand, written: None, listed: false, content: OnceLock::new() }
     }
 
     pub fn listed(word: Word, age: Duration) -> Self {
@@ -115,6 +118,8 @@ pub(crate) struct Meta {
     ill: Mutex<HashMap<String, Instant>>,
     /// The commits of the hubs' repositories, by the origins' names.
     commits: Mutex<HashMap<String, String>>,
+    /// Bytes of answers that were written down, about.
+    pub written: AtomicU64,
     /// Origins whose holds are passed on.
     pub followed: Mutex<HashSet<String>>,
     /// Origins whose commit this node found out while none of the others answered.
@@ -144,6 +149,7 @@ impl Meta {
             health: Health::default(),
             ill: Mutex::default(),
             commits: Mutex::default(),
+            written: AtomicU64::default(),
             followed: Mutex::default(),
             solitary: Mutex::default(),
             turns: Semaphore::new(TURNS),

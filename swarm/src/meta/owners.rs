@@ -58,6 +58,7 @@ impl Swarm {
     pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>, mut reading: u64) -> Learnt {
         let (mut tried, mut refusal) = (Tried::default(), Refusal::Unavailable("nobody could be asked".to_owned()));
         let Ok(origin) = self.origin(origin_of(question)) else { return Err(Failed { refusal, tried }) };
+        let (began, mut asked) = (Instant::now(), Vec::new());
         let newest = newest.or_else(|| self.doubted_lately(origin, question));
         if let Some(known) = self.acceptable(origin, question, newest).await {
             return Ok(known);
@@ -70,6 +71,7 @@ impl Swarm {
         loop {
             if asking.is_empty() {
                 let Some(whom) = whoms.pop_front() else { return Err(Failed { refusal, tried }) };
+                asked.push(whom.name(origin));
                 asking.push(ask(whom, std::mem::take(&mut reading)));
             }
             let was_alive = alive.load(Relaxed);
@@ -92,12 +94,20 @@ impl Swarm {
                         refusal = why;
                     }
                 }
+                () = sleep(OBJECT_DEADLINE.saturating_sub(began.elapsed())) => {
+                    asked.retain(|whom| tried.0.iter().all(|attempt| attempt.whom != *whom));
+                    asked.iter().for_each(|whom| tried.note(whom, "gave no answer"));
+                    tried.note("this node", format_args!("gave up after {} s", OBJECT_DEADLINE.as_secs()));
+                    self.0.meta.fell_ill(question);
+                    return Err(Failed { refusal: Refusal::Unavailable("no answer in time".to_owned()), tried });
+                }
                 () = sleep(self.pause(pauses, &alive)), if !whoms.is_empty() => {
                     // Who has shown life meanwhile waits for the origin, which may take longer.
                     if alive.load(Relaxed) && !was_alive {
                         continue;
                     }
                     pauses += 1;
+                    asked.extend(whoms.front().map(|whom| whom.name(origin)));
                     asking.extend(whoms.pop_front().map(|whom| ask(whom, std::mem::take(&mut reading))));
                 }
             }

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Meta;
 use super::json;
+use super::kept::Kept;
 use super::known::{Known, MEMORY};
 use super::word::{Refusal, Told, Word};
 
@@ -50,6 +51,27 @@ fn what_is_told_is_what_is_heard() {
         let told = json::write(told, 0).now_or_never().expect("short ones need no thread").unwrap();
         let heard: Told = json::read(told).now_or_never().expect("short ones need no thread").unwrap();
         assert_eq!((heard.origin.as_str(), heard.said), ("s3://b", said));
+    }
+}
+
+#[test]
+fn what_is_kept_is_what_was_said_and_short() {
+    let modified = SystemTime::UNIX_EPOCH + Duration::new(1_767_225_600, 123_456_789);
+    let version = Some(format!("\"{}\"", "d41d8cd98f00b204e9800998ecf8427e"));
+    let object = |n: u32| Listed::Object {
+        name: format!("model-{n:05}.safetensors"),
+        size: 5_000_000_000,
+        modified,
+        version: version.clone(),
+    };
+    let mut entries: Vec<Listed> = (0..999).map(object).collect();
+    entries.push(Listed::Directory { name: "ü".into() });
+    for word in [Word::Page(Arc::new(Page { entries, next: Some("token".into()) })), Word::Page(Arc::default()), Word::Nothing] {
+        let kept = serde_json::to_vec(&Kept::new("s3://b".into(), 7, &word)).unwrap();
+        assert!(kept.len() < 120_000, "{} bytes: a million keys would not be remembered", kept.len());
+        let kept: Kept = serde_json::from_slice(&kept).unwrap();
+        assert_eq!((kept.origin.as_str(), kept.said_ms), ("s3://b", 7));
+        assert_eq!(kept.into_word(), word);
     }
 }
 

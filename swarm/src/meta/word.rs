@@ -45,16 +45,6 @@ pub(super) struct Told {
     pub said: Result<Word, Refusal>,
 }
 
-/// What is kept in the records.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    /// Of which origin: see `identity`.
-    pub origin: String,
-    /// Milliseconds since 1970, by this node's clock.
-    pub said_ms: u64,
-    pub word: Word,
-}
-
 impl Word {
     /// Whether this can be an answer to that.
     pub fn answers(&self, question: &MetaQuestion) -> bool {
@@ -70,6 +60,10 @@ impl Word {
             Self::Commit(_) => matches!(question, MetaQuestion::Pin { .. }),
             Self::Nothing => true,
         }
+    }
+
+    pub fn commit(&self) -> Option<&str> {
+        if let Self::Commit(commit) = self { Some(commit) } else { None }
     }
 
     /// Bytes in memory, nearly: an opened object is some 600 without its texts, an entry of a page 150.

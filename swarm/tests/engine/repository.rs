@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use herring_ring::Point;
+use herring_store::Table;
 use herring_swarm::{OpenError, Source, Swarm};
 use tokio::time::sleep;
 
@@ -54,6 +55,9 @@ impl Hub {
 impl State {
     fn answer(&self, target: &str) -> String {
         self.asked.lock().unwrap().push(target.to_owned());
+        if target.contains("/revision/main") && *self.commit.lock().unwrap() == '-' {
+            return response("404 Not Found", "", "");
+        }
         if target.contains("/revision/main") {
             return response("200 OK", "", &format!(r#"{{"sha":"{}"}}"#, hex(*self.commit.lock().unwrap())));
         }
@@ -163,4 +167,35 @@ async fn who_was_cut_off_follows_the_others() {
     hub.site.close();
     net.restart(3).await;
     assert_eq!(version(&net.nodes[3].swarm, "a").await, hex('a'), "and has written it down");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_listing_takes_a_commits_place_in_the_records() {
+    let hub = Hub::open('a').await;
+    let mut net = hub.net(1).await;
+    let node = &net.nodes[0];
+    node.store.records().bound(Table::Metadata, 0);
+    for key in ["a", "b"] {
+        assert_eq!(version(&node.swarm, key).await, hex('a'));
+    }
+    hub.move_to('b');
+    net.restart(0).await;
+    assert_eq!(version(&net.nodes[0].swarm, "a").await, hex('a'));
+    assert_eq!(hub.asked("/revision/"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_that_is_made_later_is_found() {
+    let hub = Hub::open('-').await;
+    let net = hub.net(3).await;
+    for node in &net.nodes {
+        assert!(node.swarm.open_object("m", "a").await.is_err());
+    }
+    hub.move_to('a');
+    for node in &net.nodes {
+        while node.swarm.open_object("m", "a").await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(version(&node.swarm, "a").await, hex('a'));
+    }
 }
