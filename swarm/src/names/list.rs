@@ -7,6 +7,7 @@ use herring_gossip::View;
 use herring_http_api::name::{check_name, check_prefix, is_own};
 use herring_http_api::peer::{NameRecord, NamedRecord, NamesCall, NamesReply};
 use herring_http_api::types::{NameInfo, NameList};
+use herring_ring::Point;
 
 use super::register::rank;
 use super::serve::BATCH;
@@ -57,9 +58,10 @@ impl Swarm {
     pub(crate) fn names_led_here(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<NameInfo>, Option<String>), NameError> {
         let (view, batch) = (self.view(), self.list_here(prefix, after, BATCH)?);
         let next = batch.last().filter(|_| batch.len() == BATCH).map(|last| last.name.clone());
+        let ring = self.names_ring(&view);
         let first = |one: &NamedRecord| {
-            let owners = self.owners_of_name(&view, &one.name);
-            owners.iter().find(|owner| view.get(owner).is_some()) == Some(view.me())
+            let owners = ring.owners(Point::of_name(&one.name), self.name_owners());
+            owners.iter().map(|owner| &owner.id).find(|owner| view.get(owner).is_some()) == Some(view.me())
         };
         let names = batch.into_iter().filter(first).filter_map(|one| info(&one.name, Some(one.record.state)).ok());
         Ok((names.collect(), next))
