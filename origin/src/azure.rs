@@ -21,7 +21,7 @@ pub(crate) fn open(spec: &OriginSpec) -> Result<Bucket<MicrosoftAzure>, ConfigEr
     let builder = elsewhere(builder);
     let prefix = prefix_of(spec)?;
     let store = builder.build().map_err(|error| rejected(spec, error))?;
-    Ok(Bucket::new(store, prefix, HINT))
+    Ok(Bucket::new(store, spec.name(), prefix, HINT))
 }
 
 fn with_option(

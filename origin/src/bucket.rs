@@ -7,17 +7,20 @@ use herring_blob::ByteRange;
 use object_store::client::HttpError;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{Error, GetOptions, GetRange, ListResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::backend::{Backend, Body, Found};
 use crate::error::Fault;
 use crate::key::is_name;
+use crate::listing::LeftOut;
 use crate::web::{Throttled, causes};
 use crate::{Listed, PAGE, Page};
 
 /// A bucket of any store that `object_store` speaks to, or the part of it below a prefix.
 pub(crate) struct Bucket<S> {
     store: S,
+    /// The origin's.
+    name: String,
     /// Empty, or ends with a slash.
     prefix: String,
     /// What to set where no credentials were found.
@@ -26,8 +29,8 @@ pub(crate) struct Bucket<S> {
 
 impl<S: ObjectStore + PaginatedListStore> Bucket<S> {
     /// A prefix without slashes around it.
-    pub(crate) fn new(store: S, prefix: String, hint: &'static str) -> Self {
-        Self { store, prefix: closed(prefix), hint }
+    pub(crate) fn new(store: S, name: &str, prefix: String, hint: &'static str) -> Self {
+        Self { store, name: name.to_owned(), prefix: closed(prefix), hint }
     }
 
     fn path(&self, key: &str) -> Result<Path, Fault> {
@@ -103,14 +106,16 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         }
     }
 
-    /// `object_store` refuses a whole page for one key with an empty segment (`a//b`, in the listing of `a`): that is an error here too.
     async fn list(&self, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
         let below = self.below(prefix);
         let PaginatedListResult { result, page_token: next } = self.page(&below, true, PAGE, token).await?;
         // An object named `prefix/` marks an empty directory; it has no name of its own.
-        let nothing = result.objects.is_empty() && result.common_prefixes.is_empty() && next.is_none();
-        if nothing && token.is_none() && !prefix.is_empty() {
+        if !has_any(&result) && next.is_none() && token.is_none() && !prefix.is_empty() {
             return Err(Fault::NotFound);
+        }
+        if let Some(LeftOut { keys, such_as }) = result.extensions.get() {
+            let origin = &self.name;
+            tracing::warn!(%origin, directory = prefix, keys, ?such_as, "keys that no path can spell were left out of a listing: rename them");
         }
         let directories = result.common_prefixes.iter().filter_map(|path| list_directory(&below, path));
         let objects = result.objects.iter().filter_map(|meta| list_object(&below, meta));
@@ -119,8 +124,13 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
 
     async fn is_directory(&self, key: &str) -> Result<bool, Fault> {
         let PaginatedListResult { result, page_token } = self.page(&self.below(key), false, 1, None).await?;
-        Ok(!result.objects.is_empty() || page_token.is_some())
+        Ok(has_any(&result) || page_token.is_some())
     }
+}
+
+/// What cannot be shown is there all the same.
+fn has_any(page: &ListResult) -> bool {
+    !page.objects.is_empty() || !page.common_prefixes.is_empty() || page.extensions.get::<LeftOut>().is_some()
 }
 
 /// With the slash without which `a` would also find `ab/c`.

@@ -18,7 +18,7 @@ pub(crate) fn open(spec: &OriginSpec) -> Result<Bucket<GoogleCloudStorage>, Conf
     let builder = spec.options().try_fold(builder, |builder, (option, value)| with_option(builder, spec, &option, &value))?;
     let prefix = prefix_of(spec)?;
     let store = builder.build().map_err(|error| rejected(spec, error))?;
-    Ok(Bucket::new(store, prefix, HINT))
+    Ok(Bucket::new(store, spec.name(), prefix, HINT))
 }
 
 fn with_option(

@@ -18,6 +18,7 @@ mod https;
 mod hub;
 mod index;
 mod key;
+mod listing;
 mod metrics;
 mod names;
 mod origin;

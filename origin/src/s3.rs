@@ -26,7 +26,7 @@ pub(crate) fn open(spec: &OriginSpec) -> Result<Bucket<AmazonS3>, ConfigError> {
     let builder = with_profile(builder, spec)?;
     let prefix = prefix_of(spec)?;
     let store = with_http(builder, spec)?.build().map_err(|error| rejected(spec, error))?;
-    Ok(Bucket::new(store, prefix, HINT))
+    Ok(Bucket::new(store, spec.name(), prefix, HINT))
 }
 
 /// `None` where there is no such option or the value is none for it.

@@ -12,6 +12,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 
 use crate::error::Fault;
+use crate::listing;
 
 /// A connection takes one round trip, at most 0.3 s around the world; 2 s also survive one lost packet (1 s until it is sent again).
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
@@ -71,7 +72,8 @@ pub(crate) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item
     std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
-/// `object_store`'s connections, with an eye on what its errors do not tell: that an origin wants to be left alone, and for how long.
+/// `object_store`'s connections, with an eye on what its errors do not tell: that an origin wants to be left alone, and for how long; and
+/// on listings that it would not read.
 #[derive(Debug)]
 pub(crate) struct Connector;
 
@@ -87,9 +89,11 @@ struct Watched(HttpClient);
 #[async_trait]
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let is_listing = request.uri().query().is_some_and(listing::is_asked_for);
         let response = self.0.execute(request).await?;
         match check(response.status(), response.headers()) {
             Err(Fault::Throttled(retry_after)) => Err(HttpError::new(HttpErrorKind::Unknown, Throttled(retry_after))),
+            Ok(()) if is_listing => listing::sifted(response).await,
             _ => Ok(response),
         }
     }

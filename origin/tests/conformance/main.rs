@@ -3,6 +3,7 @@
 mod directories;
 mod faults;
 mod hub;
+mod odd_keys;
 mod promises;
 mod servers;
 mod stand_in;
