@@ -45,6 +45,11 @@ pub(crate) trait Backend: Send + Sync {
     /// Whether anything is below `key`, which is not empty.
     async fn is_directory(&self, key: &str) -> Result<bool, Fault>;
 
+    /// Whether only a listing tells what is a directory.
+    fn tells_by_listing(&self) -> bool {
+        false
+    }
+
     /// Whether what is said of this key, or of what is below it, stays true for ever.
     fn is_immutable(&self, _key: &str) -> bool {
         false

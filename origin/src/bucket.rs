@@ -122,6 +122,10 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         Ok(Page { entries: directories.chain(objects).collect(), next })
     }
 
+    fn tells_by_listing(&self) -> bool {
+        true
+    }
+
     async fn is_directory(&self, key: &str) -> Result<bool, Fault> {
         let PaginatedListResult { result, page_token } = self.page(&self.below(key), false, 1, None).await?;
         Ok(has_any(&result) || page_token.is_some())

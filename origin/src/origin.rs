@@ -147,6 +147,11 @@ impl Origin {
         self.ask("is_directory", key, || self.backend.is_directory(key)).await
     }
 
+    /// Whether [`is_directory`](Self::is_directory) is answered by a listing anyway, of which a page costs hardly more.
+    pub fn tells_by_listing(&self) -> bool {
+        self.backend.tells_by_listing()
+    }
+
     /// JSON of a hub at `path` below its `/api/`, all pages of it as one, at most 32 MiB. Other origins have none:
     /// [`OriginError::NotFound`].
     pub async fn document(&self, path: &str) -> Result<Bytes, OriginError> {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::ask::count;
 use super::json;
 use super::known::{Known, Said, millis};
+use super::listed::first_page_of;
 use super::question::origin_of;
 use super::word::{Refusal, Told, Word, word_of};
 use crate::{ServeError, Swarm};
@@ -108,13 +109,47 @@ impl Swarm {
     async fn put_to_origin(&self, origin: &Origin, question: &MetaQuestion, reading: u64) -> Result<Word, OriginError> {
         match question {
             MetaQuestion::Key { key, .. } if reading > 0 && !self.has_first(origin, question).await => {
-                or_directory(origin, key, self.open_first(origin, key, reading).await).await
+                self.or_directory(origin, key, self.open_first(origin, key, reading).await).await
             }
-            MetaQuestion::Key { key, .. } => or_directory(origin, key, origin.head(key).await).await,
-            MetaQuestion::Page { prefix, token, .. } => Ok(Word::Page(Arc::new(origin.list(prefix, token.as_deref()).await?))),
+            MetaQuestion::Key { key, .. } => self.or_directory(origin, key, origin.head(key).await).await,
+            MetaQuestion::Page { prefix, token, .. } => self.put_page(origin, prefix, token.as_deref()).await,
             MetaQuestion::Document { path, .. } => Ok(Word::Document(origin.document(path).await?)),
             MetaQuestion::Pin { .. } => self.find_commit(origin, question).await,
         }
+    }
+
+    /// Where a bucket has both `a` and `a/b`, `a` is the object.
+    async fn or_directory(
+        &self,
+        origin: &Origin,
+        key: &str,
+        object: Result<ObjectInfo, OriginError>,
+    ) -> Result<Word, OriginError> {
+        match object {
+            Ok(info) => Ok(Word::Object(info)),
+            Err(OriginError::NotFound { .. }) if self.is_directory(origin, key).await? => Ok(Word::Directory),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where only a listing tells, its first page is kept: `ls` asks whether there is a directory, and then for that page, of the same owner.
+    async fn is_directory(&self, origin: &Origin, key: &str) -> Result<bool, OriginError> {
+        if key.is_empty() || !origin.tells_by_listing() {
+            return origin.is_directory(key).await;
+        }
+        let (question, asked) = (first_page_of(origin.name(), key), Instant::now());
+        match self.put_page(origin, key, None).await {
+            Ok(page) => {
+                self.keep(origin, &question, Known::new(page, asked.elapsed(), true));
+                Ok(true)
+            }
+            Err(OriginError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put_page(&self, origin: &Origin, prefix: &str, token: Option<&str>) -> Result<Word, OriginError> {
+        Ok(Word::Page(Arc::new(origin.list(prefix, token).await?)))
     }
 
     /// An object's version and its first bytes in one question. They become the flights of its first chunks, whose owner this node is as it is
@@ -157,14 +192,5 @@ impl Swarm {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(busy()),
         }
-    }
-}
-
-/// Where a bucket has both `a` and `a/b`, `a` is the object.
-async fn or_directory(origin: &Origin, key: &str, object: Result<ObjectInfo, OriginError>) -> Result<Word, OriginError> {
-    match object {
-        Ok(info) => Ok(Word::Object(info)),
-        Err(OriginError::NotFound { .. }) if origin.is_directory(key).await? => Ok(Word::Directory),
-        Err(error) => Err(error),
     }
 }

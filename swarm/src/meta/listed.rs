@@ -69,7 +69,11 @@ fn name(key: &str) -> &str {
 
 /// The listing that a key is in if it is anywhere.
 pub(super) fn first_page(origin: &str, key: &str) -> MetaQuestion {
-    MetaQuestion::Page { origin: origin.to_owned(), prefix: directory(key).to_owned(), token: None }
+    first_page_of(origin, directory(key))
+}
+
+pub(super) fn first_page_of(origin: &str, prefix: &str) -> MetaQuestion {
+    MetaQuestion::Page { origin: origin.to_owned(), prefix: prefix.to_owned(), token: None }
 }
 
 /// Where to look next for a key that is not on this page. Pages follow each other in order, nearly: what is missed is asked for.

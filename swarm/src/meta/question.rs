@@ -34,15 +34,19 @@ pub(super) fn kind(question: &MetaQuestion) -> &'static str {
     }
 }
 
-/// Where it is owned. All pages of a listing lie together: an origin may keep what it has read of a directory for the next page. So do the
-/// files of a directory where nothing changes, which is at a hub's commit: a hub tells of all of them at once, and counts its requests.
+/// Where it is owned. All pages of a listing lie together, where it is asked whether there is such a directory: an origin may keep what it has read of
+/// one for the next page. So do the files of a directory where nothing changes, which is at a hub's commit: a hub tells of all of them at once, and counts
+/// its requests.
 pub(super) fn point_of(origin: &Origin, question: &MetaQuestion) -> Point {
     match question {
         MetaQuestion::Key { key, .. } if origin.lifetime(key) == Lifetime::Forever => {
             Point::of_listing(origin.name(), key.rsplit_once('/').map_or("", |(directory, _)| directory))
         }
         MetaQuestion::Key { key, .. } => Point::of_key(origin.name(), key),
-        MetaQuestion::Page { prefix, .. } => Point::of_listing(origin.name(), prefix),
+        MetaQuestion::Page { prefix, .. } if origin.lifetime(prefix) == Lifetime::Forever => {
+            Point::of_listing(origin.name(), prefix)
+        }
+        MetaQuestion::Page { prefix, .. } => Point::of_key(origin.name(), prefix),
         MetaQuestion::Document { path, .. } => Point::of_key(origin.name(), path),
         MetaQuestion::Pin { .. } => Point::of_key(origin.name(), ""),
     }

@@ -109,7 +109,7 @@ async fn a_key_is_an_object_or_a_directory_and_each_is_asked_for_once() {
         assert!(matches!(node.swarm.look_up("o", "../a").await, Err(OpenError::InvalidKey { .. })));
         assert!(matches!(node.swarm.look_up("unknown", "a").await, Err(OpenError::NoOrigin { .. })));
     }
-    assert_eq!(bucket.asked(), ["HEAD a", "HEAD dir", "ANY dir/"]);
+    assert_eq!(bucket.asked(), ["HEAD a", "HEAD dir", "LIST dir/"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +137,7 @@ async fn what_is_not_there_is_asked_for_once_and_found_soon_after_it_is_made() {
     let net = start(4, &bucket, LONG).await;
     let missing = join_all(net.nodes.iter().map(|node| node.swarm.look_up("o", "new"))).await;
     assert!(missing.iter().all(|found| matches!(found, Err(OpenError::NotFound { .. }))));
-    assert_eq!(bucket.asked(), ["HEAD new", "ANY new/"]);
+    assert_eq!(bucket.asked(), ["HEAD new", "LIST new/"]);
     bucket.put("new", 1);
     for node in &net.nodes {
         while node.swarm.open_object("o", "new").await.is_err() {
@@ -185,7 +185,7 @@ async fn an_answer_is_renewed_before_its_time_is_over() {
 async fn a_dead_owner_is_passed_by_and_the_next_asks_for_all() {
     let bucket = Bucket::open(&KEYS).await;
     let net = start(6, &bucket, LONG).await;
-    let owner = net.owners(Point::of_listing("o", ""))[0];
+    let owner = net.owners(Point::of_key("o", ""))[0];
     net.detour(owner, nobody().await);
     let living = net.nodes.iter().enumerate().filter(|(index, _)| *index != owner);
     for listed in join_all(living.map(|(_, node)| list(&node.swarm))).await {
@@ -375,7 +375,7 @@ async fn an_origin_that_wants_to_be_left_alone_is_by_all_nodes() {
 async fn nodes_that_see_other_members_still_answer_each_other() {
     let bucket = Bucket::open(&KEYS).await;
     let net = start(4, &bucket, LONG).await;
-    let owner = net.owners(Point::of_listing("o", ""))[0];
+    let owner = net.owners(Point::of_key("o", ""))[0];
     // All but the owner have not heard of it yet: they choose another owner, who does not know that it is one.
     net.publish_to(|index| index != owner, &net.without(&[owner]));
     for listed in join_all(net.nodes.iter().map(|node| list(&node.swarm))).await {
