@@ -195,7 +195,9 @@ impl Walk<'_> {
         }
         let page = match self.swarm.list_page(self.origin, directory, mark.page.as_deref()).await {
             Ok(page) => page,
-            Err(OpenError::NotFound { .. } | OpenError::InvalidKey { .. }) => return Ok(false),
+            Err(OpenError::NotFound { .. }) => return Ok(false),
+            // Below what no key can spell there is nothing; else the origin's answer makes no sense, which is not the same.
+            Err(OpenError::InvalidKey { .. }) if !is_prefix(directory) => return Ok(false),
             Err(error) => return Err(error),
         };
         let rest = sorted(&page, &mark.taken).into_iter().peekable();
@@ -226,6 +228,12 @@ impl Entry {
             Listed::Object { size, modified, version, .. } => Item::Key { key: full, size, modified, version },
         }
     }
+}
+
+/// As origins have it: S3's clients may ask below anything.
+fn is_prefix(text: &str) -> bool {
+    let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.bytes().any(|byte| byte.is_ascii_control());
+    text.is_empty() || text.len() <= 1024 && text.split('/').all(is_name)
 }
 
 /// The entries of a page after the one that was taken last, in the order of their bytes.

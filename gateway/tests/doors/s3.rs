@@ -5,6 +5,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::node::{Node, have, script};
@@ -135,4 +137,44 @@ async fn a_tree_deeper_than_an_answer_may_go_is_listed_to_its_end() {
         }
     }
     assert_eq!(keys, [format!("{deep}/key"), "z".to_owned()]);
+}
+
+/// Says the same to whoever asks, until the test's runtime ends.
+async fn bucket(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.unwrap());
+            }
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    format!("data=s3://bucket?endpoint={endpoint}&anonymous=true&region=r&path_style=true")
+}
+
+fn answer(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_fails_is_no_empty_one() {
+    let node = Node::start(&[bucket(answer("400 Bad Request", "")).await]).await;
+    for (query, status) in [("", StatusCode::NOT_FOUND), ("&prefix=a/", StatusCode::NOT_FOUND), ("&prefix=a//", StatusCode::OK)] {
+        let request = Request::builder().uri(format!("/data?list-type=2{query}")).body(()).unwrap();
+        let Ok(answer) = node.s3.clone().oneshot(request).await;
+        assert_eq!(answer.status(), status, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_no_path_can_spell_hide_no_others() {
+    let entry = |key: &str| {
+        format!("<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>1</Size></Contents>")
+    };
+    let page = format!("<ListBucketResult>{}</ListBucketResult>", ["1", ".", "a&#10;b", "2"].map(entry).concat());
+    let node = Node::start(&[bucket(answer("200 OK", &page)).await]).await;
+    assert_eq!(part(&node, None).await, (vec!["1".to_owned(), "2".to_owned()], None));
 }
