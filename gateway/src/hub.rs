@@ -22,7 +22,7 @@ use url::form_urlencoded;
 use crate::{Asked, Body, BodyError};
 use refusal::Refusal;
 use repository::Hub;
-use route::Route;
+use route::{Route, encode};
 
 /// Bytes of a form: a thousand paths.
 const MAX_FORM: usize = 1 << 20;
@@ -85,6 +85,10 @@ where
     let (about, body) = request.into_parts();
     match Route::of(&about.method, &about.uri)? {
         Route::Info { repository, revision, query } => hub.info(&repository, revision.as_deref(), &query).await,
+        Route::Refs { repository, query } => hub.told(&repository, &format!("/refs{query}")).await,
+        Route::Commits { repository, revision, query } => {
+            hub.told(&repository, &format!("/commits/{}{query}", encode(&revision))).await
+        }
         Route::Tree { repository, revision, path, query } => hub.tree(&repository, &revision, &path, &query).await,
         Route::Paths { repository, revision } => hub.paths(&repository, &revision, form(body).await?).await,
         Route::File { repository, revision, path } => hub.file(&repository, &revision, &path, &about).await,

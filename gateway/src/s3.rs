@@ -20,7 +20,7 @@ use s3s::{HttpError, HttpResponse, S3Error, S3ErrorCode};
 use crate::{Asked, Body};
 use url::form_urlencoded;
 
-/// Answers S3's requests to read: GetObject, HeadObject, ListObjectsV2, ListBuckets, HeadBucket and GetBucketLocation.
+/// Answers S3's requests to read: GetObject, HeadObject, ListObjects in both versions, ListBuckets, HeadBucket and GetBucketLocation.
 /// The path of a request is `/BUCKET/KEY`, and any credentials will do.
 #[derive(Clone)]
 pub struct S3Door(S3Service);

@@ -98,10 +98,8 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         let options = GetOptions { range: Some(GetRange::Bounded(0..most)), ..Default::default() };
         match self.store.get_opts(&self.path(key)?, options).await {
             Ok(answer) => Ok((found(&answer.meta), Some(answer.into_stream().map_err(Fault::from).boxed()))),
-            // What is empty has no bytes to ask for, of which some servers say `bytes 0--1/0`; and it may be a directory.
-            Err(error) if ["code: 416", "code: 500", "0--1/0"].iter().any(|text| chain(&error).contains(text)) => {
-                Ok((self.head(key).await?, None))
-            }
+            // What is empty has no bytes to ask for, of which some servers say `bytes 0--1/0`, 206 or 200; and it may be a directory.
+            Err(error) if UNGIVEN.iter().any(|text| chain(&error).contains(text)) => Ok((self.head(key).await?, None)),
             Err(error) => Err(self.fault(error)),
         }
     }
@@ -183,11 +181,13 @@ fn name_below(below: &str, path: &Path) -> Option<String> {
     path.as_ref().strip_prefix(below).filter(|name| is_name(name)).map(str::to_owned)
 }
 
+/// Of credentials that could not be had, why the machine itself gives none is said last and least.
 fn fault(error: Error, hint: &str) -> Fault {
+    let bottom = causes(&error).last().map(ToString::to_string).unwrap_or_default();
     match Fault::from(error) {
-        Fault::Unavailable(detail) if detail.contains(METADATA) => {
+        Fault::Unavailable(detail) | Fault::Denied(detail) | Fault::Unusable(detail) if detail.contains(METADATA) => {
             let public = "or add ?anonymous=true to the URL of a public bucket";
-            Fault::Denied(format!("no credentials were found: {hint}, {public} ({detail})"))
+            Fault::Denied(format!("no credentials were found: {hint}, {public} (this machine has none of its own: {bottom})"))
         }
         fault => fault,
     }
@@ -210,6 +210,8 @@ impl From<Error> for Fault {
             _ if ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"].iter().any(|code| detail.contains(code)) => {
                 Self::Denied(detail)
             }
+            // Of a key it would be an error of its own.
+            _ if has_status(&error, "code: 404") => Self::Denied(format!("there is no such bucket or container ({detail})")),
             _ if has_status(&error, "code: 4") => Self::Unusable(detail),
             _ => Self::Unavailable(detail),
         }
@@ -218,6 +220,9 @@ impl From<Error> for Fault {
 
 /// Where all clouds give credentials to their own machines: the last place that is asked for them.
 const METADATA: &str = "//169.254.169.254/";
+
+/// What errors say where there are no first bytes, though there may be an object.
+const UNGIVEN: [&str; 5] = ["code: 416", "code: 500", "0--1/0", "object was only 0 bytes long", "non-partial response"];
 
 /// The error and the one at the bottom of it: the top says what was tried, the bottom why it failed.
 fn chain(error: &Error) -> String {
@@ -244,9 +249,12 @@ mod tests {
 
     #[test]
     fn missing_credentials_say_what_to_set() {
-        let source = "Error performing PUT http://169.254.169.254/latest/api/token".into();
-        let fault = fault(Error::Generic { store: "S3", source }, "set AWS_ACCESS_KEY_ID");
-        assert!(matches!(fault, Fault::Denied(detail) if detail.contains("AWS_ACCESS_KEY_ID")));
+        let asked = "Error performing PUT http://169.254.169.254/latest/api/token";
+        for said in [asked.to_owned(), format!("{asked}: status code: 404"), format!("{asked}: status code: 403")] {
+            let fault = fault(Error::Generic { store: "S3", source: said.into() }, "set AWS_ACCESS_KEY_ID");
+            let Fault::Denied(detail) = fault else { panic!("{fault:?}") };
+            assert!(detail.starts_with("no credentials were found: set AWS_ACCESS_KEY_ID"), "{detail}");
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ const HEADS: usize = 16;
 /// Bytes of an index. A larger one is parsed where that holds up nobody.
 const SMALL: usize = 1 << 20;
 
+/// Caddy gives an index that a program can read to who asks for it; nginx gives what it was told to, and who knows HTML only gives that.
+const INDEX_KINDS: &str = "application/json, text/html;q=0.9, */*;q=0.1";
+
 /// A server that gives files over HTTP: an object is what answers at its URL, and a directory what answers with a slash behind it.
 ///
 /// Not `object_store`'s own, which lists by WebDAV only and tells neither a status nor where a redirect led.
@@ -74,22 +77,35 @@ impl Site {
             return self.head_by_byte(key).await;
         }
         web::check(response.status(), response.headers())?;
-        let size = content_length(response.headers()).ok_or_else(unsized_answer)?;
-        found(response.headers(), size)
+        match content_length(response.headers()) {
+            Some(size) => found(response.headers(), size),
+            None => self.head_by_byte(key).await,
+        }
     }
 
-    /// Where HEAD is not spoken: the answer that has the first byte tells the same.
+    /// Where HEAD is not spoken, or tells no length, as Apache's does of an empty file: the answer that has the first byte tells the same.
     async fn head_by_byte(&self, key: &str) -> Result<Found, Fault> {
-        let response = self.request(Method::GET, self.url(key, false)).header(header::RANGE, "bytes=0-0").send().await?;
+        let mut response = self.request(Method::GET, self.url(key, false)).header(header::RANGE, "bytes=0-0").send().await?;
+        if is_directory(response.url()) {
+            return Err(Fault::NotFound);
+        }
+        if is_empty(&response) {
+            return found(response.headers(), 0);
+        }
         web::check(response.status(), response.headers())?;
-        let (_, size) = given(&response).ok_or_else(unsized_answer)?;
+        let size = match given(&response) {
+            Some((_, size)) => size,
+            // Without a length, it ends where it ends.
+            None if response.chunk().await?.is_none() => 0,
+            None => return Err(Fault::Unusable("it does not say how long it is".to_owned())),
+        };
         found(response.headers(), size)
     }
 
     /// What the server tells of a directory.
     async fn index(&self, prefix: &str) -> Result<Index, Fault> {
         let url = self.url(prefix, true);
-        let response = self.request(Method::GET, url.clone()).send().await?;
+        let response = self.request(Method::GET, url.clone()).header(header::ACCEPT, INDEX_KINDS).send().await?;
         match web::check(response.status(), response.headers()) {
             // It is there, but is not shown.
             Err(Fault::Denied(_)) if response.status() == StatusCode::FORBIDDEN => return Err(Fault::Unlisted),
@@ -102,25 +118,35 @@ impl Site {
         parse(url, kind, whole(response).await?).await
     }
 
+    /// What is not there is left out, whatever the index says; likewise what cannot be used, where it is not all there is.
     async fn page(&self, index: &Index, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
-        let (entries, next) = index.page(token, PAGE);
-        let listed = stream::iter(entries.to_vec()).map(|entry| self.list_entry(prefix, entry)).buffer_unordered(HEADS);
-        Ok(Page { entries: listed.try_filter_map(|listed| async { Ok(listed) }).try_collect().await?, next })
+        let (told, next) = index.page(token, PAGE);
+        let mut listed = stream::iter(told.to_vec()).map(|entry| self.list_entry(prefix, entry)).buffer_unordered(HEADS);
+        let (mut entries, mut unusable) = (Vec::with_capacity(told.len()), None);
+        while let Some(entry) = listed.next().await {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(Fault::NotFound | Fault::Denied(_)) => {}
+                Err(Fault::Unusable(why)) => unusable = Some(why),
+                Err(fault) => return Err(fault),
+            }
+        }
+        match unusable {
+            Some(why) if entries.is_empty() => Err(Fault::Unusable(why)),
+            _ => Ok(Page { entries, next }),
+        }
     }
 
-    /// `None` for an object that is not there, whatever the index says.
-    async fn list_entry(&self, prefix: &str, entry: Entry) -> Result<Option<Listed>, Fault> {
+    async fn list_entry(&self, prefix: &str, entry: Entry) -> Result<Listed, Fault> {
         let name = entry.name.into_string();
-        let (size, modified, version) = match entry.object {
-            None => return Ok(Some(Listed::Directory { name })),
-            Some(Some((size, modified))) => (size, modified, None),
-            Some(None) => match self.head_object(&format!("{prefix}/{name}")).await {
-                Ok(Found { version, size, modified }) => (size, modified, Some(version)),
-                Err(Fault::NotFound | Fault::Denied(_)) => return Ok(None),
-                Err(fault) => return Err(fault),
-            },
-        };
-        Ok(Some(Listed::Object { name, size, modified, version }))
+        Ok(match entry.object {
+            None => Listed::Directory { name },
+            Some(Some((size, modified))) => Listed::Object { name, size, modified, version: None },
+            Some(None) => {
+                let Found { version, size, modified } = self.head_object(&format!("{prefix}/{name}")).await?;
+                Listed::Object { name, size, modified, version: Some(version) }
+            }
+        })
     }
 
     /// Whether what answers 404 may be a directory all the same: not where the index of the deepest directory above it does not have the
@@ -173,7 +199,12 @@ impl Backend for Site {
             return Err(Fault::Changed);
         }
         if given != range {
-            return Err(Fault::Unusable(format!("it was asked for the bytes {range} and gave {given}")));
+            return Err(match response.status() {
+                StatusCode::PARTIAL_CONTENT => Fault::Unusable(format!("it was asked for the bytes {range} and gave {given}")),
+                _ => Fault::Unusable(
+                    "its server does not answer ranges, without which only files of a chunk or less can be read".to_owned(),
+                ),
+            });
         }
         Ok(response.bytes_stream().map_err(Fault::from).boxed())
     }
@@ -224,10 +255,6 @@ impl Backend for Site {
     }
 }
 
-fn unsized_answer() -> Fault {
-    Fault::Unusable("it does not say how long it is".to_owned())
-}
-
 /// After redirects.
 fn is_directory(url: &Url) -> bool {
     url.path().ends_with('/')
@@ -239,6 +266,12 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers, header::CONTENT_LENGTH)?.parse().ok()
+}
+
+/// Whether an answer says that there is no byte to ask for.
+fn is_empty(response: &Response) -> bool {
+    let said = text(response.headers(), header::CONTENT_RANGE);
+    response.status() == StatusCode::RANGE_NOT_SATISFIABLE && said.is_some_and(|said| said.trim() == "bytes */0")
 }
 
 /// Which bytes an answer has, and of how many. A server without ranges gives all of them.

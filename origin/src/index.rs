@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -55,30 +55,51 @@ impl Index {
     }
 }
 
-/// nginx's `autoindex_format json`.
+/// A row of a JSON index.
 #[derive(Deserialize)]
-struct Row {
-    name: Box<str>,
-    #[serde(rename = "type")]
-    kind: Box<str>,
-    mtime: String,
-    #[serde(default)]
-    size: u64,
+#[serde(untagged)]
+enum Row {
+    /// nginx's `autoindex_format json`.
+    Nginx {
+        name: Box<str>,
+        #[serde(rename = "type")]
+        kind: Box<str>,
+        mtime: String,
+        #[serde(default)]
+        size: u64,
+    },
+    /// Caddy's `file_server browse`: a directory's name has its slash, and of a symlink it may tell its own size.
+    Caddy { name: Box<str>, size: u64, mod_time: String, is_dir: bool, is_symlink: bool },
 }
+
+/// Entries that Caddy tells where it was not told otherwise, without a word about the rest.
+const CADDYS_MOST: usize = 10_000;
 
 fn from_json(body: &[u8]) -> Option<Vec<Entry>> {
     let rows: Vec<Row> = serde_json::from_slice(body).ok()?;
-    Some(rows.into_iter().filter_map(from_row).collect())
+    let is_cut = rows.len() == CADDYS_MOST && matches!(rows[0], Row::Caddy { .. });
+    (!is_cut).then(|| rows.into_iter().filter_map(from_row).collect())
 }
 
 /// `None` for pipes and devices.
-fn from_row(Row { name, kind, mtime, size }: Row) -> Option<Entry> {
-    let object = match &*kind {
-        "directory" => None,
-        "file" => Some(httpdate::parse_http_date(&mtime).ok().map(|modified| (size, modified))),
-        _ => return None,
+fn from_row(row: Row) -> Option<Entry> {
+    let (name, object) = match row {
+        Row::Nginx { name, kind, mtime, size } => match &*kind {
+            "directory" => (name, None),
+            "file" => (name, Some(httpdate::parse_http_date(&mtime).ok().map(|modified| (size, modified)))),
+            _ => return None,
+        },
+        Row::Caddy { name, is_dir: true, .. } => (name.trim_end_matches('/').into(), None),
+        Row::Caddy { name, is_symlink: true, .. } => (name, Some(None)),
+        Row::Caddy { name, size, mod_time, .. } => (name, Some(whole_second(&mod_time).map(|modified| (size, modified)))),
     };
     Some(Entry { name, object })
+}
+
+/// As the headers of the file itself say it.
+fn whole_second(rfc3339: &str) -> Option<SystemTime> {
+    let since = humantime::parse_rfc3339(rfc3339).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()))
 }
 
 /// The links of an index page to what is directly below it. A page that is none is not taken for one: of what it happens not to
@@ -143,11 +164,30 @@ mod tests {
         let json = r#"[{"name":"d","type":"directory","mtime":"Thu, 01 Jan 1970 00:00:09 GMT"},
             {"name":"p","type":"other","mtime":"x"},{"name":"f\"","type":"file","mtime":"Thu, 01 Jan 1970 00:00:09 GMT","size":7}]"#;
         let index = Index::parse(&Url::parse("http://h/").unwrap(), "application/json", json.as_bytes()).unwrap();
-        let modified = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(9);
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
         let entry = |name: &str, object| Entry { name: name.into(), object };
         assert_eq!(index.entries, [entry("d", None), entry("f\"", Some(Some((7, modified))))]);
         assert_eq!(parse("application/json", r#"{"some":"other json"}"#), None);
         assert_eq!(parse("application/json", "[1]"), None);
+    }
+
+    #[test]
+    fn caddys_json_is_read_too() {
+        let row = |name: &str, is_dir: bool, is_symlink: bool| {
+            format!(
+                r#"{{"name":"{name}","size":7,"url":"./{name}","mod_time":"1970-01-01T00:00:09.75Z","mode":420,"is_dir":{is_dir},"is_symlink":{is_symlink}}}"#
+            )
+        };
+        let json = format!("[{},{},{}]", row("d/", true, false), row("f", false, false), row("link", false, true));
+        let index = Index::parse(&Url::parse("http://h/").unwrap(), "application/json", json.as_bytes()).unwrap();
+        let entry = |name: &str, object| Entry { name: name.into(), object };
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
+        let expected = [entry("d", None), entry("f", Some(Some((7, modified)))), entry("link", Some(None))];
+        assert_eq!(index.entries, expected);
+        let rows =
+            |most: usize| format!("[{}]", (0..most).map(|n| row(&n.to_string(), false, false)).collect::<Vec<_>>().join(","));
+        assert_eq!(parse("application/json", &rows(9_999)).map(|entries| entries.len()), Some(9_999));
+        assert_eq!(parse("application/json", &rows(10_000)), None, "there may be more");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::ConfigError;
 /// | `gs://bucket/prefix?endpoint=URL&anonymous=true` | a bucket of Google Cloud Storage, likewise |
 /// | `az://container/prefix?account=NAME&endpoint=URL&anonymous=true&emulator=true` | a container of Azure Blob Storage, likewise |
 /// | `https://host/path`, `http://host/path` | what a web server gives below a path |
-/// | `hf://ORG/NAME@REVISION/path?endpoint=URL`, `hf://datasets/ORG/NAME@REVISION/path` | a hub's repository, or what is below a path in it, at the commit that the revision is when it is first asked; with `?pinned=false` at whatever commit it is |
+/// | `hf://ORG/NAME@REVISION/path?endpoint=URL`, `hf://datasets/ORG/NAME@REVISION/path` | a hub's repository, or what is below a path in it, at the commit that the revision is when it is first asked; with `?pinned=false` at whatever commit it is. A slash in a revision is written `%2F`, but for those of `refs/pr/N` and `refs/convert/NAME` |
 /// | `hf://?endpoint=URL` | a whole hub, of which each `ORG/NAME@REVISION` is a directory |
 ///
 /// `?ttl=SECONDS` stands with each of them: how long what the origin says of an object or a directory is believed. Without it 1 s for

@@ -200,6 +200,13 @@ class Hub(Handler):
     def api(self, segments, query):
         if asked := split_repo(segments, "tree"):
             return self.tree(asked[0], asked[1][0], "/".join(asked[1][1:]), query)
+        if asked := split_repo(segments, "refs"):
+            names = os.listdir(os.path.join(self.state.truth.root, asked[0]))
+            branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": self.open(asked[0], name)[1]} for name in sorted(names)]
+            return self.answer(200, {}, json.dumps({"branches": branches, "converts": [], "tags": []}).encode())
+        if asked := split_repo(segments, "commits"):
+            one = {"id": self.open(asked[0], asked[1][0])[1], "title": "all of it", "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
+            return self.answer(200, {}, json.dumps([one]).encode())
         asked = split_repo(segments, "revision") or split_repo(segments, None)
         if asked is None:
             raise Refused(404, "NotFound", "Sorry, we can't find the page you are looking for.")

@@ -65,6 +65,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_GATEWAY, "BadGateway", format!("the hub's answer about {what} is not what a hub says: {why}"))
     }
 
+    /// Whether it says nothing about what was asked, only about now.
+    pub fn is_passing(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     pub fn at(self, commit: &str) -> Self {
         Self { commit: Some(commit.to_owned()), ..self }
     }

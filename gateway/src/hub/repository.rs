@@ -30,9 +30,20 @@ struct Revision {
 
 impl Hub {
     pub async fn info(&self, repository: &Repository, revision: Option<&str>, query: &str) -> Result<Response<Body>, Refusal> {
-        let revision = revision.map_or_else(String::new, |revision| format!("/revision/{}", encode(revision)));
-        let path = format!("{}{revision}{query}", repository.api());
-        match self.swarm.document(&self.origin, &path).await {
+        let at = |revision: &str| format!("/revision/{}{query}", encode(revision));
+        let Some(revision) = revision else {
+            return match self.told(repository, query).await {
+                // A hub says the same of the default branch, which it calls so: that may be known here where the hub is away.
+                Err(refusal) if refusal.is_passing() => self.told(repository, &at("main")).await.map_err(|_| refusal),
+                told => told,
+            };
+        };
+        self.told(repository, &at(revision)).await
+    }
+
+    /// What the hub's API says behind a repository's path.
+    pub async fn told(&self, repository: &Repository, below: &str) -> Result<Response<Body>, Refusal> {
+        match self.swarm.document(&self.origin, &format!("{}{below}", repository.api())).await {
             Ok(text) => Ok(json(text)),
             Err(error) => Err(self.missing(repository, error).await),
         }

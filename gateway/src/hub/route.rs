@@ -14,6 +14,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// The parameters that change an answer; all others are left out, so that one question has one name in the swarm.
 const INFO: &[&str] = &["blobs", "expand", "securityStatus"];
 const TREE: &[&str] = &["expand", "recursive"];
+const REFS: &[&str] = &["include_prs"];
+const COMMITS: &[&str] = &["expand"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -39,6 +41,17 @@ pub(super) enum Route {
         repository: Repository,
         revision: String,
         path: String,
+        query: String,
+    },
+    /// Its branches and tags.
+    Refs {
+        repository: Repository,
+        query: String,
+    },
+    /// What led to a revision.
+    Commits {
+        repository: Repository,
+        revision: String,
         query: String,
     },
     /// What is at some paths, which are in the body.
@@ -99,11 +112,13 @@ impl Route {
             Self::File { repository, revision, path } => {
                 Asked::Object { origin, key: format!("{}{path}", at(repository, revision)) }
             }
-            Self::Info { repository, revision: None, .. } => Asked::Below { origin, prefix: format!("{}@", repository.place()) },
-            // What paths are asked for is in the body.
-            Self::Info { repository, revision: Some(revision), .. } | Self::Paths { repository, revision } => {
-                Asked::Below { origin, prefix: at(repository, revision) }
+            Self::Info { repository, revision: None, .. } | Self::Refs { repository, .. } => {
+                Asked::Below { origin, prefix: format!("{}@", repository.place()) }
             }
+            // What paths are asked for is in the body.
+            Self::Info { repository, revision: Some(revision), .. }
+            | Self::Paths { repository, revision }
+            | Self::Commits { repository, revision, .. } => Asked::Below { origin, prefix: at(repository, revision) },
             Self::Tree { repository, revision, path, .. } => {
                 let slash = if path.is_empty() || path.ends_with('/') { "" } else { "/" };
                 Asked::Below { origin, prefix: format!("{}{path}{slash}", at(repository, revision)) }
@@ -124,8 +139,10 @@ impl Route {
 
     fn api(kind: Kind, segments: &[&str], query: &str) -> Option<Self> {
         let (name, rest) = match segments {
-            [org, name, verb @ ("revision" | "tree" | "paths-info"), rest @ ..] => (&[*org, *name][..], Some((*verb, rest))),
-            [name, verb @ ("revision" | "tree" | "paths-info"), rest @ ..] => (&[*name][..], Some((*verb, rest))),
+            [org, name, verb @ ("revision" | "tree" | "paths-info" | "commits" | "refs"), rest @ ..] => {
+                (&[*org, *name][..], Some((*verb, rest)))
+            }
+            [name, verb @ ("revision" | "tree" | "paths-info" | "commits"), rest @ ..] => (&[*name][..], Some((*verb, rest))),
             [_] | [_, _] => (segments, None),
             _ => return None,
         };
@@ -134,6 +151,10 @@ impl Route {
             None => Some(Self::Info { repository, revision: None, query: only(query, INFO) }),
             Some(("revision", [revision])) => {
                 Some(Self::Info { repository, revision: Some((*revision).to_owned()), query: only(query, INFO) })
+            }
+            Some(("refs", [])) => Some(Self::Refs { repository, query: only(query, REFS) }),
+            Some(("commits", [revision])) => {
+                Some(Self::Commits { repository, revision: (*revision).to_owned(), query: only(query, COMMITS) })
             }
             Some(("paths-info", [revision])) => Some(Self::Paths { repository, revision: (*revision).to_owned() }),
             Some(("tree", [revision, path @ ..])) => {
@@ -222,6 +243,17 @@ mod tests {
                 "",
                 Some(Route::Paths { repository: repository(Kind::Datasets, "ds"), revision: "main".into() }),
             ),
+            (
+                "/api/models/org/tiny/refs",
+                "include_prs=1&x=y",
+                Some(Route::Refs { repository: tiny(), query: "?include_prs=1".into() }),
+            ),
+            (
+                "/api/models/org/tiny/commits/v1%2E0",
+                "limit=5",
+                Some(Route::Commits { repository: tiny(), revision: "v1.0".into(), query: String::new() }),
+            ),
+            ("/api/models/org/tiny/refs/main", "", None),
             ("/org/tiny/resolve/main/a%23b/c", "", file(tiny(), "main", "a#b/c")),
             ("/datasets/org/ds/resolve/v1.0/x", "", file(repository(Kind::Datasets, "org/ds"), "v1.0", "x")),
             ("/gpt2/resolve/main/resolve/x", "", file(repository(Kind::Models, "gpt2"), "main", "resolve/x")),
@@ -259,7 +291,9 @@ mod tests {
         }
         for (path, prefix) in [
             ("/api/models/org/tiny", "org/tiny@"),
+            ("/api/models/org/tiny/refs", "org/tiny@"),
             ("/api/models/org/tiny/revision/main", "org/tiny@main/"),
+            ("/api/models/org/tiny/commits/main", "org/tiny@main/"),
             ("/api/datasets/org/ds/paths-info/main", "datasets/org/ds@main/"),
             ("/api/models/org/tiny/tree/main", "org/tiny@main/"),
             ("/api/models/org/tiny/tree/main/a", "org/tiny@main/a/"),
@@ -278,7 +312,9 @@ mod tests {
     /// Whatever is asked for, what the hub's origin hears names one repository and what lies below it.
     #[test]
     fn fuzz_routes() {
-        const PARTS: [&str; 24] = [
+        const PARTS: [&str; 26] = [
+            "refs",
+            "commits",
             "/",
             "api",
             "models",
@@ -320,7 +356,10 @@ mod tests {
                 Some(Route::Info { repository, revision, .. }) => {
                     assert!(revision.is_none_or(|revision| plain(&revision)) && plain(&repository.api()), "{path}");
                 }
-                Some(Route::Paths { repository, revision }) => assert!(plain(&revision) && plain(&repository.api()), "{path}"),
+                Some(Route::Refs { repository, .. }) => assert!(plain(&repository.api()), "{path}"),
+                Some(Route::Paths { repository, revision } | Route::Commits { repository, revision, .. }) => {
+                    assert!(plain(&revision) && plain(&repository.api()), "{path}")
+                }
                 None => {}
             }
         });

@@ -1,10 +1,12 @@
+use std::time::{Duration, SystemTime};
+
 use async_trait::async_trait;
 use herring_swarm::Swarm;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
     Bucket, CommonPrefix, ETagCondition, EncodingType, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
     GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object as Listing,
+    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object as Listing, Timestamp,
 };
 use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -32,6 +34,8 @@ struct Asked<'a> {
     version: Option<&'a str>,
     if_match: Option<&'a ETagCondition>,
     if_none_match: Option<&'a ETagCondition>,
+    if_modified_since: Option<&'a Timestamp>,
+    if_unmodified_since: Option<&'a Timestamp>,
 }
 
 macro_rules! asked {
@@ -42,8 +46,31 @@ macro_rules! asked {
             version: $input.version_id.as_deref(),
             if_match: $input.if_match.as_ref(),
             if_none_match: $input.if_none_match.as_ref(),
+            if_modified_since: $input.if_modified_since.as_ref(),
+            if_unmodified_since: $input.if_unmodified_since.as_ref(),
         }
     };
+}
+
+impl Asked<'_> {
+    fn is_conditional(&self) -> bool {
+        let tagged = self.if_match.is_some() || self.if_none_match.is_some();
+        tagged || self.if_modified_since.is_some() || self.if_unmodified_since.is_some()
+    }
+
+    /// In the order of RFC 9110 section 13.2.2: a date counts only where no tag is given.
+    fn judge(&self, object: &Object) -> Verdict {
+        let newer = |since: &Timestamp| object.modified().map(|modified| Timestamp::from(whole_second(modified)) > *since);
+        if self.if_match.is_none() && self.if_unmodified_since.and_then(newer) == Some(true) {
+            return Verdict::Failed;
+        }
+        match object.judge(self.if_match, self.if_none_match) {
+            Verdict::Proceed if self.if_none_match.is_none() && self.if_modified_since.and_then(newer) == Some(false) => {
+                Verdict::NotModified
+            }
+            verdict => verdict,
+        }
+    }
 }
 
 impl Buckets {
@@ -56,9 +83,10 @@ impl Buckets {
     }
 
     async fn read(&self, input: &GetObjectInput) -> S3Result<S3Response<GetObjectOutput>> {
+        let asked = asked!(input);
         // What is conditional may end with a word.
-        let all = input.range.is_none() && input.if_match.is_none() && input.if_none_match.is_none();
-        let object = self.open(asked!(input), if all { u64::MAX } else { 0 }).await?;
+        let all = input.range.is_none() && !asked.is_conditional();
+        let object = self.open(asked, if all { u64::MAX } else { 0 }).await?;
         let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
         let pieces = object.read(&self.swarm, range).await.map_err(read_error)?;
         Ok(S3Response::new(GetObjectOutput {
@@ -78,7 +106,7 @@ impl Buckets {
             return Err(refuse(S3ErrorCode::NoSuchVersion, "only the present version of an object can be asked for"));
         }
         let object = Object::open(&self.swarm, asked.bucket, asked.key, reading).await.map_err(open_error)?;
-        match object.judge(asked.if_match, asked.if_none_match) {
+        match asked.judge(&object) {
             Verdict::Failed => Err(refuse(S3ErrorCode::PreconditionFailed, "what is here now is not what the request names")),
             Verdict::NotModified => Err(refuse(S3ErrorCode::NotModified, "it is what the client has")),
             Verdict::Proceed => Ok(object),
@@ -118,8 +146,46 @@ impl S3 for Buckets {
         Ok(S3Response::new(listed(input, part)))
     }
 
+    /// The same walk, as S3 told it first. A marker is where the walk goes on, as the later one's token is: a part may end with no key at all.
+    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+        let marker = request.input.marker.clone();
+        let mut input = ListObjectsV2Input::from(request.input);
+        self.check(&input.bucket)?;
+        if marker.as_deref().is_some_and(|marker| Position::parse(marker).is_some()) {
+            input.continuation_token = input.start_after.take();
+        }
+        let part = walk(&self.swarm, &input.bucket, wanted(&input)?).await.map_err(open_error)?;
+        let spell = spelling(input.encoding_type.as_ref());
+        let ListObjectsV2Output {
+            name,
+            prefix,
+            delimiter,
+            encoding_type,
+            max_keys,
+            is_truncated,
+            next_continuation_token,
+            contents,
+            common_prefixes,
+            ..
+        } = listed(input, part);
+        Ok(S3Response::new(ListObjectsOutput {
+            name,
+            prefix,
+            delimiter,
+            encoding_type,
+            max_keys,
+            is_truncated,
+            contents,
+            common_prefixes,
+            marker: marker.map(spell),
+            next_marker: next_continuation_token.map(spell),
+            ..ListObjectsOutput::default()
+        }))
+    }
+
     async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
-        let bucket = |name| Bucket { name: Some(name), ..Bucket::default() };
+        // Nobody knows when an origin was made, but the AWS command line tool takes no answer without a date.
+        let bucket = |name| Bucket { name: Some(name), creation_date: Some(SystemTime::UNIX_EPOCH.into()), ..Bucket::default() };
         let buckets = self.swarm.origin_names().into_iter().map(bucket).collect();
         Ok(S3Response::new(ListBucketsOutput { buckets: Some(buckets), ..ListBucketsOutput::default() }))
     }
@@ -158,8 +224,7 @@ fn wanted(input: &ListObjectsV2Input) -> S3Result<Wanted> {
 }
 
 fn listed(input: ListObjectsV2Input, part: Part) -> ListObjectsV2Output {
-    let as_url = input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
-    let spell = |text: String| if as_url { utf8_percent_encode(&text, URL).to_string() } else { text };
+    let spell = spelling(input.encoding_type.as_ref());
     let (mut contents, mut common_prefixes) = (Vec::new(), Vec::new());
     for item in part.items {
         match item {
@@ -188,4 +253,16 @@ fn listed(input: ListObjectsV2Input, part: Part) -> ListObjectsV2Output {
         common_prefixes: Some(common_prefixes),
         ..ListObjectsV2Output::default()
     }
+}
+
+/// How a listing writes keys.
+fn spelling(encoding: Option<&EncodingType>) -> impl Fn(String) -> String + Copy + use<> {
+    let as_url = encoding.is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
+    move |text| if as_url { utf8_percent_encode(&text, URL).to_string() } else { text }
+}
+
+/// HTTP's dates know no less.
+fn whole_second(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }

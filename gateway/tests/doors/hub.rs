@@ -128,6 +128,27 @@ async fn datasets_folders_and_other_revisions_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repositorys_branches_and_commits_are_told() {
+    let Some((hub, node)) = start(&[]).await else { return };
+    hub.write("models/org/tiny/v1/config.json", b"1");
+    let said = client(&node.url, &TempDir::new().unwrap(), &["history", "org/tiny"]).await;
+    assert_eq!(said, "main v1\nall of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_hub_its_default_branch_answers_for_a_repository() {
+    let Some(hub) = StandIn::start(&[]) else { return };
+    hub.write("models/org/tiny/main/config.json", b"{}");
+    let node = Node::start(&[format!("hub=hf://?endpoint={}", hub.endpoint())]).await;
+    let known = ask(&node, Method::GET, "/api/models/org/tiny/revision/main", &[]).await;
+    assert_eq!(known.status(), StatusCode::OK);
+    drop(hub);
+    let told = ask(&node, Method::GET, "/api/models/org/tiny", &[]).await;
+    assert_eq!((told.status(), bytes(told).await), (StatusCode::OK, bytes(known).await));
+    assert_eq!(ask(&node, Method::GET, "/api/models/org/other", &[]).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_clients_own_filesystem_reads_through_it() {
     let Some((_hub, node)) = start(&[]).await else { return };
     let large = pattern(LARGE);

@@ -18,6 +18,12 @@ def files(repo):
     print("\n".join(HfApi().list_repo_files(repo)))
 
 
+def history(repo):
+    api = HfApi()
+    print(" ".join(branch.name for branch in api.list_repo_refs(repo).branches))
+    print(" ".join(commit.title for commit in api.list_repo_commits(repo)))
+
+
 def filesystem(repo, name, start):
     hub = HfFileSystem()
     found = sorted(path.rsplit("/", 1)[1] for path in hub.find(repo))

@@ -54,7 +54,7 @@ async fn whatever_is_asked_is_answered() {
     let node = Node::start(&[]).await;
     for (method, path, status) in [
         ("GET", "/", StatusCode::OK),
-        ("GET", "/none", StatusCode::NOT_IMPLEMENTED),
+        ("GET", "/none", StatusCode::NOT_FOUND),
         ("GET", "/none?list-type=2", StatusCode::NOT_FOUND),
         ("GET", "/none/key?versionId=1", StatusCode::NOT_FOUND),
         ("GET", "/%FF/key", StatusCode::BAD_REQUEST),

@@ -1,5 +1,6 @@
 """What a user of boto3 does, and what S3 would answer by a plain model of it."""
 
+import datetime
 import os
 import sys
 import urllib.request
@@ -75,6 +76,33 @@ def listings():
     refused(["NoSuchBucket"], S3.list_objects_v2, Bucket="none")
 
 
+def listed_first(most, **arguments):
+    """As the first version of the call gives it, which has markers."""
+    told, marker = [], ""
+    while True:
+        page = S3.list_objects(Bucket="data", MaxKeys=most, Marker=marker, **arguments)
+        entries = [entry["Key"] for entry in page.get("Contents", [])] + [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+        assert len(entries) <= most, page
+        told += sorted(entries, key=str.encode)
+        if not page["IsTruncated"]:
+            return told
+        marker = page["NextMarker"]
+
+
+def first_listings():
+    for prefix in ["", "a", "a/", "a/b", "list/", "list/0", "none/", "odd/"]:
+        for delimiter in ("", "/"):
+            for most in (1, 7, 1000):
+                arguments = {name: value for name, value in {"Prefix": prefix, "Delimiter": delimiter}.items() if value}
+                assert listed_first(most, **arguments) == model(prefix, delimiter, ""), (most, arguments)
+    keys = [entry["Key"] for page in S3.get_paginator("list_objects").paginate(Bucket="data", PaginationConfig={"PageSize": 7}) for entry in page["Contents"]]
+    assert keys == sorted(FILES, key=str.encode)
+    bucket = boto3.resource("s3", endpoint_url=ENDPOINT, aws_access_key_id="any", aws_secret_access_key="thing", region_name="x", config=CONFIG).Bucket("data")
+    assert [entry.key for entry in bucket.objects.all()] == sorted(FILES, key=str.encode)
+    assert [entry["Key"] for entry in S3.list_objects(Bucket="data", Marker="list/05", Prefix="list/0")["Contents"]][0] == "list/06"
+    refused(["NoSuchBucket"], S3.list_objects, Bucket="none")
+
+
 def objects():
     for key, data in FILES.items():
         answer = S3.get_object(Bucket="data", Key=key)
@@ -94,6 +122,16 @@ def objects():
     refused(["304"], S3.get_object, Bucket="data", Key="large.bin", IfNoneMatch=etag)
     refused(["304"], S3.head_object, Bucket="data", Key="large.bin", IfNoneMatch=etag)
     refused(["PreconditionFailed"], S3.get_object, Bucket="data", Key="large.bin", IfMatch='"other"')
+    made = S3.head_object(Bucket="data", Key="large.bin")["LastModified"]
+    before = made - datetime.timedelta(seconds=1)
+    for call in (S3.get_object, S3.head_object):
+        refused(["304"], call, Bucket="data", Key="large.bin", IfModifiedSince=made)
+        refused(["PreconditionFailed", "412"], call, Bucket="data", Key="large.bin", IfUnmodifiedSince=before)
+        for holds in ({"IfModifiedSince": before}, {"IfUnmodifiedSince": made}):
+            assert call(Bucket="data", Key="large.bin", **holds)["ContentLength"] == len(large)
+        # A tag says more than a date.
+        for holds in ({"IfNoneMatch": '"other"', "IfModifiedSince": made}, {"IfMatch": etag, "IfUnmodifiedSince": before}):
+            assert call(Bucket="data", Key="large.bin", **holds)["ContentLength"] == len(large)
     refused(["InvalidRange"], S3.get_object, Bucket="data", Key="large.bin", Range=f"bytes={len(large)}-")
     for key in ("none", "a", "a/", "a//b", "../secret", "a/b/c/d/e"):
         refused(["NoSuchKey"], S3.get_object, Bucket="data", Key=key)
@@ -105,7 +143,8 @@ def objects():
 
 
 def buckets():
-    assert [bucket["Name"] for bucket in S3.list_buckets()["Buckets"]] == ["data", "m_1"]
+    told = S3.list_buckets()["Buckets"]
+    assert [bucket["Name"] for bucket in told] == ["data", "m_1"] and all(bucket["CreationDate"] for bucket in told), told
     S3.head_bucket(Bucket="data")
     S3.get_bucket_location(Bucket="data")
     refused(["404"], S3.head_bucket, Bucket="none")
@@ -124,5 +163,5 @@ def writes():
     assert os.path.exists(os.path.join(ROOT, "large.bin")) and not os.path.exists(os.path.join(ROOT, "new"))
 
 
-for test in (listings, objects, buckets, writes):
+for test in (listings, first_listings, objects, buckets, writes):
     test()

@@ -24,7 +24,8 @@ pub(super) struct Place {
 
 impl Place {
     /// `ORG/NAME@REVISION/PATH`, below `datasets/` for a dataset; without a revision it is `main`, and a slash in one is written `%2F`.
-    /// `None` for what cannot be one, and within it for what is above all repositories.
+    /// Only those of `refs/pr/N` and `refs/convert/NAME` may be written as they are, as `huggingface_hub`'s own filesystem reads them.
+    /// `None` for what cannot be one, and within it for what is above all files of a repository.
     pub fn of_key(key: &str) -> Option<Option<Self>> {
         let (dataset, key) = match key.split_once('/') {
             Some((DATASETS, below)) => (true, below),
@@ -32,16 +33,23 @@ impl Place {
             _ => (false, key),
         };
         let segments: Vec<&str> = key.split('/').collect();
-        let parts = match segments[..] {
+        let named = match segments[..] {
             [name, ..] if name.contains('@') => 1,
             [_] => return Some(None).filter(|_| key.is_empty() || is_name(key)),
             _ => 2,
+        };
+        let is_ref = segments[named - 1].ends_with("@refs");
+        let (parts, leads_on) = match segments[named..] {
+            [] | ["pr" | "convert"] if is_ref => (named, true),
+            ["pr" | "convert", ..] if is_ref => (named + 2, false),
+            _ => (named, false),
         };
         let (repository, path) = (segments[..parts].join("/"), segments[parts..].join("/"));
         let (name, revision) = repository.split_once('@').unwrap_or((&repository, "main"));
         let revision = percent_decode_str(revision).decode_utf8().ok()?;
         let legal = name.split('/').all(is_name) && !revision.is_empty() && check_prefix(&revision).is_ok();
-        legal.then(|| Some(Self { dataset, name: name.to_owned(), revision: revision.into_owned(), path }))
+        let place = || Self { dataset, name: name.to_owned(), revision: revision.into_owned(), path };
+        legal.then(|| (!leads_on).then(place))
     }
 
     /// The same as a URL spells it: the path percent-encoded.
@@ -145,6 +153,15 @@ mod tests {
             ("org/tiny/a/b@2.png", place(false, "org/tiny", "main", "a/b@2.png")),
             ("org/tiny@v1.0", place(false, "org/tiny", "v1.0", "")),
             ("org/tiny@refs%2Fpr%2F1/a b", place(false, "org/tiny", "refs/pr/1", "a b")),
+            ("org/tiny@refs/pr/1/a b", place(false, "org/tiny", "refs/pr/1", "a b")),
+            ("org/tiny@refs/pr/1", place(false, "org/tiny", "refs/pr/1", "")),
+            ("datasets/squad@refs/convert/parquet/a/b", place(true, "squad", "refs/convert/parquet", "a/b")),
+            ("org/tiny@refs", Some(None)),
+            ("org/tiny@refs/convert", Some(None)),
+            ("org/tiny@refs/heads/x", place(false, "org/tiny", "refs", "heads/x")),
+            ("org/tiny@feat/x", place(false, "org/tiny", "feat", "x")),
+            ("org/tiny@feat%2Fx/a", place(false, "org/tiny", "feat/x", "a")),
+            ("o:g/tiny@refs", None),
             ("gpt2@main/config.json", place(false, "gpt2", "main", "config.json")),
             ("datasets/org/ds@main/x", place(true, "org/ds", "main", "x")),
             ("datasets/squad@main/x", place(true, "squad", "main", "x")),
@@ -165,6 +182,8 @@ mod tests {
         assert_eq!(place.file_path(), "datasets/org/ds/resolve/refs%2Fpr%2F1/a%20b/100%25%23%3F.txt");
         assert_eq!(place.split().unwrap().0.tree_path(), "datasets/org/ds/tree/refs%2Fpr%2F1/a%20b");
         assert_eq!(place.at(COMMIT).revision_path(), format!("datasets/org/ds/revision/{COMMIT}"));
+        assert_eq!(Place::of_url("org/tiny@refs/pr/1/a%20b").unwrap().tree_path(), "models/org/tiny/tree/refs%2Fpr%2F1/a%20b");
+        assert!(Place::of_url("org/tiny@refs/pr").is_none());
         let root = Place::of_url("org/tiny@main/sub%20dir").unwrap();
         assert_eq!(root.below("x").file_path(), "org/tiny/resolve/main/sub%20dir/x");
         assert_eq!(root.below("").tree_path(), "models/org/tiny/tree/main/sub%20dir");
@@ -195,8 +214,9 @@ mod tests {
     /// Whatever a key is, what the hub is asked for lies within the repository that the key names.
     #[test]
     fn fuzz_places() {
-        const PARTS: [&str; 16] =
-            ["a", "org", "datasets", "/", "@", "..", ".", "%2e", "%2F", "%", "\\", "?", "#", " ", "\u{e9}", "main"];
+        const PARTS: [&str; 18] = [
+            "a", "org", "datasets", "/", "@", "..", ".", "%2e", "%2F", "%", "\\", "?", "#", " ", "\u{e9}", "main", "@refs", "pr",
+        ];
         bolero::check!().with_type::<Vec<u8>>().with_iterations(4000).for_each(|picks| {
             let key: String = picks.iter().map(|pick| PARTS[usize::from(*pick) % PARTS.len()]).collect();
             if crate::key::check_key(&key).is_err() {

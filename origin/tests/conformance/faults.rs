@@ -246,7 +246,8 @@ async fn a_web_server_without_ranges_gives_what_is_whole() {
     let origin = site(&server.url);
     assert_eq!(read(&origin).await, (SIZE, Ok(())));
     let part = origin.read(&object(), ByteRange::new(10, 20)).await;
-    assert_eq!(part.err().map(|error| error.kind()), Some("unusable"));
+    let error = part.err().unwrap();
+    assert!(error.kind() == "unusable" && error.to_string().contains("does not answer ranges"), "{error}");
 }
 
 #[tokio::test]
@@ -278,6 +279,50 @@ async fn a_web_server_that_does_not_speak_head_is_asked_for_a_byte() {
     };
     let server = Faulty::start([Answer::status("405 Method Not Allowed"), byte]).await;
     assert_eq!(site(&server.url).head("file").await.unwrap().object, object());
+}
+
+/// Apache's tells none of an empty file.
+#[tokio::test]
+async fn a_web_server_whose_head_tells_no_length_is_asked_for_a_byte() {
+    let head = |status: &str| Answer { head: format!("HTTP/1.1 {status}\r\nETag: \"v1\"\r\n"), body: 0..0, silent: false };
+    let empties = [
+        head("200 OK").with("Content-Length: 0"),
+        head("200 OK"),
+        head("416 Range Not Satisfiable").with("Content-Length: 0").with("Content-Range: bytes */0"),
+    ];
+    for empty in empties {
+        let server = Faulty::start([head("200 OK"), empty]).await;
+        let found = site(&server.url).head("file").await.unwrap().object;
+        assert_eq!((found.size, found.version.as_str()), (0, "\"v1\""));
+        assert_eq!(server.asked("range"), ["", "bytes=0-0"]);
+    }
+}
+
+#[tokio::test]
+async fn an_odd_file_does_not_spoil_its_directory() {
+    let html = "<title>Index of /</title><a href=\"a\">a</a><a href=\"b\">b</a>";
+    // What is written behind the page's length is no part of it.
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{html}", html.len());
+    let index = Answer { head, body: 0..0, silent: false };
+    let (odd, even) = (Answer::status("200 OK"), Answer::status("200 OK").with("ETag: \"v1\""));
+    let server = Faulty::start([index.clone(), odd.clone(), even]).await;
+    assert_eq!(site(&server.url).list("", None).await.unwrap().entries.len(), 1);
+    assert!(server.asked("accept")[0].starts_with("application/json"), "Caddy tells most to who asks for it");
+    let server = Faulty::start([index, odd.clone(), odd]).await;
+    let error = site(&server.url).list("", None).await.unwrap_err();
+    assert!(error.to_string().contains("neither ETag nor Last-Modified"), "where all are odd it is said why: {error}");
+}
+
+#[tokio::test]
+async fn an_empty_object_of_which_a_range_is_given_is_asked_about() {
+    let part = Answer::status("206 Partial Content").with("ETag: \"v1\"").with("Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT");
+    let empty = Answer::status("200 OK").with("ETag: \"v1\"").with("Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT");
+    for answer in [part.clone().with("Content-Range: bytes 0-0/0"), part.with("Content-Range: bytes 0--1/0"), empty.clone()] {
+        let server = Faulty::start([answer, empty.clone()]).await;
+        let (found, parts) = bucket("models", &server.url).open("file", 10).await.unwrap();
+        assert!(found.object.size == 0 && parts.is_none());
+        assert_eq!(server.asked("range"), ["bytes=0-9", ""]);
+    }
 }
 
 #[tokio::test]

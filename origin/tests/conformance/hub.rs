@@ -157,6 +157,20 @@ async fn a_page_tells_of_all_its_files() {
 }
 
 #[tokio::test]
+async fn a_pull_requests_revision_is_one() {
+    let Some(hub) = StandIn::start(&[]) else { return };
+    hub.write("models/org/tiny/refs%2Fpr%2F1/dir/a", b"proposed");
+    let (whole, one) = (open("hf://", &hub), open("hf://org/tiny@refs/pr/1/dir", &hub));
+    for (origin, key) in [(&whole, "org/tiny@refs/pr/1/dir/a"), (&whole, "org/tiny@refs%2Fpr%2F1/dir/a"), (&one, "a")] {
+        let object = object(origin, key).await;
+        assert_eq!(read(origin, &object, ByteRange::new(0, 8)).await.unwrap(), "proposed");
+    }
+    for above in ["org/tiny@refs", "org/tiny@refs/pr", "org/tiny@refs/pr/1"] {
+        assert_eq!(whole.is_directory(above).await, Ok(true), "{above}");
+    }
+}
+
+#[tokio::test]
 async fn the_hub_is_asked_once_where_a_file_is() {
     let Some(hub) = StandIn::start(&[]) else { return };
     let bytes = pattern(LARGE);

@@ -135,6 +135,15 @@ async fn a_bucket_that_refuses_is_denied() {
     assert!(errors.iter().all(|error| error.kind() == "denied"), "{errors:?}");
 }
 
+#[tokio::test]
+async fn a_bucket_that_does_not_exist_is_told_of_as_such() {
+    let root = TempDir::new().unwrap();
+    let origin = bucket("none", &serve(bucket_server(root.path()).build()).await);
+    for error in [origin.list("", None).await.unwrap_err(), origin.is_directory("a").await.unwrap_err()] {
+        assert!(error.kind() == "denied" && error.to_string().contains("no such bucket"), "{error}");
+    }
+}
+
 #[test]
 fn what_cannot_be_an_origin_says_why() {
     let root = TempDir::new().unwrap();

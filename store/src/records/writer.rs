@@ -9,8 +9,8 @@ use super::ages::Ages;
 use super::file::{AGED, File, State};
 use super::queue::{Effect, Job, QUEUE, Task};
 
-/// How long what was noted may wait for an fsync.
-const FLUSH: Duration = Duration::from_secs(5);
+/// How long what was noted may wait for an fsync: until then a process that is killed takes it along, and what it saw of an origin with it.
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// The one who writes, in a thread of its own.
 pub(super) struct Writer {

@@ -54,7 +54,10 @@ impl Swarm {
             let learnt = swarm.find_out(origin, &question, 0).await;
             match learnt.map_err(|failed| failed.of(&question))?.0.word.clone() {
                 Word::Commit(commit) => Ok(commit),
-                _ => Err(OpenError::NotFound { what: what(&question), tried: nothing(&question) }),
+                _ => {
+                    let what = format!("the repository or the revision of {}", origin.url());
+                    Err(OpenError::NotFound { what, tried: nothing(&question) })
+                }
             }
         }
         .boxed()

@@ -110,6 +110,17 @@ async fn a_revision_is_pinned_once_for_all_and_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_that_does_not_exist_is_named() {
+    let hub = Hub::open('a').await;
+    let net = Setup::new(1, 1).origin_url(&format!("m=hf://org/m@none?endpoint=http://{}", hub.site.addr)).start().await;
+    let swarm = &net.nodes[0].swarm;
+    for error in [swarm.open_object("m", "a").await.err(), swarm.list_page("m", "", None).await.err()] {
+        let error = error.unwrap();
+        assert!(matches!(error, OpenError::NotFound { .. }) && error.to_string().contains("hf://org/m@none"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_met_nobody_yet_waits_for_the_others_commit() {
     let hub = Hub::open('a').await;
     let mut net = hub.net(3).await;
