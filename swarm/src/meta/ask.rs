@@ -55,7 +55,7 @@ impl Swarm {
             match learnt.map_err(|failed| failed.of(&question))?.0.word.clone() {
                 Word::Commit(commit) => Ok(commit),
                 _ => {
-                    let what = format!("the repository or the revision of {}", origin.url());
+                    let what = format!("the repository or the revision of {}", origin.identity());
                     Err(OpenError::NotFound { what, tried: nothing(&question) })
                 }
             }
