@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use herring_blob::{ByteRange, MAX_CHUNK_SIZE, ObjectRef};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -94,13 +94,18 @@ impl Origin {
     }
 
     /// The version of `key` that is there now and its first bytes, at most `most` of them, in one question: who will read anyway saves a
-    /// round trip. Without bytes where it is empty, and where two questions cost no more than one. Otherwise as [`read`](Self::read).
+    /// round trip. Without bytes where it is empty, where two questions cost no more than one, and where the first try failed or had to wait: others
+    /// may have found the version out by then, and read the bytes. Otherwise as [`read`](Self::read).
     pub async fn open(&self, key: &str, most: u64) -> Result<(ObjectInfo, Option<Parts>), OriginError> {
         self.checked(key, check_key(key))?;
         let asked = Question::new(self.name(), "read", key, "");
         let mut tries = self.tries(&asked);
-        let most = most.clamp(1, MAX_CHUNK_SIZE.into());
-        let (Found { version, size, modified }, body) = asked.answer(tries.ask(|| self.backend.begin(key, most))).await?;
+        let (most, mut reads) = (most.clamp(1, MAX_CHUNK_SIZE.into()), !self.is_held());
+        let ask = || match std::mem::take(&mut reads) {
+            true => self.backend.begin(key, most),
+            false => async { Ok((self.backend.head(key).await?, None)) }.boxed(),
+        };
+        let (Found { version, size, modified }, body) = asked.answer(tries.ask(ask)).await?;
         let object = ObjectRef { origin: self.name().to_owned(), key: key.to_owned(), version, size };
         let reading = body.map(|body| {
             let range = ByteRange::new(0, most.min(size));

@@ -12,6 +12,7 @@ mod kept;
 mod known;
 mod listed;
 mod owners;
+mod pages;
 mod question;
 mod word;
 
@@ -48,16 +49,7 @@ impl Swarm {
 
     /// The same for who will read so many of the object's first bytes: where the origin must be asked, it is asked for them at once.
     pub async fn look_up_to_read(&self, origin: &str, key: &str, reading: u64) -> Result<Found, OpenError> {
-        let from = self.origin(origin)?;
-        if key.is_empty() {
-            return Ok(Found::Directory);
-        }
-        let question = key_of(from.name(), key);
-        let known = self.enquire(&question, reading).await?;
-        match &known.word {
-            Word::Object(info) => Ok(Found::Object(self.opened(&known, info)?)),
-            _ => Ok(Found::Directory),
-        }
+        self.find(origin, key, reading, false).await
     }
 
     /// Opens the present version of an origin's object; [`OpenError::NotFound`] for a directory.
@@ -67,7 +59,7 @@ impl Swarm {
 
     /// The same for who will read so many of its first bytes.
     pub async fn open_to_read(&self, origin: &str, key: &str, reading: u64) -> Result<Content, OpenError> {
-        match self.look_up_to_read(origin, key, reading).await? {
+        match self.find(origin, key, reading, true).await? {
             Found::Object(content) => Ok(content),
             Found::Directory => {
                 let tried = Tried::of(format!("origin {origin}"), "has a directory there");
@@ -146,6 +138,22 @@ impl Swarm {
         let known = || self.0.origins.names().collect::<Vec<_>>().join(", ");
         let unknown = || OpenError::NoOrigin { origin: name.to_owned(), known: known() };
         self.0.origins.get(name).ok_or_else(unknown)
+    }
+
+    async fn find(&self, origin: &str, key: &str, reading: u64, opens: bool) -> Result<Found, OpenError> {
+        let from = self.origin(origin)?;
+        if key.is_empty() {
+            return Ok(Found::Directory);
+        }
+        let question = key_of(from.name(), key);
+        let known = self.enquire(&question, reading).await?;
+        if opens {
+            self.0.meta.note_opened(&question, &known);
+        }
+        match &known.word {
+            Word::Object(info) => Ok(Found::Object(self.opened(&known, info)?)),
+            _ => Ok(Found::Directory),
+        }
     }
 
     /// The object as all who open it share it.

@@ -136,10 +136,13 @@ impl State {
 }
 
 impl PageOf {
-    /// What is from the offset on, each with the offset of what follows it.
+    /// What is from the offset on, each with the offset of what follows it. A bucket can have both `a` and `a/b`: then `a` is the file, as for who looks
+    /// it up, and the directory of that name, which is before it, is not shown.
     pub fn items(&self) -> impl Iterator<Item = (u64, &str, Found)> {
         let dots = (self.offset < 2).then(|| self.of.dots());
-        let entries = self.held.page.entries.iter().enumerate().skip(self.index);
+        let all = &self.held.page.entries;
+        let is_shown = |(index, one): &(usize, &Listed)| all.get(index + 1).is_none_or(|next| next.name() != one.name());
+        let entries = all.iter().enumerate().skip(self.index).filter(is_shown);
         let items = entries.filter_map(|(index, one)| Some((self.after(index), one.name(), self.found(one)?)));
         dots.into_iter().flatten().filter(move |(next, ..)| *next > self.offset).chain(items)
     }

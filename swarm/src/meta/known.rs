@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ask::Learnt;
+use super::pages::Pages;
 use super::question::{origin_of, weight};
 use super::word::{Refusal, Word};
 use crate::Content;
@@ -103,6 +104,8 @@ pub(super) fn lifetime(origin: &Origin, question: &MetaQuestion, word: &Word) ->
 /// All that a node keeps for questions about origins.
 pub(crate) struct Meta {
     pub answers: Cache<MetaQuestion, Arc<Known>, Weight>,
+    /// Where in them the pages of listings are.
+    pub pages: Pages,
     /// The last refusal of an origin to each question, and when it came.
     pub refusals: Cache<MetaQuestion, (Instant, Refusal)>,
     /// Who was told that something changed does not believe what was said before.
@@ -142,6 +145,7 @@ impl Meta {
     pub fn new(tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         Self {
             answers: answers(),
+            pages: Pages::default(),
             refusals: Cache::new(FEW),
             doubts: Cache::new(FEW),
             asking: Flights::new(tasks.clone(), stop.clone()),
@@ -160,7 +164,18 @@ impl Meta {
     pub fn remember(&self, question: &MetaQuestion, known: Known) -> Arc<Known> {
         let known = Arc::new(known);
         self.answers.insert(question.clone(), Arc::clone(&known));
+        if let Word::Page(page) = &known.word {
+            self.pages.note(question, page, |page| self.answers.peek(page).is_some());
+        }
         known
+    }
+
+    /// What was found in a listing and is opened is remembered by itself, to be shared by all who open it. What is only looked at is not: at 1 kB each,
+    /// 50,000 of them would take the place of the listing.
+    pub fn note_opened(&self, question: &MetaQuestion, known: &Arc<Known>) {
+        if known.listed && self.answers.peek(question).is_none() {
+            self.answers.insert(question.clone(), Arc::clone(known));
+        }
     }
 
     pub fn commit(&self, origin: &str) -> Option<String> {

@@ -12,7 +12,7 @@ use super::known::Known;
 use super::word::Word;
 use crate::Swarm;
 
-/// Pages of one directory that are looked through for a key at most, 100,000 keys: each takes a microsecond. Behind them a key is asked for by itself.
+/// Pages of one directory that are brought back to memory for a key at most, where it is not known which it is on: 100,000 keys.
 const PAGES: usize = 100;
 
 impl Swarm {
@@ -26,29 +26,31 @@ impl Swarm {
         let known = Known::listed(word, age);
         Some(match own {
             Some(_) => self.keep(origin, question, known),
-            // Its listing is written down already.
-            None => self.0.meta.remember(question, known),
+            // Its listing is remembered and written down already.
+            None => Arc::new(known),
         })
     }
 
     /// The page that a question about a key can be answered from, its age and the answer.
     pub(super) fn listed(&self, question: &MetaQuestion) -> Option<(MetaQuestion, Duration, Word)> {
         let MetaQuestion::Key { origin, key } = question else { return None };
-        let mut asked = first_page(origin, key);
-        for _ in 0..PAGES {
+        self.0.meta.pages.of(origin, directory(key), name(key)).into_iter().find_map(|asked| {
             let known = self.0.meta.answers.get(&asked)?;
             let Word::Page(page) = &known.word else { return None };
-            if let Some(entry) = find(page, name(key)) {
-                return Some((asked, known.age(), word(origin, key, entry)?));
-            }
-            asked = page_behind(asked, page, key)?;
-        }
-        None
+            let word = word(origin, key, find(page, name(key))?)?;
+            Some((asked, known.age(), word))
+        })
     }
 
     /// Brings back to memory what was written down of the listing that a key is in.
     pub(super) async fn recall_listing(&self, origin: &Origin, question: &MetaQuestion) {
         let MetaQuestion::Key { origin: of, key } = question else { return };
+        for asked in self.0.meta.pages.of(of, directory(key), name(key)) {
+            self.recall_own(origin, &asked).await;
+        }
+        if self.listed(question).is_some() {
+            return;
+        }
         let mut next = Some(first_page(of, key));
         for _ in 0..PAGES {
             let Some(asked) = next else { return };

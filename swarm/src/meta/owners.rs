@@ -54,7 +54,8 @@ impl Swarm {
     /// Asks the owners in the ring's order, which is the same on every node, so that one of them asks the origin for all; where this node's own
     /// turn as an owner comes, or last, the origin is asked from here. The next is asked when one is of no use, and as well when there is no
     /// answer for long: one node's way to the origin may be broken, and another's not. The bytes are wanted of one of them only: the next is
-    /// asked for them where the one before has certainly not begun to fetch them, or the origin would send them up to four times.
+    /// asked for them where the one before was certainly not asked, or the origin would send them up to four times; and where it refused to answer
+    /// one, all who ask hear of it, and would each fetch what the chunks' owners fetch once.
     pub(super) async fn ask_owners(&self, question: &MetaQuestion, newest: Option<Duration>, mut reading: u64) -> Learnt {
         let (mut tried, mut refusal) = (Tried::default(), Refusal::Unavailable("nobody could be asked".to_owned()));
         let Ok(origin) = self.origin(origin_of(question)) else { return Err(Failed { refusal, tried }) };
@@ -81,7 +82,7 @@ impl Swarm {
                         Ok(known) => return Ok(known),
                         Err(useless) => useless,
                     };
-                    if !matches!(useless, Useless::Silent(_)) {
+                    if matches!(useless, Useless::Away(_) | Useless::Stranger) {
                         reading = reading.max(wanted);
                     }
                     match self.weigh(origin, question, &whom, &useless).await {

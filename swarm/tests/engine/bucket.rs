@@ -23,6 +23,8 @@ pub enum Manner {
     HoldFirst,
     /// 500.
     Ill,
+    /// 500 to so many, then well.
+    Fail(usize),
     /// 403 to so many, then well.
     Deny(usize),
     /// 503 to so many, with a second's rest, then well.
@@ -131,13 +133,17 @@ async fn refuse(state: &State) -> Option<String> {
                 *left -= 1;
                 return empty("503 Slow Down", "Retry-After: 1\r\n");
             }
+            Manner::Fail(left) if *left > 0 => {
+                *left -= 1;
+                return empty("500 Internal Server Error", "");
+            }
             Manner::Ill => return empty("500 Internal Server Error", ""),
             Manner::Hold(gate) => Arc::clone(gate),
             Manner::HoldFirst => {
                 *manner = Manner::Well;
                 Arc::new(Semaphore::new(0))
             }
-            Manner::Well | Manner::Deny(_) | Manner::Busy(_) => return None,
+            Manner::Well | Manner::Fail(_) | Manner::Deny(_) | Manner::Busy(_) => return None,
         }
     };
     gate.acquire().await.unwrap().forget();

@@ -452,6 +452,23 @@ async fn of_all_who_are_asked_one_fetches_the_bytes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_first_try_fails_one_fetches_the_bytes_too() {
+    // Fewer than an owner tries, and as many: then all who ask hear that it was refused.
+    for failures in [1, 4] {
+        let bucket = Bucket::open(&KEYS).await;
+        bucket.set(Manner::Fail(failures));
+        let net = start(6, &bucket, LONG).await;
+        let read = net.nodes.iter().map(async |node| {
+            let content = node.swarm.open_to_read("o", "a", SIZE).await.unwrap();
+            node.drain(&content).await.unwrap()
+        });
+        assert!(join_all(read).await.iter().all(|read| read == b"v0001"));
+        let fetched = bucket.asked().iter().filter(|asked| *asked == "GET a").count();
+        assert_eq!(fetched, 2, "once in vain: {:?}", bucket.asked());
+    }
+}
+
 /// On one thread, where counters of its own count for all of the test.
 #[tokio::test]
 async fn a_question_to_the_origin_is_counted_once_however_many_wait() {

@@ -57,6 +57,19 @@ async fn every_name_is_shown_once_whatever_room_there_is() {
 }
 
 #[tokio::test]
+async fn a_file_and_a_directory_of_one_name_are_shown_as_the_file() {
+    let (paged, _) = paged();
+    let directory = |name: &str| Listed::Directory { name: name.into() };
+    let object = Listed::Object { name: "b".into(), size: 1, modified: SystemTime::UNIX_EPOCH, version: None };
+    let entries = vec![directory("a"), directory("b"), object, directory("c")];
+    let page = Arc::new(Page { entries, next: None });
+    let part = paged.part(2, async |_| Ok((Arc::clone(&page), 0))).await.unwrap();
+    let shown: Vec<_> =
+        part.items().map(|(next, name, found)| (next, name, matches!(&found, Found::Node(node) if node.size == 1))).collect();
+    assert_eq!(shown, [(3, "a", false), (5, "b", true), (6, "c", false)]);
+}
+
+#[tokio::test]
 async fn a_reader_who_goes_back_finds_what_was_there() {
     let (paged, origin) = paged();
     let all = all(&paged, &origin, 4).await;

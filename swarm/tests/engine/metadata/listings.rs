@@ -50,6 +50,20 @@ async fn what_was_listed_costs_one_question_each_and_that_for_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_answers_for_its_keys_however_many_there_are_before_it() {
+    let keys: Vec<_> = (0..450).map(|key| format!("{key:03}")).collect();
+    let bucket = Bucket::open(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let net = start(1, &bucket, LONG).await;
+    let swarm = &net.nodes[0].swarm;
+    list_all(swarm).await;
+    for key in &keys {
+        let found = swarm.look_up("o", key).now_or_never().expect("nobody is asked").unwrap();
+        assert!(matches!(found, Found::Object(_)));
+    }
+    assert_eq!(asked(&bucket), [150, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prefetch_asks_for_a_listing_and_for_bytes() {
     let bucket = Bucket::open(&SEVEN).await;
     let net = start(4, &bucket, LONG).await;
