@@ -67,12 +67,12 @@ fn a_directory_comes_back_bit_for_bit_with_a_node_killed() {
 /// What was put before one file was refused stays, and is told, as is what a name hides.
 #[test]
 fn a_put_that_fails_halfway_tells_what_stays() {
-    let swarm = Swarm::start(Plan::default());
+    let swarm = Swarm::start(Plan { capacity: "24MiB", ..Plan::default() });
     let dir = tempfile::tempdir().unwrap();
     let bytes = noise(1 << 20, 7);
     fs::write(dir.path().join("a"), &bytes).unwrap();
     // No node has room for it.
-    fs::File::create(dir.path().join("z")).unwrap().set_len(1 << 50).unwrap();
+    fs::File::create(dir.path().join("z")).unwrap().set_len(64 << 20).unwrap();
     let (path, id) = (dir.path().to_str().unwrap(), BlobId::of(&bytes).to_string());
     let refused = swarm.ask(0, &["put", path, "--name", "models/half"]).unwrap_err();
     assert!(
