@@ -144,6 +144,7 @@ pub struct NameInfo {
 
 /// The body of `PUT /v1/names/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NameTarget {
     /// The id of a blob or tree; 64 hexadecimal digits.
     #[schema(value_type = String)]
@@ -174,6 +175,7 @@ pub enum Condition {
 
 /// The body of `POST /v1/prefetch`: what this node shall have on its disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Prefetch {
     /// Blobs, or trees with all that is in them.
     #[serde(default)]
@@ -193,6 +195,7 @@ impl Prefetch {
 
 /// A key of an origin, or a directory with all that is below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PrefetchPath {
     pub origin: String,
     /// Empty: everything.
@@ -260,11 +263,13 @@ pub enum JobState {
     Running,
     Done,
     Failed,
+    /// Somebody did not want it any more; what it brought is still there.
+    Cancelled,
 }
 
 impl JobState {
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Failed)
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
 }
 

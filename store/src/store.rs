@@ -113,9 +113,19 @@ impl Store {
     /// Bytes that can be written if all goes for them that may be evicted: under the cap, or on the disk below it where that is less.
     /// Asks the disk's file system, which takes some microseconds.
     pub fn free(&self) -> u64 {
+        self.on_disk(self.room())
+    }
+
+    /// Bytes that what is not durable may take here, pinned or not: under the cap, or on the disk below it where that is less.
+    pub fn could_cache(&self) -> u64 {
+        self.on_disk(self.0.disk.space.not_durable())
+    }
+
+    /// As much of the room under the cap as the disk has.
+    fn on_disk(&self, room: u64) -> u64 {
         let disk =
             rustix::fs::statvfs(self.0.disk.layout.dir()).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let (room, space) = (self.room(), &self.0.disk.space);
+        let space = &self.0.disk.space;
         let unused = space.capacity().saturating_sub(space.used());
         room.min(disk.saturating_add(room.saturating_sub(unused)))
     }

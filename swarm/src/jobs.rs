@@ -2,6 +2,7 @@
 
 mod bring;
 mod find;
+mod room;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,13 @@ use herring_blob::BlobId;
 use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use herring_store::{Change, RecordError, Table};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Swarm;
-use bring::Faults;
+use bring::{Fault, Faults};
 use find::Finder;
+use room::Ledger;
 
 /// Jobs that are not over, and as many that are.
 const MOST: usize = 1000;
@@ -66,6 +69,8 @@ struct Known {
 struct Aim {
     wanted: Prefetch,
     room: Option<OwnedSemaphorePermit>,
+    /// Nobody wants it any more.
+    cancelled: CancellationToken,
 }
 
 impl Default for Jobs {
@@ -97,7 +102,7 @@ impl Jobs {
     fn aim(&self, wanted: Prefetch) -> Aim {
         let bytes = u32::try_from(weight(&wanted)).ok();
         let room = bytes.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes).ok());
-        Aim { wanted, room }
+        Aim { wanted, room, cancelled: CancellationToken::new() }
     }
 
     /// Takes out the jobs that ended long ago, and the oldest of those that are too many.
@@ -150,6 +155,20 @@ impl Swarm {
         self.0.jobs.known().get(&job).map(|job| job.state.subscribe())
     }
 
+    /// Ends a job early: what it brought stays until the room is needed. Returns once it is over, as it may have been before, and a restart does
+    /// not go on with it. `false` where there is no such job.
+    pub async fn cancel_job(&self, job: Uuid) -> bool {
+        let mut states = {
+            let known = self.0.jobs.known();
+            let Some(Known { state, aim }) = known.get(&job) else { return false };
+            aim.iter().for_each(|aim| aim.cancelled.cancel());
+            state.subscribe()
+        };
+        // It may be forgotten as soon as it is over.
+        let _ = states.wait_for(|job| job.state.is_final()).await;
+        true
+    }
+
     /// This node's jobs, the oldest first, without what they are about.
     pub fn jobs(&self) -> Vec<Job> {
         let mut jobs: Vec<_> = self.0.jobs.known().values().map(|job| job.state.borrow().clone()).collect();
@@ -195,10 +214,14 @@ impl Swarm {
     }
 
     async fn run_job(self, job: watch::Sender<Job>, aim: Arc<Aim>) {
-        let faults = self.work(&job, &aim.wanted).await;
+        let faults = aim.cancelled.run_until_cancelled(self.work(&job, &aim.wanted)).await;
         let mut ended = job.borrow().clone();
-        ended.error = faults.told();
-        ended.state = if ended.error.is_some() { JobState::Failed } else { JobState::Done };
+        ended.error = faults.as_ref().and_then(Faults::told);
+        ended.state = match faults {
+            None => JobState::Cancelled,
+            Some(_) if ended.error.is_some() => JobState::Failed,
+            Some(_) => JobState::Done,
+        };
         ended.ended_ms = Some(now_ms());
         tracing::info!(job = %ended.job, state = ?ended.state, bytes = ended.bytes_done, error = ended.error, "a prefetch ended");
         if let Err(error) = self.write_job(&ended).await {
@@ -215,13 +238,22 @@ impl Swarm {
         // Never closed.
         let _turn = self.0.jobs.turns.acquire().await;
         self.met_view().await;
-        let faults = Faults::default();
+        let (faults, ledger) = (Faults::default(), Ledger::of(self));
         let (found, contents) = mpsc::channel(FOUND);
         let find = async {
-            Finder::new(self, job, found, &faults).find(wanted).await;
+            Finder::new(self, job, found, &faults, &ledger).find(wanted).await;
             job.send_modify(|job| job.state = JobState::Running);
         };
-        join(find, self.bring_all(job, contents, &faults)).await;
+        join(find, self.bring_all(job, contents, &faults, &ledger)).await;
+        // What came first may have gone again for what came last.
+        let (here, gone) = ledger.look(&self.0.store).await;
+        job.send_modify(|job| job.bytes_done = here);
+        if let Some(gone) = gone {
+            faults.note(
+                Some(gone),
+                Fault::lasting(format!("{gone} was brought and did not stay: it was removed, or this node has no room for all")),
+            );
+        }
         faults
     }
 

@@ -210,6 +210,15 @@ impl Swarm {
         PinInfo { target: pin.target.clone(), id: pin.id, until_ms: pin.until_ms, bytes, bytes_here }
     }
 
+    /// The blobs that leases keep here, and their sizes.
+    pub(crate) fn leased(&self) -> HashMap<BlobId, u64> {
+        let (pins, now) = (self.0.pins.read(), now_ms());
+        pins.values()
+            .filter(|lease| lease.pin.lasts(now))
+            .flat_map(|lease| lease.blobs.iter().map(|(id, size)| (*id, *size)))
+            .collect()
+    }
+
     /// Whether a lease keeps this on this node.
     pub fn pinned(&self, content: &ContentId) -> bool {
         let ContentId::Blob(id) = content else { return false };

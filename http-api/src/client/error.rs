@@ -53,7 +53,7 @@ pub enum ClientError {
     #[error("{url} answered what no node answers: {detail}. Is it a herring node of this version?")]
     Garbage { url: String, detail: String },
     /// What was to be put could not be read here.
-    #[error("the bytes to put could not be read: {0}. Nothing was put")]
+    #[error("the bytes to put could not be read: {0}. They were not put")]
     Source(String),
     /// The node's own words.
     #[error("{}", if .0.detail.is_empty() { &.0.title } else { &.0.detail })]

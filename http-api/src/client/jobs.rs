@@ -48,6 +48,11 @@ impl ApiClient {
         Ok(states.map(move |state| state.map_err(|error| client.failed(error))).boxed())
     }
 
+    /// Returns once it is over, as it may have been before.
+    pub async fn cancel_job(&self, job: Uuid) -> Result<(), ClientError> {
+        self.control(Method::DELETE, self.job_url(job)?).await.map(drop)
+    }
+
     /// Lets the node keep a blob or a tree, an id or a name, on its disk for so long, from now on.
     pub async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, ClientError> {
         let url = with(self.pin_url(target)?, [("ttl", Some(&ttl.as_secs().to_string()))]);

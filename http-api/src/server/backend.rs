@@ -90,6 +90,8 @@ pub trait JobsBackend: Send + Sync + 'static {
     /// The job's states as they come, the present one first; those that nobody took in time may be left out, the last one never.
     fn follow(&self, job: Uuid) -> Option<BoxStream<'static, Job>>;
     fn jobs(&self) -> Vec<Job>;
+    /// Returns once it is over, which it may have been before; `false` where there is none.
+    async fn cancel(&self, job: Uuid) -> bool;
     /// `target`: an id, or a name. A pin that is there already ends then instead.
     async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, ApiError>;
     async fn unpin(&self, target: &str) -> Result<(), ApiError>;

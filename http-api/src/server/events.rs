@@ -70,6 +70,7 @@ impl Progress {
             JobState::Looking | JobState::Running => "progress",
             JobState::Done => "done",
             JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
         };
         // JSON has no line breaks but those that its writer puts in, which this one does not.
         let data = serde_json::to_string(job).expect("a job has string keys only, and writing to memory does not fail");

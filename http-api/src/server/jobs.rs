@@ -53,7 +53,7 @@ impl Jobs {
 }
 
 pub(super) fn routes() -> OpenApiRouter<Jobs> {
-    OpenApiRouter::new().routes(routes!(prefetch)).routes(routes!(list_jobs)).routes(routes!(get_job))
+    OpenApiRouter::new().routes(routes!(prefetch)).routes(routes!(list_jobs)).routes(routes!(get_job, delete_job))
 }
 
 /// Bring blobs, trees and objects to this node's disk
@@ -104,7 +104,7 @@ async fn list_jobs(State(jobs): State<Jobs>) -> Json<JobList> {
 /// How far a job is
 ///
 /// With `Accept: text/event-stream` its states as they come, each an event whose data is the job as JSON, without what it is about:
-/// `progress`, and at last `done` or `failed`.
+/// `progress`, and at last `done`, `failed` or `cancelled`.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}", tag = "jobs",
     params(
@@ -125,6 +125,27 @@ async fn get_job(State(jobs): State<Jobs>, Path(job): Path<Uuid>, headers: Heade
     }
     let state = jobs.backend.job(job).ok_or_else(|| no_job(job))?;
     Ok((vary, Json(state)).into_response())
+}
+
+/// Cancel a job
+///
+/// What it brought stays until the room is needed. Answered once it is over; one that was over already stays what it was. What a pin keeps is
+/// brought again: end the pin.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{job}", tag = "jobs",
+    params(("job" = String, Path, description = "As the prefetch answered")),
+    responses(
+        (status = 204, description = "It is over, and a restart does not go on with it"),
+        (status = 400, description = "The job's id is malformed"),
+        (status = 404, description = "This node has no such job, or it ended more than an hour ago"),
+    ),
+)]
+async fn delete_job(State(jobs): State<Jobs>, caller: Caller, Path(job): Path<Uuid>) -> Result<StatusCode, ApiError> {
+    // For who may begin it.
+    let mut wanted = jobs.backend.job(job).ok_or_else(|| no_job(job))?.wanted;
+    check_access(&caller, &mut wanted)?;
+    let found = within(REPLY, async { Ok(jobs.backend.cancel(job).await) }).await?;
+    found.then_some(StatusCode::NO_CONTENT).ok_or_else(|| no_job(job))
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;
@@ -39,7 +40,7 @@ struct PinQuery {
     ),
     responses(
         (status = 200, description = "It is kept until then", body = PinInfo),
-        (status = 400, description = "The target or the time is malformed"),
+        (status = 400, description = "The target or the time is malformed, or there is a body"),
         (status = 404, description = "No such blob, or the name points at nothing"),
         (status = 503, description = "Too few nodes answer: try again"),
         (status = 507, description = "It cannot stay here beside what is pinned already; says how many bytes it needs, and how many pins may take"),
@@ -49,8 +50,15 @@ async fn put_pin(
     State(jobs): Pins,
     Path(target): Path<String>,
     Query(PinQuery { ttl }): Query<PinQuery>,
+    body: Body,
 ) -> Result<Json<PinInfo>, ApiError> {
     check(check_name(&target), &target)?;
+    if !body.is_end_stream() {
+        return Err(ApiError::new(
+            ErrorKind::BadRequest,
+            "a pin takes no body: how long it lasts is said with ?ttl=, as in ?ttl=36h",
+        ));
+    }
     let ttl = ttl.map_or(Ok(Ttl::default()), |ttl| ttl.parse());
     let Ttl(ttl) = ttl.map_err(|error: TtlError| ApiError::new(ErrorKind::BadRequest, error.to_string()))?;
     within(REPLY, jobs.pin(&target, ttl)).await.map(Json)

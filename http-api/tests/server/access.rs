@@ -167,7 +167,9 @@ fn routes() -> Vec<(&'static str, String, Scope)> {
     let reads = reads.filter(|(method, at, _)| *method == "GET" || !at.starts_with("/s3"));
     let writes = writes.into_iter().map(|(method, at)| (method, path(at), Scope::Write));
     let admins = admins.into_iter().map(|(method, at)| (method, path(at), Scope::Admin));
-    reads.chain([("POST", path("/v1/prefetch"), Scope::Read)]).chain(writes).chain(admins).collect()
+    let jobs = [("POST", "/v1/prefetch"), ("DELETE", "/v1/jobs/67e55044-10b1-426f-9247-bb680e5fe0c8")];
+    let jobs = jobs.into_iter().map(|(method, at)| (method, path(at), Scope::Read));
+    reads.chain(jobs).chain(writes).chain(admins).collect()
 }
 
 #[tokio::test]
@@ -345,7 +347,10 @@ async fn the_swarms_own_names_are_for_no_limited_token_and_nobody_gives_them() {
     let node = guarded();
     node.fake.names.lock().unwrap().insert(".profiles/x".to_owned(), (1, Some(node.fake.keep(Bytes::from("keys of origins")))));
     let target = format!(r#"{{"target":"{}"}}"#, BlobId::of(b"a"));
-    let status = async |token: &str, method: &str, uri: &str| node.ask(token, method, uri, &[], &target).await.status.as_u16();
+    let status = async |token: &str, method: &str, uri: &str| {
+        let body = if uri.starts_with("/v1/pins/") { "" } else { &target };
+        node.ask(token, method, uri, &[], body).await.status.as_u16()
+    };
     for (method, uri, limited, unlimited) in [
         ("GET", "/v1/names?prefix=.profiles/", 403, 200),
         ("GET", "/v1/names?prefix=.", 403, 200),
@@ -383,6 +388,16 @@ async fn what_is_in_a_body_is_asked_for_too() {
         assert_eq!((prefetch("team-a", body.clone()).await, prefetch("team-b", body.clone()).await), (a, b), "{body}");
         assert_eq!(prefetch("read", body).await, 202);
     }
+}
+
+#[tokio::test]
+async fn a_job_is_cancelled_by_who_may_begin_it() {
+    let node = guarded();
+    let answer = node.ask("team-a", "POST", "/v1/prefetch", &[], r#"{"names":["team-a/x"]}"#).await;
+    let JobCreated { job } = serde_json::from_slice(&answer.body).unwrap();
+    let job = format!("/v1/jobs/{job}");
+    assert_eq!((answer.status.as_u16(), node.status("team-b", "DELETE", &job).await), (202, 403));
+    assert_eq!(node.status("team-a", "DELETE", &job).await, 204);
 }
 
 /// A job that may walk directories is for who may read all that is below them.

@@ -66,6 +66,17 @@ impl JobsBackend for Fake {
         self.jobs.lock().unwrap().values().map(|job| job.borrow().clone()).collect()
     }
 
+    async fn cancel(&self, job: Uuid) -> bool {
+        let jobs = self.jobs.lock().unwrap();
+        let Some(state) = jobs.get(&job) else { return false };
+        state.send_if_modified(|job| {
+            let runs = !job.state.is_final();
+            job.state = if runs { JobState::Cancelled } else { job.state };
+            runs
+        });
+        true
+    }
+
     async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, ApiError> {
         let until_ms = u64::try_from(ttl.as_millis()).unwrap();
         let pin = PinInfo { target: target.into(), id: BlobId::of(target.as_bytes()), until_ms, bytes: 9, bytes_here: 4 };
@@ -109,7 +120,17 @@ async fn a_prefetch_becomes_a_job() {
 #[tokio::test]
 async fn a_prefetch_of_nothing_or_too_much_is_refused() {
     let fake = Fake::default();
-    for body in ["", "{}", "[]", "{\"blobs\":[\"abc\"]}", "{\"names\":[\"a//b\"]}", "{\"blob\":[]}", "{\"names\":[\"\"]}"] {
+    for body in [
+        "",
+        "{}",
+        "[]",
+        "{\"blobs\":[\"abc\"]}",
+        "{\"names\":[\"a//b\"]}",
+        "{\"blob\":[]}",
+        "{\"names\":[\"\"]}",
+        "{\"names\":[\"a\"],\"ttl\":1}",
+        "{\"origins\":[{\"origin\":\"a\",\"path\":\"\",\"to\":1}]}",
+    ] {
         let answer = ask(&fake, "POST", "/v1/prefetch", &[], body).await;
         assert_eq!((answer.status.as_u16(), answer.kind().as_str()), (400, "bad-request"), "{body}");
     }
@@ -135,7 +156,7 @@ async fn event(body: &mut Body) -> Option<(String, Option<Job>)> {
 
 #[tokio::test(start_paused = true)]
 async fn states_are_told_at_a_pace_and_the_last_one_at_once() {
-    for (last, name) in [(JobState::Done, "done"), (JobState::Failed, "failed")] {
+    for (last, name) in [(JobState::Done, "done"), (JobState::Failed, "failed"), (JobState::Cancelled, "cancelled")] {
         let fake = Fake::default();
         let job = fake.begin();
         let mut response = follow(&fake, job).await;
@@ -234,6 +255,27 @@ async fn our_client_prefetches_and_follows() {
     assert!(matches!(&error, ClientError::Broken { detail, .. } if detail.contains("before the job had ended")), "{error:?}");
 }
 
+#[tokio::test]
+async fn a_job_is_cancelled_once_and_one_that_is_over_stays_what_it_was() {
+    let fake = Fake::default();
+    let server = Running::of(&fake).await;
+    let client = ApiClient::new(&format!("http://{}", server.addr)).unwrap();
+    let (running, done) = (fake.begin(), fake.begin());
+    fake.advance(done, JobState::Done, 7);
+    let mut states = client.follow_job(running).await.unwrap();
+    assert_eq!(states.next().await.unwrap().unwrap().state, JobState::Looking);
+    for _ in 0..2 {
+        client.cancel_job(running).await.unwrap();
+        client.cancel_job(done).await.unwrap();
+    }
+    assert_eq!(states.next().await.unwrap().unwrap().state, JobState::Cancelled);
+    assert!(states.next().await.is_none());
+    assert_eq!(client.job(done).await.unwrap().state, JobState::Done);
+    let unknown = client.cancel_job(Uuid::new_v4()).await.err();
+    assert!(matches!(&unknown, Some(ClientError::Problem(problem)) if problem.status == 404), "{unknown:?}");
+    assert_eq!(ask(&fake, "DELETE", "/v1/jobs/7", &[], "").await.kind(), "bad-request");
+}
+
 /// A stop waits for what is under way, here an hour, but not for a job.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_followers() {
@@ -260,6 +302,8 @@ async fn pins_are_leases() {
     for wrong in ["a?ttl=0", "a?ttl=soon", "a?ttl=", "a//b", "a/%2e%2e", "a?ttl=9999d"] {
         assert_eq!(ask(&fake, "PUT", &format!("/v1/pins/{wrong}"), &[], "").await.kind(), "bad-request", "{wrong}");
     }
+    let told = ask(&fake, "PUT", "/v1/pins/a", &[], r#"{"ttl":"1h"}"#).await;
+    assert!(told.kind() == "bad-request" && String::from_utf8_lossy(&told.body).contains("?ttl="), "a time that is not heard");
     assert_eq!(ask(&fake, "DELETE", "/v1/pins/models/a%20b", &[], "").await.status.as_u16(), 204);
     assert_eq!(ask(&fake, "DELETE", "/v1/pins/models/a%20b", &[], "").await.kind(), "not-found");
 

@@ -104,7 +104,7 @@ async fn the_description_is_ours_and_lists_every_route() {
         ("/v1/cluster", "get"),
         ("/v1/drain", "delete get post"),
         ("/v1/jobs", "get"),
-        ("/v1/jobs/{job}", "get"),
+        ("/v1/jobs/{job}", "delete get"),
         ("/v1/names", "get"),
         ("/v1/names/{name}", "delete get head put"),
         ("/v1/origins/{origin}/", "get head"),

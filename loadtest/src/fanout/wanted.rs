@@ -97,7 +97,7 @@ impl Watch<'_> {
             self.sampler.look(job.bytes_done);
             match job.state {
                 JobState::Done => return Ok(job.bytes_done),
-                JobState::Failed => return Err(self.broken(job.error.unwrap_or_default())),
+                JobState::Failed | JobState::Cancelled => return Err(self.broken(job.error.unwrap_or_default())),
                 JobState::Looking | JobState::Running => {}
             }
         }

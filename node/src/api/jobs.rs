@@ -32,6 +32,10 @@ impl JobsBackend for Api {
         self.swarm.jobs()
     }
 
+    async fn cancel(&self, job: Uuid) -> bool {
+        self.swarm.cancel_job(job).await
+    }
+
     async fn pin(&self, target: &str, ttl: Duration) -> Result<PinInfo, ApiError> {
         self.swarm.pin(target, ttl).await.map_err(pin_error)
     }

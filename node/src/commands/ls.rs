@@ -52,6 +52,17 @@ pub async fn hidden_by(client: &ApiClient, name: &str) -> Option<String> {
     None
 }
 
+/// What mounts do not show any more since there is this name: `models/x`, `models/x and 2 more`.
+pub async fn hides(client: &ApiClient, name: &str) -> Option<String> {
+    let below = client.names(&format!("{name}/"), None, PAGE).await.ok()?;
+    let (first, more) = below.names.split_first()?;
+    let least = if below.next.is_some() { "at least " } else { "" };
+    Some(match more.len() {
+        0 => first.name.clone(),
+        n => format!("{} and {least}{n} more", first.name),
+    })
+}
+
 /// `a` and `a/b` of `a/b/c`.
 fn above(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('/').map(|(at, _)| &name[..at])

@@ -22,12 +22,16 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub struct PrefetchArgs {
     /// Ids, names, or origins' paths: ORIGIN:PATH or origins/ORIGIN/PATH; trees and directories with all that is in them
-    #[arg(required = true, value_name = "TARGET")]
+    #[arg(required_unless_present = "cancel", value_name = "TARGET")]
     targets: Vec<Goal>,
 
     /// Waits until all of it is on the node's disk; Ctrl-C ends only the waiting
     #[arg(long)]
     wait: bool,
+
+    /// Ends this job instead; what it brought stays until the room is needed
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["targets", "wait"])]
+    cancel: Option<Uuid>,
 }
 
 /// What is to be brought.
@@ -55,6 +59,11 @@ impl FromStr for Goal {
 }
 
 pub async fn run(client: &ApiClient, output: Output, args: PrefetchArgs) -> Result<(), Failure> {
+    if let Some(job) = args.cancel {
+        client.cancel_job(job).await?;
+        let job = client.job(job).await?;
+        return output.show(&job, || cancelled(&job));
+    }
     // Before it is asked for: a Ctrl-C in between must not hide the job's id.
     let mut stop = Stop::listen()?;
     let wanted = wanted(args.targets);
@@ -63,11 +72,13 @@ pub async fn run(client: &ApiClient, output: Output, args: PrefetchArgs) -> Resu
         () = stop.asked() => return Err(Failure::failed("interrupted before the node said that it begins")),
     };
     if !args.wait {
-        return output.show(&JobCreated { job }, || format!("job {job} has begun: see GET /v1/jobs/{job}\n"));
+        return output.show(&JobCreated { job }, || {
+            format!("job {job} has begun: see GET /v1/jobs/{job}, or end it with herring prefetch --cancel {job}\n")
+        });
     }
     tokio::select! {
         ended = follow(client, job) => tell(output, ended?),
-        () = stop.asked() => Err(Failure::failed(format_args!("not waited for; job {job} goes on: see GET /v1/jobs/{job}"))),
+        () = stop.asked() => Err(Failure::failed(format_args!("not waited for; job {job} goes on: see GET /v1/jobs/{job}, or end it with --cancel {job}"))),
     }
 }
 
@@ -128,9 +139,21 @@ fn tell(output: Output, job: Job) -> Result<(), Failure> {
     if job.state == JobState::Done {
         return output.show(&job, || table(&job));
     }
+    if job.state == JobState::Cancelled {
+        return Err(Failure::failed(cancelled(&job).trim_end()));
+    }
     let why = job.error.as_deref().unwrap_or("the node did not say why");
     let (done, total) = (size(job.bytes_done), size(job.bytes_total));
     Err(Failure::failed(format_args!("not all was brought, {done} of {total} are there: {why}")))
+}
+
+fn cancelled(Job { job, state, bytes_done, bytes_total, .. }: &Job) -> String {
+    match state {
+        JobState::Cancelled => {
+            format!("job {job} was cancelled: {} of the {} that it had found are there\n", size(*bytes_done), size(*bytes_total))
+        }
+        _ => format!("job {job} was over already\n"),
+    }
 }
 
 fn table(job: &Job) -> String {
@@ -185,7 +208,10 @@ mod tests {
             created_ms: 0,
             ended_ms: Some(1),
         };
-        let told = tell(Output { json: true }, job).unwrap_err().to_string();
+        let told = tell(Output { json: true }, job.clone()).unwrap_err().to_string();
         assert!(told.contains("1.0 MiB of 2.0 MiB") && told.ends_with("blob x is not here"), "{told}");
+        let cancelled = Job { state: JobState::Cancelled, error: None, ..job };
+        let told = tell(Output { json: true }, cancelled).unwrap_err().to_string();
+        assert!(told.contains("was cancelled: 1.0 MiB of the 2.0 MiB"), "{told}");
     }
 }

@@ -158,6 +158,9 @@ async fn put(client: &ApiClient, Ready { wanted, walk }: Ready) -> Result<Put, F
         if let Some(by) = ls::hidden_by(client, &name).await {
             tell(format_args!("{name} is hidden in mounts: {by} is a name too"));
         }
+        if let Some(below) = ls::hides(client, &name).await {
+            tell(format_args!("in mounts {name} hides what is named below it: {below}"));
+        }
     }
     Ok(put)
 }

@@ -1,9 +1,9 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,12 +18,15 @@ use super::pack::{Parcel, parcels};
 use super::walk::{Kind, Walk, place, too_large};
 use crate::digest::READ_SIZE;
 use crate::error::{Failure, OrFail};
+use crate::output::{count, size};
 use crate::progress::Progress;
 
 /// Blobs on their way at once.
 const AT_ONCE: usize = 4;
 /// Pieces of [`READ_SIZE`] that are read ahead of the connection.
 const PIECES_AHEAD: usize = 4;
+/// Blobs that a put which failed lists one by one.
+const LISTED: usize = 100;
 
 /// A tree that was put.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +43,41 @@ pub struct Sent {
     pub created: bool,
 }
 
-/// Puts all files of a directory, then the tree, which [`check`] found small enough.
+/// Puts all files of a directory, then the tree, which [`check`] found small enough. One that fails leaves what was put until then, and says so:
+/// somebody else may have put the same bytes meanwhile.
 pub async fn send(client: &ApiClient, walk: Walk) -> Result<Sent, Failure> {
+    let left = Mutex::default();
+    let sent = send_all(client, walk, &left).await;
+    sent.map_err(|failure| {
+        Failure::failed(format_args!("{failure}{}", stays(&left.into_inner().unwrap_or_else(PoisonError::into_inner))))
+    })
+}
+
+/// New to the swarm, with their bytes.
+type Left = Mutex<BTreeMap<BlobId, u64>>;
+
+fn stays(left: &BTreeMap<BlobId, u64>) -> String {
+    if left.is_empty() {
+        return String::new();
+    }
+    let (blobs, bytes) = (count(left.len(), "blob"), size(left.values().sum()));
+    let named = format!("no tree was made and no name set, but {blobs} ({bytes}) had been put before that and stay");
+    let remove = match left.len() {
+        ..=LISTED => left.keys().map(|id| format!("\nherring rm {id}")).collect(),
+        _ => "\nherring rm ID, where a blob's ID is the SHA-256 of its bytes: of each file of 1 MiB or more, what sha256sum says"
+            .to_owned(),
+    };
+    format!(
+        "\n{named}. The same put again goes on with them; what removes them, unless somebody else put the same bytes:{remove}"
+    )
+}
+
+async fn send_all(client: &ApiClient, walk: Walk, left: &Left) -> Result<Sent, Failure> {
     let parcels = parcels(&walk);
     let walk = Arc::new(walk);
     let name = walk.root.file_name().unwrap_or(walk.root.as_os_str()).to_string_lossy().into_owned();
     let progress = Arc::new(Progress::new(name, Some(walk.size())));
-    let sending = parcels.iter().map(|parcel| put(client, &walk, parcel, &progress));
+    let sending = parcels.iter().map(|parcel| put(client, &walk, parcel, &progress, left));
     let stored: Vec<Stored> = stream::iter(sending).buffered(AT_ONCE).try_collect().await?;
     let ids: Vec<BlobId> = stored.iter().map(|stored| stored.id).collect();
     let checked = Arc::clone(&walk);
@@ -67,16 +98,20 @@ pub fn check(walk: &Walk, most: u64) -> Result<(), Failure> {
     if tree(walk, &parcels, &ids)?.encoded_size() > most { Err(too_large(&walk.root)) } else { Ok(()) }
 }
 
-async fn put(client: &ApiClient, walk: &Walk, parcel: &Parcel, progress: &Arc<Progress>) -> Result<Stored, Failure> {
+async fn put(client: &ApiClient, walk: &Walk, parcel: &Parcel, progress: &Arc<Progress>, left: &Left) -> Result<Stored, Failure> {
     let file = |index: &usize| (place(&walk.root, &walk.entries[*index].path), walk.entries[*index].size());
     let files: Vec<(PathBuf, u64)> = parcel.files.iter().map(file).collect();
     let what = files[0].0.clone();
     let body = body(files, Arc::clone(progress));
     let put = client.put(None, Some(parcel.size), body).await;
-    put.map(|(stored, _)| stored).or_fail(|| match parcel.files.len() {
+    let (stored, created) = put.or_fail(|| match parcel.files.len() {
         1 => format!("cannot put {}", what.display()),
         more => format!("cannot put {} and the {} small files behind it", what.display(), more - 1),
-    })
+    })?;
+    if created {
+        left.lock().unwrap_or_else(PoisonError::into_inner).insert(stored.id, stored.size);
+    }
+    Ok(stored)
 }
 
 /// The files' bytes one behind the other, read on a thread that may wait.

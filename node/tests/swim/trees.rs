@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use herring_blob::BlobId;
 use herring_http_api::types::Condition;
 
-use crate::swarm::{Plan, Swarm, noise, wait_until};
+use crate::swarm::{HERRING, Plan, Swarm, noise, wait_until};
 
 impl Swarm {
     pub fn put_tree(&self, n: usize, dir: &Path, name: &str) -> String {
@@ -61,6 +62,33 @@ fn a_directory_comes_back_bit_for_bit_with_a_node_killed() {
     swarm.ask(1, &["rm", "models/tiny"]).unwrap();
     assert!(swarm.ask(2, &["stat", "models/tiny"]).unwrap_err().contains("there is no name"));
     swarm.ask(2, &["stat", &id]).unwrap();
+}
+
+/// What was put before one file was refused stays, and is told, as is what a name hides.
+#[test]
+fn a_put_that_fails_halfway_tells_what_stays() {
+    let swarm = Swarm::start(Plan { capacity: "24MiB", ..Plan::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = noise(1 << 20, 7);
+    fs::write(dir.path().join("a"), &bytes).unwrap();
+    // No node has room for it.
+    fs::File::create(dir.path().join("z")).unwrap().set_len(64 << 20).unwrap();
+    let (path, id) = (dir.path().to_str().unwrap(), BlobId::of(&bytes).to_string());
+    let refused = swarm.ask(0, &["put", path, "--name", "models/half"]).unwrap_err();
+    assert!(
+        ["no name set", "1 blob (1.0 MiB)", &format!("herring rm {id}")].iter().all(|part| refused.contains(part)),
+        "{refused}"
+    );
+    assert_eq!(swarm.ask(1, &["stat", &id]).unwrap()["id"], id);
+    assert!(swarm.ask(1, &["stat", "models/half"]).is_err());
+
+    fs::remove_file(dir.path().join("z")).unwrap();
+    for name in ["models/b", "models/c"] {
+        swarm.put_tree(0, dir.path(), name);
+    }
+    let put = Command::new(HERRING).args(["put", path, "--name", "models", "--node", &swarm.nodes[0].url()]).output().unwrap();
+    let told = String::from_utf8(put.stderr).unwrap();
+    assert!(put.status.success() && told.contains("models hides what is named below it: models/b and 1 more"), "{told}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use herring_ring::Point;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::room::Ledger;
 use super::{BYTES_IN_FLIGHT, IN_FLIGHT};
 use crate::config::MEMORY_DEADLINE;
 use crate::fetch::{Role, Want};
@@ -67,6 +69,8 @@ pub(super) struct Faults {
     all: Mutex<Vec<(Option<ContentId>, Fault)>>,
     /// Old versions, in whose place the present ones are brought.
     old: Mutex<HashSet<ContentId>>,
+    /// The whole job is in vain.
+    gave_up: AtomicBool,
 }
 
 impl Faults {
@@ -78,14 +82,20 @@ impl Faults {
         }
     }
 
+    /// It makes no sense to go on with anything. Told before all others.
+    pub fn give_up(&self, fault: Fault) {
+        if !self.gave_up.swap(true, Relaxed) {
+            *self.all() = vec![(None, fault)];
+        }
+    }
+
     pub fn are_too_many(&self) -> bool {
-        self.all().len() >= MOST_FAULTS
+        self.gave_up.load(Relaxed) || self.all().len() >= MOST_FAULTS
     }
 
     /// Whether it makes no sense to go on with this content.
     fn stop(&self, id: ContentId) -> bool {
-        let faults = self.all();
-        faults.len() >= MOST_FAULTS || faults.iter().any(|(of, _)| *of == Some(id)) || self.old().contains(&id)
+        self.are_too_many() || self.all().iter().any(|(of, _)| *of == Some(id)) || self.old().contains(&id)
     }
 
     /// Whether nobody said so before.
@@ -99,6 +109,7 @@ impl Faults {
         let (_, first) = faults.first()?;
         let more = match faults.len() - 1 {
             0 => "",
+            _ if self.gave_up.load(Relaxed) => "",
             n if n + 1 >= MOST_FAULTS => "; it gave up after many more of the like",
             _ => "; and more of the like",
         };
@@ -141,7 +152,13 @@ fn order(count: u32) -> impl Iterator<Item = u32> {
 
 impl Swarm {
     /// Brings what is found, chunk by chunk, until nothing more is.
-    pub(super) async fn bring_all(&self, job: &watch::Sender<Job>, contents: mpsc::Receiver<Content>, faults: &Faults) {
+    pub(super) async fn bring_all(
+        &self,
+        job: &watch::Sender<Job>,
+        contents: mpsc::Receiver<Content>,
+        faults: &Faults,
+        ledger: &Ledger,
+    ) {
         let found = stream::unfold(contents, async |mut contents| contents.recv().await.map(|content| (content, contents)));
         let chunks = found
             .flat_map(|content| stream::iter(order(content.geometry().chunk_count()).map(move |chunk| (content.clone(), chunk))));
@@ -151,7 +168,9 @@ impl Swarm {
                     return;
                 }
                 match self.bring_patiently(job, &content, chunk).await {
-                    Err(fault) if fault.changed && faults.is_old(content.id()) => self.bring_present(job, &content, faults).await,
+                    Err(fault) if fault.changed && faults.is_old(content.id()) => {
+                        self.bring_present(job, &content, faults, ledger).await;
+                    }
                     Err(fault) if !fault.changed => faults.note(Some(content.id()), fault),
                     _ => {}
                 }
@@ -160,12 +179,16 @@ impl Swarm {
     }
 
     /// What there is now in the place of an old version, once: it was what was believed when the job looked for it.
-    async fn bring_present(&self, job: &watch::Sender<Job>, old: &Content, faults: &Faults) {
+    async fn bring_present(&self, job: &watch::Sender<Job>, old: &Content, faults: &Faults, ledger: &Ledger) {
         let Source::Object(object) = old.source() else { return };
         let content = match patiently(|| self.open_object(&object.origin, &object.key)).await {
             Ok(content) => content,
             Err(fault) => return faults.note(Some(old.id()), fault),
         };
+        ledger.strike(old.id());
+        if let Err(full) = ledger.enter(&self.0.store, &content) {
+            return faults.give_up(full);
+        }
         job.send_modify(|job| job.bytes_total = (job.bytes_total + content.size()).saturating_sub(old.size()));
         let chunks = stream::iter(order(content.geometry().chunk_count()));
         let bring = async |chunk| {
@@ -210,7 +233,7 @@ impl Swarm {
     /// A prefetch leaves room for what readers fetch meanwhile, whatever else it has in flight. Asked by who has a chunk in flight.
     fn expect_room(&self, content: &Content) -> Result<(), Fault> {
         if matches!(content.source(), Source::Blob(_)) && self.0.store.get(&content.id()).is_none() {
-            return Err(Fault::passing(format!("{content} was removed meanwhile, or this node's disk does not keep it")));
+            return Err(Fault::passing(format!("{content} was removed meanwhile, or had to go for want of room on this node")));
         }
         let in_flight = BYTES_IN_FLIGHT.saturating_sub(self.0.jobs.in_flight.available_permits()) as u64;
         let (free, chunk_size) = (self.0.store.free(), u64::from(content.geometry().chunk_size()));

@@ -1,12 +1,10 @@
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use futures_util::{StreamExt, stream};
 use herring_blob::BlobId;
 use herring_http_api::types::{Job, Prefetch, PrefetchPath};
 use tokio::sync::{mpsc, watch};
 
 use super::bring::{Fault, Faults, patiently};
+use super::room::Ledger;
 use crate::{Content, Found, Listed, Swarm};
 
 /// Manifests or objects that one job asks for at the same time.
@@ -18,13 +16,18 @@ pub(super) struct Finder<'a> {
     job: &'a watch::Sender<Job>,
     found: mpsc::Sender<Content>,
     faults: &'a Faults,
-    /// Names and trees have blobs in common; each is counted once.
-    seen: Mutex<HashSet<BlobId>>,
+    ledger: &'a Ledger,
 }
 
 impl<'a> Finder<'a> {
-    pub fn new(swarm: &'a Swarm, job: &'a watch::Sender<Job>, found: mpsc::Sender<Content>, faults: &'a Faults) -> Self {
-        Self { swarm, job, found, faults, seen: Mutex::default() }
+    pub fn new(
+        swarm: &'a Swarm,
+        job: &'a watch::Sender<Job>,
+        found: mpsc::Sender<Content>,
+        faults: &'a Faults,
+        ledger: &'a Ledger,
+    ) -> Self {
+        Self { swarm, job, found, faults, ledger }
     }
 
     pub async fn find(self, wanted: &Prefetch) {
@@ -45,6 +48,9 @@ impl<'a> Finder<'a> {
     /// A blob; where it is a tree, with all that is in it.
     async fn tree(&self, id: BlobId) {
         self.blob(id).await;
+        if self.faults.are_too_many() {
+            return;
+        }
         match patiently(|| self.swarm.open_tree(id)).await {
             Ok(Some(open)) => stream::iter(open.tree.blobs()).for_each_concurrent(ASKED, |id| self.blob(*id)).await,
             Ok(None) => {}
@@ -53,7 +59,7 @@ impl<'a> Finder<'a> {
     }
 
     async fn blob(&self, id: BlobId) {
-        if !self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id) || self.faults.are_too_many() {
+        if self.faults.are_too_many() || !self.ledger.is_new(id.into()) {
             return;
         }
         match patiently(|| self.swarm.open_blob(id)).await {
@@ -72,7 +78,7 @@ impl<'a> Finder<'a> {
             patiently(|| self.swarm.look_up_to_read(origin, path, u64::MAX)).await
         };
         match found {
-            Ok(Found::Object(content)) => self.tell(content).await,
+            Ok(Found::Object(content)) => self.tell_new(content).await,
             Ok(Found::Directory) if wanted.object_only => self.faults.note(None, not_below()),
             Ok(Found::Directory) => self.directory(origin, path.to_owned()).await,
             Err(fault) => self.faults.note(None, fault),
@@ -104,17 +110,26 @@ impl<'a> Finder<'a> {
 
     async fn object(&self, origin: &str, key: String) {
         match patiently(|| self.swarm.open_to_read(origin, &key, u64::MAX)).await {
-            Ok(content) => self.tell(content).await,
+            Ok(content) => self.tell_new(content).await,
             Err(fault) => self.faults.note(None, fault),
         }
     }
 
-    /// Counts it, and hands it on to be brought.
+    async fn tell_new(&self, content: Content) {
+        if self.ledger.is_new(content.id()) {
+            self.tell(content).await;
+        }
+    }
+
+    /// Counts it, and hands it on to be brought; where all of it could not stay, nothing more is.
     async fn tell(&self, content: Content) {
         self.job.send_modify(|job| {
             job.contents += 1;
             job.bytes_total += content.size();
         });
+        if let Err(full) = self.ledger.enter(&self.swarm.0.store, &content) {
+            return self.faults.give_up(full);
+        }
         // Nobody takes it any more once there are too many faults.
         let _ = self.found.send(content).await;
     }

@@ -184,6 +184,50 @@ async fn a_prefetch_that_does_not_fit_says_so() {
     assert!(net.nodes[1].store.usage().bytes < 17 * u64::from(CHUNK), "room is left for readers");
 }
 
+/// Each fits, were the others not there: nothing is brought that would go again for what comes after it.
+#[tokio::test]
+async fn more_than_can_stay_is_refused_before_it_is_brought() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("huge"), noise(12, 60 * CHUNK_LEN)).unwrap();
+    let mut setup = Setup::new(2, 1).origin("dir", &dir);
+    setup.capacity = |index| if index == 1 { 50 * u64::from(CHUNK) } else { 1 << 30 };
+    let net = setup.start().await;
+    let blob = far_blob(&net, 13, 60 * CHUNK_LEN).await;
+    let Node { swarm, store, .. } = &net.nodes[1];
+    let chunks = |count: u64| (count * u64::from(CHUNK)).to_string();
+    for wanted in [blobs(&[blob]), paths("dir", &["huge"])] {
+        let job = run(swarm, wanted).await;
+        let error = job.error.unwrap();
+        assert!(job.state == JobState::Failed && error.contains("no room") && error.contains(&chunks(60)), "{error}");
+        assert_eq!((job.bytes_total.to_string(), job.bytes_done, store.usage().chunks), (chunks(60), 0, 0));
+    }
+    let [pinned, beside] = [far_blob(&net, 14, 20 * CHUNK_LEN).await, far_blob(&net, 15, 35 * CHUNK_LEN).await];
+    swarm.pin(&pinned.to_string(), HOUR).await.unwrap();
+    assert_eq!(ended(swarm, swarm.jobs().pop().unwrap().job).await.state, JobState::Done);
+    let error = run(swarm, blobs(&[pinned, beside])).await.error.unwrap();
+    assert!(error.contains("no room") && error.contains(&chunks(35)), "what is pinned has its room: {error}");
+    assert!(store.get(&pinned.into()).unwrap().is_complete());
+}
+
+#[tokio::test]
+async fn what_went_again_before_the_end_was_not_brought() {
+    let net = Net::start(2, 1).await;
+    let [one, two] = [far_blob(&net, 16, 3 * CHUNK_LEN).await, far_blob(&net, 17, CHUNK_LEN).await];
+    let Node { swarm, store, .. } = &net.nodes[1];
+    assert_eq!(run(swarm, blobs(&[one])).await.state, JobState::Done);
+    let gate = Arc::new(Semaphore::new(0));
+    net.nodes[0].peer.set(Fault::HoldAnswer(gate.clone()));
+    let job = swarm.prefetch(blobs(&[one, two])).await.unwrap();
+    let mut states = swarm.follow_job(job).unwrap();
+    states.wait_for(|job| job.bytes_done == 3 * u64::from(CHUNK)).await.unwrap();
+    drop(states);
+    assert!(store.remove(&one.into()).await.unwrap());
+    gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    let job = ended(swarm, job).await;
+    assert_eq!((job.state, job.bytes_total, job.bytes_done), (JobState::Failed, 4 * u64::from(CHUNK), u64::from(CHUNK)));
+    assert!(job.error.clone().unwrap().contains("did not stay"), "{:?}", job.error);
+}
+
 /// One node alone, with a directory as its origin, that can be stopped and started again.
 struct Lone {
     home: TempDir,
@@ -229,6 +273,29 @@ async fn a_prefetch_goes_on_after_a_restart() {
     let (swarm, _store) = lone.start().await;
     swarm.resume_jobs();
     assert_eq!(swarm.job(job).map(|job| job.state), Some(JobState::Done), "what is over can still be asked about");
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_fetches_no_more_also_after_a_restart() {
+    let mut net = Net::start(2, 1).await;
+    let (id, gate) = (far_blob(&net, 18, 40 * CHUNK_LEN).await, Arc::new(Semaphore::new(0)));
+    net.nodes[0].peer.set(Fault::HoldAnswer(gate.clone()));
+    let swarm = &net.nodes[1].swarm;
+    let job = swarm.prefetch(blobs(&[id])).await.unwrap();
+    assert!(swarm.cancel_job(job).await && !swarm.cancel_job(Uuid::nil()).await);
+    let over = swarm.job(job).unwrap();
+    assert!(over.state == JobState::Cancelled && over.error.is_none() && over.ended_ms.is_some() && over.wanted.is_empty());
+    assert!(swarm.cancel_job(job).await, "it is over already");
+    net.nodes[0].peer.set(Fault::None);
+    gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    net.restart(1).await;
+    let swarm = &net.nodes[1].swarm;
+    swarm.resume_jobs();
+    assert_eq!(swarm.job(job), Some(over));
+    let done = run(swarm, blobs(&[id])).await;
+    assert_eq!(done.state, JobState::Done);
+    assert!(swarm.cancel_job(done.job).await);
+    assert_eq!(swarm.job(done.job).unwrap().state, JobState::Done);
 }
 
 /// Lets clients ask and go away while the disk is busy with something else, until it has `written` what they asked for.

