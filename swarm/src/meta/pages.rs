@@ -26,6 +26,10 @@ impl Pages {
     pub fn note(&self, question: &MetaQuestion, page: &Page, is_kept: impl Fn(&MetaQuestion) -> bool) {
         let MetaQuestion::Page { origin, prefix, token } = question else { return };
         let (Some(first), Some(last)) = (page.entries.first(), page.entries.last()) else { return };
+        // A peer's page may be in no order.
+        if first.name() > last.name() {
+            return;
+        }
         let at = |name: &str| (origin.clone(), prefix.clone(), name.to_owned());
         let index = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let within: Vec<_> = index.tokens.range(at(first.name())..at(last.name())).map(|(at, _)| at.clone()).collect();
@@ -92,6 +96,13 @@ mod tests {
         pages.note(&asked(0), &page(&[name(2), name(5)]), |_| true);
         assert_eq!(pages.of("o", "d", &name(4)), [asked(0)]);
         assert_eq!(pages.of("o", "d", &name(5)), [asked(0), asked(2)]);
+    }
+
+    #[test]
+    fn a_page_in_no_order_is_not_noted() {
+        let pages = Pages::default();
+        pages.note(&asked(0), &page(&[name(5), name(3)]), |_| true);
+        assert!(pages.of("o", "d", "z").is_empty());
     }
 
     #[test]
