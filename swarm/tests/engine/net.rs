@@ -17,7 +17,7 @@ use herring_http_api::client::{PeerClient, PeerConfig};
 use herring_http_api::server::{Backends, Server, ServerConfig};
 use herring_origin::{OriginSpec, Origins};
 use herring_ring::{NodeId, Point};
-use herring_store::{Entry, Store, StoreConfig};
+use herring_store::{Entry, OpenError, Store, StoreConfig};
 use herring_swarm::{Content, Put, PutError, PutOptions, ReadError, Source, Swarm, SwarmConfig};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -226,10 +226,21 @@ impl Net {
     }
 }
 
+/// What an earlier run left to a thread for blocking work, whom nobody waits for, holds its store a moment longer than its tasks.
+fn open(config: &StoreConfig) -> Store {
+    for _ in 0..1000 {
+        match Store::open(config.clone()) {
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{config:?} is still locked");
+}
+
 impl Node {
     async fn start(index: usize, address: IpAddr, home: PathBuf, capacity: u64, config: SwarmConfig, origins: Origins) -> Self {
         let dir = home.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(StoreConfig { dir, capacity }).unwrap()).await.unwrap();
+        let store = tokio::task::spawn_blocking(move || open(&StoreConfig { dir, capacity })).await.unwrap();
         let quick = ServerConfig { drain: Duration::ZERO, ..ServerConfig::default() };
         let server = Server::bind(SocketAddr::new(address, 0), quick).await.unwrap();
         let info = NodeInfo {
