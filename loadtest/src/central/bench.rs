@@ -19,6 +19,8 @@ use crate::tally::Tally;
 
 /// Owners of each chunk, as nodes have it where nothing is said.
 const REPLICAS: usize = 3;
+/// Chunks of a blob of which no node reads the whole by itself: up to 64 MiB its first two owners do, after the put.
+const LARGE: u64 = 17;
 /// What nodes have fetched, from anywhere.
 const FETCHED: &str = "herring_swarm_bytes_fetched_total";
 /// From the making of all threads to the moment when all begin.
@@ -107,16 +109,17 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A blob for each node, so that all links are used to put them; together, enough for all reads.
+/// A blob for each node where that makes large ones, so that all links are used to put them; together, enough for all reads.
 fn blobs(arguments: &CentralArguments) -> Vec<TestBlob> {
     let (nodes, reads) = (arguments.nodes, arguments.reads_at_each() as f64);
     // Who owns what is random: some nodes have less that is cold to them than others.
     let cold = reads + 2.0 * reads.sqrt() + 2.0;
-    let chunks = cold * nodes as f64 / (nodes - REPLICAS) as f64;
     // Not negative, and less than a disk has.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let size = (chunks / nodes as f64).ceil() as u64 * u64::from(CHUNK_SIZE);
-    (1..=nodes as u64).map(|node| TestBlob::new(size, arguments.seed, &[node])).collect()
+    let chunks = (cold * nodes as f64 / (nodes - REPLICAS) as f64).ceil() as u64;
+    let count = (chunks / LARGE).clamp(1, nodes as u64);
+    let size = chunks.div_ceil(count).max(LARGE) * u64::from(CHUNK_SIZE);
+    (1..=count).map(|node| TestBlob::new(size, arguments.seed, &[node])).collect()
 }
 
 /// Puts each blob at a node of its own; who has which piece then.
