@@ -70,6 +70,10 @@ impl Refusal {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", detail)
+    }
+
     pub fn at(self, commit: &str) -> Self {
         Self { commit: Some(commit.to_owned()), ..self }
     }

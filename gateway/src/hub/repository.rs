@@ -118,7 +118,7 @@ impl Hub {
             Err(missing @ OpenError::NotFound { .. }) => return Ok(Err(missing)),
             Err(error) => return Err(error.into()),
         };
-        tree::entries(told, these).await.map(Ok).map_err(|error| Refusal::malformed(&tree, error))
+        tree::entries(&tree, told, these).await.map(Ok)
     }
 
     pub async fn file(

@@ -156,29 +156,18 @@ impl S3 for Buckets {
         }
         let part = walk(&self.swarm, &input.bucket, wanted(&input)?).await.map_err(open_error)?;
         let spell = spelling(input.encoding_type.as_ref());
-        let ListObjectsV2Output {
-            name,
-            prefix,
-            delimiter,
-            encoding_type,
-            max_keys,
-            is_truncated,
-            next_continuation_token,
-            contents,
-            common_prefixes,
-            ..
-        } = listed(input, part);
+        let later = listed(input, part);
         Ok(S3Response::new(ListObjectsOutput {
-            name,
-            prefix,
-            delimiter,
-            encoding_type,
-            max_keys,
-            is_truncated,
-            contents,
-            common_prefixes,
+            name: later.name,
+            prefix: later.prefix,
+            delimiter: later.delimiter,
+            encoding_type: later.encoding_type,
+            max_keys: later.max_keys,
+            is_truncated: later.is_truncated,
+            contents: later.contents,
+            common_prefixes: later.common_prefixes,
             marker: marker.map(spell),
-            next_marker: next_continuation_token.map(spell),
+            next_marker: later.next_continuation_token.map(spell),
             ..ListObjectsOutput::default()
         }))
     }

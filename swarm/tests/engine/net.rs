@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -227,20 +227,19 @@ impl Net {
 }
 
 /// What an earlier run left to a thread for blocking work, whom nobody waits for, holds its store a moment longer than its tasks.
-fn open(config: &StoreConfig) -> Store {
-    for _ in 0..1000 {
-        match Store::open(config.clone()) {
-            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("{config:?} is still locked");
+async fn open(config: StoreConfig) -> Store {
+    let store = OnceLock::new();
+    let free = || match Store::open(config.clone()) {
+        Err(OpenError::Locked { .. }) => false,
+        opened => store.set(opened.unwrap()).is_ok(),
+    };
+    eventually("the store is free", free).await;
+    store.into_inner().unwrap()
 }
 
 impl Node {
     async fn start(index: usize, address: IpAddr, home: PathBuf, capacity: u64, config: SwarmConfig, origins: Origins) -> Self {
-        let dir = home.clone();
-        let store = tokio::task::spawn_blocking(move || open(&StoreConfig { dir, capacity })).await.unwrap();
+        let store = open(StoreConfig { dir: home.clone(), capacity }).await;
         let quick = ServerConfig { drain: Duration::ZERO, ..ServerConfig::default() };
         let server = Server::bind(SocketAddr::new(address, 0), quick).await.unwrap();
         let info = NodeInfo {
