@@ -83,6 +83,11 @@ impl Swarm {
         }
         // Who asks gives up before that, and says whom it asked.
         let patience = if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE + LIFE };
+        if reading == 0
+            && let Some(known) = self.list_again(origin, question, patience).await
+        {
+            return Ok((known, "memory"));
+        }
         let failed = match self.ask_within(question, patience, reading).await {
             Ok(known) => return Ok((Arc::clone(&known), known.from())),
             Err(failed) if failed.refusal.is_passing() => failed,
@@ -99,7 +104,7 @@ impl Swarm {
         }
     }
 
-    async fn ask_within(&self, question: &MetaQuestion, patience: Duration, reading: u64) -> Learnt {
+    pub(super) async fn ask_within(&self, question: &MetaQuestion, patience: Duration, reading: u64) -> Learnt {
         timeout(patience, self.ask_around(question, reading)).await.unwrap_or_else(|_| {
             self.0.meta.fell_ill(question);
             let why = format!("had no answer within {} ms", patience.as_millis());

@@ -8,7 +8,7 @@ use herring_blob::ObjectRef;
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::{Listed, ObjectInfo, Origin, Page};
 
-use super::known::Known;
+use super::known::{Known, lifetime};
 use super::word::Word;
 use crate::Swarm;
 
@@ -40,6 +40,20 @@ impl Swarm {
             let word = word(origin, key, find(page, name(key))?)?;
             Some((asked, known.age(), word))
         })
+    }
+
+    /// Lists again what a key is in that is only looked at, where many of its page were asked for one by one: they were forgotten, or it is too long ago.
+    pub(super) async fn list_again(&self, origin: &Origin, question: &MetaQuestion, patience: Duration) -> Option<Arc<Known>> {
+        let MetaQuestion::Key { origin: of, key } = question else { return None };
+        if lifetime(origin, question, &Word::Directory).is_zero() {
+            return None;
+        }
+        let page = self.0.meta.pages.missed(of, directory(key), name(key))?;
+        if self.believed(origin, &page).await.is_some() {
+            return None;
+        }
+        self.ask_within(&page, patience, 0).await.ok()?;
+        self.believed(origin, question).await
     }
 
     /// Brings back to memory what was written down of the listing that a key is in.

@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::Page;
 
-/// So many are kept before it is looked for the first time which of them are of use.
-const FEW: usize = 1000;
+/// So many are kept before it is looked for the first time which of them are of use: of ten million keys, in some 2 MB.
+const FEW: usize = 10_000;
+/// Keys of a page that are asked for one by one before all of it is asked for again.
+const MISSES: u8 = 8;
 
 /// The pages that were remembered. Pages follow each other in order, nearly: what is missed is asked for.
 #[derive(Default)]
@@ -15,10 +17,19 @@ pub(crate) struct Pages(Mutex<Index>);
 
 #[derive(Default)]
 struct Index {
-    /// The tokens of pages by origin, directory and the first name on the page.
-    tokens: BTreeMap<(String, String, String), Option<String>>,
+    /// By origin, directory and the first name on the page.
+    noted: BTreeMap<At, Noted>,
     /// With how many it was last looked which of them are of use.
     used: usize,
+}
+
+/// Origin, directory and name.
+type At = (String, String, String);
+
+struct Noted {
+    token: Option<String>,
+    /// Names on it, or behind it, that were not remembered when they were asked for.
+    misses: u8,
 }
 
 impl Pages {
@@ -32,12 +43,12 @@ impl Pages {
         }
         let at = |name: &str| (origin.clone(), prefix.clone(), name.to_owned());
         let index = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let within: Vec<_> = index.tokens.range(at(first.name())..at(last.name())).map(|(at, _)| at.clone()).collect();
-        within.iter().for_each(|at| drop(index.tokens.remove(at)));
-        index.tokens.insert(at(first.name()), token.clone());
-        if index.tokens.len() > FEW.max(2 * index.used) {
-            index.tokens.retain(|at, token| is_kept(&page_at(at, token)));
-            index.used = index.tokens.len();
+        let within: Vec<_> = index.noted.range(at(first.name())..at(last.name())).map(|(at, _)| at.clone()).collect();
+        within.iter().for_each(|at| drop(index.noted.remove(at)));
+        index.noted.insert(at(first.name()), Noted { token: token.clone(), misses: 0 });
+        if index.noted.len() > FEW.max(2 * index.used) {
+            index.noted.retain(|at, noted| is_kept(&page_at(at, noted)));
+            index.used = index.noted.len();
         }
     }
 
@@ -45,15 +56,28 @@ impl Pages {
     pub fn of(&self, origin: &str, directory: &str, name: &str) -> Vec<MetaQuestion> {
         let at = |name: &str| (origin.to_owned(), directory.to_owned(), name.to_owned());
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut until = index.tokens.range(at("")..=at(name)).rev();
+        let mut until = index.noted.range(at("")..=at(name)).rev();
         let last = until.next();
         let before = until.next().filter(|_| last.is_some_and(|((.., first), _)| first == name));
-        before.into_iter().chain(last).map(|(at, token)| page_at(at, token)).collect()
+        before.into_iter().chain(last).map(|(at, noted)| page_at(at, noted)).collect()
+    }
+
+    /// What is remembered does not tell of a name. The page that it may be on, where others of it were missed as well: one question for all of them.
+    pub fn missed(&self, origin: &str, directory: &str, name: &str) -> Option<MetaQuestion> {
+        let at = |name: &str| (origin.to_owned(), directory.to_owned(), name.to_owned());
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, noted) = index.noted.range_mut(at("")..=at(name)).next_back()?;
+        noted.misses += 1;
+        if noted.misses < MISSES {
+            return None;
+        }
+        noted.misses = 0;
+        Some(page_at(at, noted))
     }
 }
 
-fn page_at((origin, prefix, _): &(String, String, String), token: &Option<String>) -> MetaQuestion {
-    MetaQuestion::Page { origin: origin.clone(), prefix: prefix.clone(), token: token.clone() }
+fn page_at((origin, prefix, _): &At, noted: &Noted) -> MetaQuestion {
+    MetaQuestion::Page { origin: origin.clone(), prefix: prefix.clone(), token: noted.token.clone() }
 }
 
 #[cfg(test)]
@@ -99,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_which_many_are_missed_is_asked_for_again() {
+        let pages = Pages::default();
+        (0..2).for_each(|at| pages.note(&asked(at), &page(&[name(10 * at), name(10 * at + 9)]), |_| true));
+        for round in 0..3 {
+            let missed: Vec<_> = (0..MISSES as usize).map(|index| pages.missed("o", "d", &name(10 + index))).collect();
+            assert_eq!(missed.iter().flatten().collect::<Vec<_>>(), [&asked(1)], "{round}");
+        }
+        assert!((0..MISSES - 1).all(|_| pages.missed("o", "d", &name(3)).is_none()));
+        pages.note(&asked(0), &page(&[name(0), name(9)]), |_| true);
+        assert_eq!(pages.missed("o", "d", &name(3)), None, "it was just listed");
+        assert_eq!(pages.missed("o", "other", &name(3)), None);
+    }
+
+    #[test]
     fn a_page_in_no_order_is_not_noted() {
         let pages = Pages::default();
         pages.note(&asked(0), &page(&[name(5), name(3)]), |_| true);
@@ -110,7 +148,7 @@ mod tests {
         let pages = Pages::default();
         for at in 0..10 * FEW {
             pages.note(&asked(at), &page(&[name(at)]), |question| *question == asked(at));
-            assert!(pages.0.lock().unwrap().tokens.len() <= FEW);
+            assert!(pages.0.lock().unwrap().noted.len() <= FEW);
         }
         assert_eq!(pages.of("o", "d", "z"), [asked(10 * FEW - 1)]);
     }

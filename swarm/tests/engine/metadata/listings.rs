@@ -152,3 +152,22 @@ async fn many_that_were_listed_are_renewed_by_their_listing() {
     }
     assert_eq!(asked(&bucket)[1], 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_key_by_key_is_listed_again() {
+    let bucket = Bucket::open(&["a", "b", "c"]).await;
+    let net = start(3, &bucket, LONG).await;
+    let swarm = &net.nodes[0].swarm;
+    assert_eq!(list(swarm).await, ["a", "b", "c"]);
+    for missing in 0..7 {
+        assert!(swarm.look_up("o", &format!("a{missing}")).await.is_err());
+    }
+    ["b", "c"].iter().for_each(|key| bucket.put(key, 2));
+    ["b", "c"].iter().for_each(|key| swarm.forget_object("o", key));
+    for key in ["b", "c"] {
+        assert_eq!(version_of(swarm, key).await, "\"v2\"");
+    }
+    let asked = bucket.asked();
+    assert_eq!(asked.iter().filter(|one| *one == "LIST ").count(), 2, "{asked:?}");
+    assert!(!asked.iter().any(|one| one == "HEAD b" || one == "HEAD c"), "{asked:?}");
+}
