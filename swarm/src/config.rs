@@ -49,6 +49,10 @@ pub struct SwarmConfig {
     /// How long an origin may take for an answer about what it has. After that another owner asks it too, since the first one's way there may be
     /// broken, and where an old answer is at hand that is given. The slowest listings of large stores take some 10 s.
     pub slow_origin: Duration,
+    /// For how long after an origin began to fail it is asked again for what nobody else has, 6 s: a server that restarts is back by then, and whoever reads
+    /// has waited instead of failing. With the last tries that is 8 s, less than the 10 s after which the hub's clients give up. One that fails for longer is not
+    /// waited for until it has answered once.
+    pub outage: Duration,
     /// As `hedge` for an object's chunk, whose owner may be waiting for a slow origin, and where a second owner would fetch it a second time:
     /// as long as one request to an origin may take. A peer that is gone is noticed within 1.5 s whatever this says.
     pub origin_hedge: Duration,
@@ -74,6 +78,7 @@ impl Default for SwarmConfig {
             owner_patience: Duration::from_secs(2),
             name_owners_stay: Duration::from_secs(60),
             slow_origin: Duration::from_secs(5),
+            outage: Duration::from_secs(6),
             origin_hedge: Duration::from_secs(30),
         }
     }
@@ -123,5 +128,7 @@ pub(crate) const MEMORY_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const FETCH_DEADLINE: Duration = Duration::from_secs(90);
 /// Pauses before all givers of a chunk are asked once more, where some only failed for the moment (a restart, a full queue).
 pub(crate) const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+/// The same where it was the origin that failed, and may be back soon: three owners and the reader ask it up to four times each time.
+pub(crate) const OUTAGE_PAUSE: Duration = Duration::from_millis(1500);
 /// How long a peer's question waits for memory: less than the peer waits for the answer.
 pub(crate) const PEER_MEMORY_DEADLINE: Duration = Duration::from_secs(10);

@@ -3,13 +3,13 @@
 
 mod breaker;
 mod budget;
+mod outages;
 mod pace;
 mod peer;
 mod peers;
 mod question;
 mod recent;
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use herring_ring::NodeId;
 
 use breaker::{SHUNNED, Why};
 use budget::Budget;
+pub(crate) use outages::Outages;
 use pace::Pace;
 use peers::Peers;
 pub(crate) use question::Question;
@@ -25,8 +26,8 @@ pub(crate) use question::Question;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     peers: Mutex<Peers>,
-    /// When an origin failed last, of those that gave nothing since.
-    origins: Mutex<HashMap<String, Instant>>,
+    /// Of those that are asked for bytes.
+    origins: Outages,
     pace: Pace,
     hedges: Budget,
 }
@@ -122,15 +123,20 @@ impl Health {
 
     /// What was asked of an origin failed, and not because of what was asked.
     pub fn origin_failed(&self, origin: &str) {
-        self.origins().insert(origin.to_owned(), Instant::now());
+        self.origins.failed(origin);
     }
 
     pub fn origin_answered(&self, origin: &str) {
-        self.origins().remove(origin);
+        self.origins.answered(origin, Duration::ZERO);
     }
 
     pub fn origin_failed_lately(&self, origin: &str) -> bool {
-        self.origins().get(origin).is_some_and(|at| at.elapsed() < SHUNNED)
+        self.origins.failed_within(origin, SHUNNED)
+    }
+
+    /// Whether it fails for no longer than `outage`.
+    pub fn origin_may_be_back_soon(&self, origin: &str, outage: Duration) -> bool {
+        self.origins.began_within(origin, outage)
     }
 
     /// A question to a peer begins. `patience`: how long it may be silent before another is asked as well ([`Health::hedge_after`]); who has
@@ -143,10 +149,6 @@ impl Health {
     /// Forgets peers that are gone, and notes in which zone the others are: a peer is compared with those of its zone.
     pub fn view_changed(&self, view: &View) {
         self.peers().view_changed(view);
-    }
-
-    fn origins(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn peers(&self) -> MutexGuard<'_, Peers> {

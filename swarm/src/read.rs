@@ -5,11 +5,13 @@ use futures_util::Stream;
 use futures_util::stream;
 use herring_blob::{ByteRange, ContentId};
 use herring_store::{Entry, ReadError as StoreError};
+use tokio::time::sleep;
 
 use crate::ahead::Ahead;
+use crate::config::OUTAGE_PAUSE;
 use crate::fetch::Role;
 use crate::proof::Checking;
-use crate::{Content, ReadError, Swarm};
+use crate::{Content, ReadError, Source, Swarm};
 
 /// Bytes of one piece of a stream: `pread` of 1 MiB at a time is as fast as more, and a slow client holds only this much.
 const PIECE: u64 = 1 << 20;
@@ -87,9 +89,20 @@ impl Swarm {
             Some(held) => Ok(held.slice(within)),
             None => {
                 let _waiting = self.0.readers.wait();
-                self.fetch_part(content, chunk, within, until).await
+                loop {
+                    match self.fetch_part(content, chunk, within.clone(), until).await {
+                        Err(ReadError::Unavailable { .. }) if self.origin_may_be_back_soon(content) => sleep(OUTAGE_PAUSE).await,
+                        fetched => return fetched,
+                    }
+                }
             }
         }
+    }
+
+    /// Only readers wait for that: an owner says at once that the origin failed, since the next owner's way there may be well.
+    fn origin_may_be_back_soon(&self, content: &Content) -> bool {
+        let Source::Object(object) = content.source() else { return false };
+        self.0.health.origin_may_be_back_soon(&object.origin, self.0.config.outage)
     }
 
     /// Refuses at once who would join too long a queue for memory, and can come again later. A mount's readers cannot: they wait, however

@@ -8,13 +8,13 @@ use futures_util::future::{BoxFuture, FutureExt};
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::Origin;
 use metrics::counter;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::answer::LIFE;
 use super::known::{Known, lifetime};
 use super::question::{kind, origin_of, what};
 use super::word::{Refusal, Word};
-use crate::config::OBJECT_DEADLINE;
+use crate::config::{OBJECT_DEADLINE, OUTAGE_PAUSE};
 use crate::flight::Answer;
 use crate::{OpenError, Swarm, Tried, metrics as m};
 
@@ -88,12 +88,21 @@ impl Swarm {
         {
             return Ok((known, "memory"));
         }
-        let failed = match self.ask_within(question, patience, reading).await {
-            Ok(known) => return Ok((Arc::clone(&known), known.from())),
-            Err(failed) if failed.refusal.is_passing() => failed,
-            Err(failed) => return Err(failed),
-        };
-        self.remembered(origin, question).await.map(|old| (old, "stale")).ok_or(failed)
+        loop {
+            let failed = match self.ask_within(question, patience, reading).await {
+                Ok(known) => return Ok((Arc::clone(&known), known.from())),
+                Err(failed) if failed.refusal.is_passing() => failed,
+                Err(failed) => return Err(failed),
+            };
+            if let Some(old) = self.remembered(origin, question).await {
+                return Ok((old, "stale"));
+            }
+            let is_failing = matches!(failed.refusal, Refusal::Unavailable(_));
+            if !is_failing || !meta.may_be_back_soon(origin.name(), self.0.config.outage) {
+                return Err(failed);
+            }
+            sleep(OUTAGE_PAUSE).await;
+        }
     }
 
     /// What was said before: what this node remembers, but that there was nothing only where nobody remembers something.

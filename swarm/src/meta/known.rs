@@ -19,7 +19,7 @@ use super::question::{origin_of, weight};
 use super::word::{Refusal, Word};
 use crate::Content;
 use crate::flight::{Answer, Flights};
-use crate::health::Health;
+use crate::health::{Health, Outages};
 
 /// Bytes of answers that are remembered in memory.
 pub(super) const MEMORY: u64 = 64 << 20;
@@ -117,8 +117,8 @@ pub(crate) struct Meta {
     /// Who was silent when asked about origins. Apart from what is known of givers of chunks: an owner that answers a second late, as on a
     /// machine without an idle processor, must not be passed over for chunks, or origins would be asked for them twice.
     pub health: Health,
-    /// Origins that failed to answer, and when last.
-    ill: Mutex<HashMap<String, Instant>>,
+    /// Of origins that are asked what they have.
+    ill: Outages,
     /// The commits of the hubs' repositories, by the origins' names.
     commits: Mutex<HashMap<String, String>>,
     /// Bytes of answers that were written down, about.
@@ -151,7 +151,7 @@ impl Meta {
             asking: Flights::new(tasks.clone(), stop.clone()),
             questions: Flights::new(tasks.clone(), stop.clone()),
             health: Health::default(),
-            ill: Mutex::default(),
+            ill: Outages::default(),
             commits: Mutex::default(),
             written: AtomicU64::default(),
             followed: Mutex::default(),
@@ -205,20 +205,21 @@ impl Meta {
     }
 
     pub fn fell_ill(&self, question: &MetaQuestion) {
-        self.ill.lock().unwrap_or_else(PoisonError::into_inner).insert(origin_of(question).to_owned(), Instant::now());
+        self.ill.failed(origin_of(question));
     }
 
     pub fn is_ill(&self, origin: &str) -> bool {
-        let ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        ill.get(origin).is_some_and(|since| since.elapsed() < ILL)
+        self.ill.failed_within(origin, ILL)
+    }
+
+    /// Whether it fails for no longer than `outage`.
+    pub fn may_be_back_soon(&self, origin: &str, outage: Duration) -> bool {
+        self.ill.began_within(origin, outage)
     }
 
     /// An answer of this age came: it shows that the origin is well, if it is young enough.
     pub fn answered(&self, origin: &str, age: Duration) {
-        let mut ill = self.ill.lock().unwrap_or_else(PoisonError::into_inner);
-        if ill.get(origin).is_some_and(|since| age < since.elapsed()) {
-            ill.remove(origin);
-        }
+        self.ill.answered(origin, age);
     }
 }
 

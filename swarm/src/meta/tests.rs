@@ -137,17 +137,6 @@ fn a_doubt_is_about_what_was_asked_for_before_it() {
 }
 
 #[test]
-fn only_an_answer_given_since_shows_that_an_origin_is_well_again() {
-    let meta = meta();
-    meta.fell_ill(&key("k"));
-    meta.answered("o", Duration::from_secs(60));
-    assert!(meta.is_ill("o"));
-    assert!(!meta.is_ill("other"));
-    meta.answered("o", Duration::ZERO);
-    assert!(!meta.is_ill("o"));
-}
-
-#[test]
 fn memory_is_bounded_and_still_takes_the_largest_document() {
     let meta = meta();
     let (large, document) =

@@ -75,6 +75,7 @@ impl Setup {
             owner_patience: never,
             origin_hedge: never,
             slow_origin: never,
+            outage: Duration::ZERO,
             ..SwarmConfig::default()
         };
         Self { nodes, config, capacity: |_| 1 << 30, origins: Vec::new() }

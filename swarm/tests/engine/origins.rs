@@ -8,6 +8,7 @@ use herring_ring::Point;
 use herring_swarm::{Content, OpenError, ReadError, Source};
 use tempfile::TempDir;
 
+use crate::bucket::{Bucket, Manner};
 use crate::count::origin_bytes;
 use crate::door::nobody;
 use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, noise};
@@ -159,5 +160,34 @@ async fn an_object_that_was_deleted_has_changed_for_who_has_it_open() {
     std::fs::remove_file(dir.path().join("o")).unwrap();
     for chunk in 1..8 {
         assert!(matches!(read(chunk).await, Err(ReadError::Changed { .. })), "chunk {chunk}, whoever owns it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_fails_for_a_moment_is_waited_for() {
+    // Of what nobody remembers and nobody has, so more than all nodes ask for at once.
+    const FAILURES: usize = 20;
+    for (outage, waits) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
+        let bucket = Bucket::open(&["a", "b"]).await;
+        let net = Setup::new(3, 2).tune(|config| config.outage = outage).origin_url(&bucket.spec("o", 3600)).start().await;
+        let node = &net.nodes[0];
+        bucket.set(Manner::Fail(FAILURES));
+        assert_eq!(node.swarm.open_object("o", "a").await.is_ok(), waits, "outage {outage:?}");
+        bucket.set(Manner::Well);
+        let content = node.swarm.open_object("o", "b").await.unwrap();
+        bucket.set(Manner::Fail(FAILURES));
+        let read = node.drain(&content).await;
+        assert_eq!(read.is_ok(), waits, "{read:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_fails_for_long_is_not_waited_for() {
+    let bucket = Bucket::open(&["a"]).await;
+    let outage = Duration::from_millis(1);
+    let net = Setup::new(2, 1).tune(|config| config.outage = outage).origin_url(&bucket.spec("o", 3600)).start().await;
+    bucket.close();
+    for _ in 0..3 {
+        assert!(matches!(net.nodes[0].swarm.open_object("o", "a").await, Err(OpenError::Unavailable { .. })));
     }
 }
