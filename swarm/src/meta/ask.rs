@@ -83,13 +83,13 @@ impl Swarm {
         }
         // Who asks gives up before that, and says whom it asked.
         let patience = if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE + LIFE };
-        if reading == 0
-            && let Some(known) = self.list_again(origin, question, patience).await
-        {
-            return Ok((known, "memory"));
-        }
+        let mut listed = if reading == 0 { self.list_again(origin, question, patience).await } else { None };
         loop {
-            let failed = match self.ask_within(question, patience, reading).await {
+            let learnt = match listed.take() {
+                Some(learnt) => learnt,
+                None => self.ask_within(question, patience, reading).await,
+            };
+            let failed = match learnt {
                 Ok(known) => return Ok((Arc::clone(&known), known.from())),
                 Err(failed) if failed.refusal.is_passing() => failed,
                 Err(failed) => return Err(failed),

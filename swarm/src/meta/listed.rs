@@ -8,6 +8,7 @@ use herring_blob::ObjectRef;
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::{Listed, ObjectInfo, Origin, Page};
 
+use super::ask::Learnt;
 use super::known::{Known, lifetime};
 use super::word::Word;
 use crate::Swarm;
@@ -43,7 +44,8 @@ impl Swarm {
     }
 
     /// Lists again what a key is in that is only looked at, where many of its page were asked for one by one: they were forgotten, or it is too long ago.
-    pub(super) async fn list_again(&self, origin: &Origin, question: &MetaQuestion, patience: Duration) -> Option<Arc<Known>> {
+    /// `None` where that tells nothing of the key.
+    pub(super) async fn list_again(&self, origin: &Origin, question: &MetaQuestion, patience: Duration) -> Option<Learnt> {
         let MetaQuestion::Key { origin: of, key } = question else { return None };
         if lifetime(origin, question, &Word::Directory).is_zero() {
             return None;
@@ -52,8 +54,10 @@ impl Swarm {
         if self.believed(origin, &page).await.is_some() {
             return None;
         }
-        self.ask_within(&page, patience, 0).await.ok()?;
-        self.believed(origin, question).await
+        match self.ask_within(&page, patience, 0).await {
+            Err(failed) if failed.refusal.is_passing() => Some(Err(failed)),
+            _ => self.believed(origin, question).await.map(Ok),
+        }
     }
 
     /// Brings back to memory what was written down of the listing that a key is in.
