@@ -284,7 +284,7 @@ impl Flight {
             }
             if let Ok(Some(chunk)) = self.pilot.land(pieces, index, bytes, Word::Origin, share) {
                 counter!(m::CHUNKS_FETCHED, "from" => "origin").increment(1);
-                self.swarm.0.health.origin_answered(&object.origin);
+                self.swarm.0.health.origins.answered(&object.origin, Duration::ZERO);
                 return Answer::Chunk(chunk);
             }
         }
@@ -296,7 +296,7 @@ impl Flight {
         match error {
             OriginError::Changed { .. } | OriginError::NotFound { .. } => Answer::Changed,
             OriginError::Unavailable { .. } | OriginError::Throttled { .. } | OriginError::TimedOut { .. } => {
-                self.swarm.0.health.origin_failed(&object.origin);
+                self.swarm.0.health.origins.failed(&object.origin);
                 self.not_from_origin(error)
             }
             // One bad answer does not make a bad origin, nor does one object that it keeps to itself.

@@ -26,8 +26,8 @@ pub(crate) use question::Question;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     peers: Mutex<Peers>,
-    /// Of those that are asked for bytes.
-    origins: Outages,
+    /// Of origins that are asked for bytes.
+    pub origins: Outages,
     pace: Pace,
     hedges: Budget,
 }
@@ -121,22 +121,8 @@ impl Health {
         self.pace.patience(most)
     }
 
-    /// What was asked of an origin failed, and not because of what was asked.
-    pub fn origin_failed(&self, origin: &str) {
-        self.origins.failed(origin);
-    }
-
-    pub fn origin_answered(&self, origin: &str) {
-        self.origins.answered(origin, Duration::ZERO);
-    }
-
     pub fn origin_failed_lately(&self, origin: &str) -> bool {
         self.origins.failed_within(origin, SHUNNED)
-    }
-
-    /// Whether it fails for no longer than `outage`.
-    pub fn origin_may_be_back_soon(&self, origin: &str, outage: Duration) -> bool {
-        self.origins.began_within(origin, outage)
     }
 
     /// A question to a peer begins. `patience`: how long it may be silent before another is asked as well ([`Health::hedge_after`]); who has

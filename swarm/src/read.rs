@@ -5,7 +5,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use herring_blob::{ByteRange, ContentId};
 use herring_store::{Entry, ReadError as StoreError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::ahead::Ahead;
 use crate::config::OUTAGE_PAUSE;
@@ -89,9 +89,12 @@ impl Swarm {
             Some(held) => Ok(held.slice(within)),
             None => {
                 let _waiting = self.0.readers.wait();
+                let began = Instant::now();
                 loop {
                     match self.fetch_part(content, chunk, within.clone(), until).await {
-                        Err(ReadError::Unavailable { .. }) if self.origin_may_be_back_soon(content) => sleep(OUTAGE_PAUSE).await,
+                        Err(ReadError::Unavailable { .. }) if self.outage_may_be_over_soon(content, began) => {
+                            sleep(OUTAGE_PAUSE).await
+                        }
                         fetched => return fetched,
                     }
                 }
@@ -100,9 +103,9 @@ impl Swarm {
     }
 
     /// Only readers wait for that: an owner says at once that the origin failed, since the next owner's way there may be well.
-    fn origin_may_be_back_soon(&self, content: &Content) -> bool {
+    fn outage_may_be_over_soon(&self, content: &Content, asking_since: Instant) -> bool {
         let Source::Object(object) = content.source() else { return false };
-        self.0.health.origin_may_be_back_soon(&object.origin, self.0.config.outage)
+        self.0.health.origins.may_be_over_soon(&object.origin, asking_since, self.0.config.outage)
     }
 
     /// Refuses at once who would join too long a queue for memory, and can come again later. A mount's readers cannot: they wait, however

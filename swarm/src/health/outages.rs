@@ -33,9 +33,10 @@ impl Outages {
         self.all().get(origin).is_some_and(|outage| outage.last.elapsed() < time)
     }
 
-    /// Whether it fails, and for no longer than this: then it may be back soon.
-    pub fn began_within(&self, origin: &str, time: Duration) -> bool {
-        self.all().get(origin).is_some_and(|outage| outage.began.elapsed() < time)
+    /// Whether it fails, and for no longer than this: then it may be back soon. Not for who asks since longer: that one key cannot be had
+    /// of an origin that is well otherwise is no outage.
+    pub fn may_be_over_soon(&self, origin: &str, asking_since: Instant, time: Duration) -> bool {
+        asking_since.elapsed() < time && self.all().get(origin).is_some_and(|outage| outage.began.elapsed() < time)
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Outage>> {
@@ -60,7 +61,7 @@ mod tests {
         outages.answered("o", 60 * SECOND);
         assert!(outages.failed_within("o", 2 * SECOND) && !outages.failed_within("other", 2 * SECOND));
         outages.answered("o", Duration::ZERO);
-        assert!(!outages.failed_within("o", 2 * SECOND) && !outages.began_within("o", 2 * SECOND));
+        assert!(!outages.failed_within("o", 2 * SECOND) && !outages.may_be_over_soon("o", Instant::now(), 2 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]
@@ -71,6 +72,21 @@ mod tests {
             advance(SECOND).await;
         }
         assert!(outages.failed_within("o", 2 * SECOND) && !outages.failed_within("o", SECOND));
-        assert!(outages.began_within("o", 11 * SECOND) && !outages.began_within("o", 10 * SECOND));
+        let now = Instant::now();
+        assert!(outages.may_be_over_soon("o", now, 11 * SECOND) && !outages.may_be_over_soon("o", now, 10 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_for_one_key_of_an_origin_that_is_well() {
+        let (outages, since) = (Outages::default(), Instant::now());
+        let mut asked = 0;
+        while asked == 0 || outages.may_be_over_soon("o", since, 5 * SECOND) {
+            outages.failed("o");
+            advance(SECOND).await;
+            outages.answered("o", Duration::ZERO);
+            outages.failed("o");
+            asked += 1;
+        }
+        assert_eq!(asked, 5);
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::Origin;
 use metrics::counter;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::LIFE;
 use super::known::{Known, lifetime};
@@ -83,6 +83,7 @@ impl Swarm {
         }
         // Who asks gives up before that, and says whom it asked.
         let patience = if old.is_some() { self.0.config.slow_origin } else { OBJECT_DEADLINE + LIFE };
+        let began = Instant::now();
         let mut listed = if reading == 0 { self.list_again(origin, question, patience).await } else { None };
         loop {
             let learnt = match listed.take() {
@@ -97,11 +98,12 @@ impl Swarm {
             if let Some(old) = self.remembered(origin, question).await {
                 return Ok((old, "stale"));
             }
-            let is_failing = matches!(failed.refusal, Refusal::Unavailable(_));
-            if !is_failing || !meta.may_be_back_soon(origin.name(), self.0.config.outage) {
-                return Err(failed);
+            match failed.refusal {
+                Refusal::Unavailable(_) if meta.ill.may_be_over_soon(origin.name(), began, self.0.config.outage) => {
+                    sleep(OUTAGE_PAUSE).await
+                }
+                _ => return Err(failed),
             }
-            sleep(OUTAGE_PAUSE).await;
         }
     }
 

@@ -118,7 +118,7 @@ pub(crate) struct Meta {
     /// machine without an idle processor, must not be passed over for chunks, or origins would be asked for them twice.
     pub health: Health,
     /// Of origins that are asked what they have.
-    ill: Outages,
+    pub ill: Outages,
     /// The commits of the hubs' repositories, by the origins' names.
     commits: Mutex<HashMap<String, String>>,
     /// Bytes of answers that were written down, about.
@@ -210,11 +210,6 @@ impl Meta {
 
     pub fn is_ill(&self, origin: &str) -> bool {
         self.ill.failed_within(origin, ILL)
-    }
-
-    /// Whether it fails for no longer than `outage`.
-    pub fn may_be_back_soon(&self, origin: &str, outage: Duration) -> bool {
-        self.ill.began_within(origin, outage)
     }
 
     /// An answer of this age came: it shows that the origin is well, if it is young enough.
