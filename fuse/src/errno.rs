@@ -47,6 +47,7 @@ fn of_read(error: &ReadError) -> Errno {
     match error {
         ReadError::Unavailable { .. } | ReadError::False { .. } => Errno::EIO,
         ReadError::Changed { .. } => Errno::ESTALE,
+        ReadError::Denied { .. } => Errno::EACCES,
         ReadError::Overloaded { .. } => Errno::EBUSY,
     }
 }

@@ -223,6 +223,7 @@ fn read_error(error: ReadError) -> ApiError {
     let kind = match error {
         ReadError::Unavailable { .. } | ReadError::False { .. } => ErrorKind::BadGateway,
         ReadError::Changed { .. } => ErrorKind::Changed,
+        ReadError::Denied { .. } => ErrorKind::Denied,
         ReadError::Overloaded { .. } => ErrorKind::Unavailable,
     };
     ApiError::new(kind, error.to_string())
@@ -256,6 +257,8 @@ fn serve_error(error: ServeError) -> ApiError {
         ServeError::Overloaded { .. } => ErrorKind::Unavailable,
         ServeError::Deleted(_) => ErrorKind::Changed,
         ServeError::Record(_) => ErrorKind::Internal,
+        // The peer itself may be given it.
+        ServeError::Read(ReadError::Denied { .. }) => ErrorKind::BadGateway,
         ServeError::Read(error) => return read_error(error),
         ServeError::Write(ref error) => write_kind(error),
     };

@@ -299,7 +299,8 @@ impl Flight {
                 self.swarm.0.health.origins.failed(&object.origin);
                 self.not_from_origin(error)
             }
-            // One bad answer does not make a bad origin, nor does one object that it keeps to itself.
+            OriginError::Denied { .. } => Answer::Denied { whom: format!("origin {}", object.origin), why: error.to_string() },
+            // One bad answer does not make a bad origin.
             error => self.not_from_origin(error),
         }
     }

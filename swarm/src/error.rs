@@ -65,6 +65,9 @@ pub enum ReadError {
     Unavailable { what: String, chunk: u32, tried: Tried },
     #[error("{what} changed at its origin while it was read: open it again")]
     Changed { what: String },
+    /// By its origin, to this node and to those owners that could be asked; nobody else has it.
+    #[error("chunk {chunk} of {what} is not given; asked: {tried}")]
+    Denied { what: String, chunk: u32, tried: Tried },
     /// Whoever keeps it, a node lied about it, or kept it wrongly.
     #[error("what the swarm has as {what} does not hash to that id, and is not shown: put the blob again")]
     False { what: String },

@@ -76,7 +76,23 @@ impl Swarm {
         {
             return Ok(bytes);
         }
-        self.launch(content, chunk, Want { first, until }, Role::Reader).slice(range).await
+        let want = Want { first, until };
+        match self.launch(content, chunk, want, Role::Reader).slice(range.clone()).await {
+            Err(error @ (ReadError::Unavailable { .. } | ReadError::Denied { .. })) => {
+                match self.ask_other_owners(content, chunk, want) {
+                    Some(landing) => landing.slice(range).await,
+                    None => Err(error),
+                }
+            }
+            part => part,
+        }
+    }
+
+    /// Where this node is the owner that was to bring a chunk, and did not get it: the other owners are asked, whose way to the origin may be open, and who may
+    /// have credentials that this one lacks.
+    pub(crate) fn ask_other_owners(&self, content: &Content, chunk: u32, want: Want) -> Option<Arc<Landing>> {
+        let begin = |listed| self.flight(content, chunk, want, Role::Reader, None, listed);
+        self.acts_as_owner(content, chunk).then(|| self.0.chunks.launch((content.version(), chunk, Role::Reader), begin))
     }
 
     /// What this node brings of an object as the chunk's owner, though it may not be the first of them: that waits for the origin and for no other

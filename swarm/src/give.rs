@@ -259,7 +259,8 @@ fn arriving(passed: Result<Passed, ReadError>, promise: &mut Promise) -> Arrivin
         Err(error) => {
             let status = match error {
                 ReadError::Changed { .. } => 409,
-                ReadError::Unavailable { .. } | ReadError::False { .. } => 502,
+                // Not given to this node: the asker may be given it.
+                ReadError::Unavailable { .. } | ReadError::False { .. } | ReadError::Denied { .. } => 502,
                 ReadError::Overloaded { .. } => 503,
             };
             Arriving::Failed { status, detail: error.to_string() }

@@ -38,6 +38,11 @@ pub(crate) enum Answer {
     },
     /// The object is not what it was: of this version there is only what the swarm holds.
     Changed,
+    /// The origin does not give it to this node.
+    Denied {
+        whom: String,
+        why: String,
+    },
     /// Not from this one; whether it may help to ask again soon.
     No {
         whom: String,
@@ -110,16 +115,17 @@ impl Flight {
         }
     }
 
-    /// The owners whose turn comes before this node's. None where this node acts as the chunk's owner.
+    /// The owners whose turn comes before this node's. None where this node brings the chunk as its owner.
     fn owners_to_ask(&self, view: &View, point: Point) -> Vec<Candidate> {
         if self.role == Role::Owner {
             return Vec::new();
         }
         let owners = self.swarm.candidates(view, point).owners.into_iter();
-        owners
-            .filter(|one| self.swarm.is_me(view, one) || self.swarm.is_well(view, &one.id))
-            .take_while(|one| !self.swarm.is_me(view, one))
-            .collect()
+        let well: Vec<_> = owners.filter(|one| self.swarm.is_me(view, one) || self.swarm.is_well(view, &one.id)).collect();
+        let mut parts = well.split(|one| self.swarm.is_me(view, one));
+        let (before, behind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        // Where this node's turn came first, and it did not get the chunk: those whose turn comes after it.
+        if before.is_empty() { behind.to_vec() } else { before.to_vec() }
     }
 
     /// For a while after a change of members: those who owned the chunk before it, which are the other owners and the next on the walk. They may
@@ -143,7 +149,7 @@ impl Flight {
     ) -> Result<(Option<Chunk>, bool), ReadError> {
         let (mut patience, mut most, mut denied) = (Duration::MAX, Duration::MAX, Duration::ZERO);
         let mut asking: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
-        let (mut transient, mut changed, mut silent, mut landed) = (false, false, false, self.pilot.landed());
+        let (mut transient, mut changed, mut refused, mut silent, mut landed) = (false, false, false, false, self.pilot.landed());
         loop {
             while asking.is_empty() {
                 match givers.next() {
@@ -157,6 +163,10 @@ impl Flight {
                         asking.push(Box::pin(self.ask(view, giver, patience, share)));
                     }
                     None if changed => return Err(ReadError::Changed { what: self.content.to_string() }),
+                    None if refused => {
+                        let (what, chunk, tried) = (self.content.to_string(), self.chunk, std::mem::take(tried));
+                        return Err(ReadError::Denied { what, chunk, tried });
+                    }
                     None => return Ok((None, transient)),
                 }
             }
@@ -183,6 +193,10 @@ impl Flight {
                             true => givers.again(peer),
                             false => self.swarm.0.health.failed(&peer.id),
                         }
+                    }
+                    Answer::Denied { whom, why } => {
+                        refused = true;
+                        tried.note(whom, why);
                     }
                     Answer::No { whom, why, transient: passing } => {
                         transient |= passing;

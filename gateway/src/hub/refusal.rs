@@ -115,6 +115,7 @@ impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         let status = match &error {
             ReadError::Changed { .. } => StatusCode::CONFLICT,
+            ReadError::Denied { .. } => StatusCode::FORBIDDEN,
             ReadError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             ReadError::Unavailable { .. } | ReadError::False { .. } => StatusCode::BAD_GATEWAY,
         };

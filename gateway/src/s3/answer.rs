@@ -56,6 +56,7 @@ pub(super) fn open_error(error: OpenError) -> S3Error {
 pub(super) fn read_error(error: ReadError) -> S3Error {
     let code = match &error {
         ReadError::Changed { .. } => S3ErrorCode::OperationAborted,
+        ReadError::Denied { .. } => S3ErrorCode::AccessDenied,
         ReadError::Overloaded { .. } => S3ErrorCode::SlowDown,
         ReadError::Unavailable { .. } | ReadError::False { .. } => S3ErrorCode::ServiceUnavailable,
     };

@@ -222,7 +222,13 @@ impl Swarm {
         let _share = self.0.ahead_memory.take(geometry.chunk_range(chunk).len(), MEMORY_DEADLINE).await.map_err(overloaded)?;
         let soon = u32::try_from(IN_FLIGHT).unwrap_or(u32::MAX);
         let until = chunk.saturating_add(soon).min(geometry.chunk_count());
-        let landing = self.launch(content, chunk, Want { first: 0, until }, Role::Reader);
+        let want = Want { first: 0, until };
+        let mut landing = self.launch(content, chunk, want, Role::Reader);
+        if !landing.landed().await
+            && let Some(other) = self.ask_other_owners(content, chunk, want)
+        {
+            landing = other;
+        }
         if !landing.landed().await {
             return landing.whole().await.map(drop).map_err(Fault::from);
         }

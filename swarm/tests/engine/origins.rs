@@ -181,6 +181,32 @@ async fn an_origin_that_fails_for_a_moment_is_waited_for() {
     }
 }
 
+/// One node may lack credentials, or its way to the origin may be broken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_origin_refuses_to_one_owner_another_gets() {
+    let bucket = Bucket::open(&["a", "b"]).await;
+    let net = Setup::new(3, 3).origin_url(&bucket.spec("o", 3600)).start().await;
+    for key in ["a", "b"] {
+        let content = net.nodes[0].swarm.open_object("o", key).await.unwrap();
+        let node = &net.nodes[owners_of(&net, &content, 0)[0]];
+        bucket.set(Manner::Deny(1));
+        assert_eq!(node.drain(&content).await.unwrap(), b"v0001");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_origin_gives_to_nobody_is_refused() {
+    let bucket = Bucket::open(&["a"]).await;
+    let net = Setup::new(3, 3).origin_url(&bucket.spec("o", 3600)).start().await;
+    let content = net.nodes[0].swarm.open_object("o", "a").await.unwrap();
+    bucket.set(Manner::Deny(usize::MAX));
+    for node in &net.nodes {
+        assert!(matches!(node.drain(&content).await, Err(ReadError::Denied { .. })));
+    }
+    bucket.set(Manner::Well);
+    assert_eq!(net.nodes[0].drain(&content).await.unwrap(), b"v0001");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_that_fails_for_long_is_not_waited_for() {
     let bucket = Bucket::open(&["a"]).await;
