@@ -67,6 +67,8 @@ pub enum ChunkOf {
     Blob(BlobId),
     Object {
         object: ObjectRef,
+        /// What the asker's origin of that name is, whatever it is named; empty where it did not say.
+        identity: String,
         chunk_size: u32,
         /// How many chunks from this one on the asker will want soon: the owner may ask the origin for several at once. At least 1.
         wanted: u32,
@@ -105,7 +107,7 @@ impl ChunkRequest {
 
     /// The same of an origin's object, and of nothing behind it.
     pub fn object(object: ObjectRef, chunk_size: u32, index: u32) -> Self {
-        Self { of: ChunkOf::Object { object, chunk_size, wanted: 1 }, index, first: 0, urge: Urge::Any }
+        Self { of: ChunkOf::Object { object, identity: String::new(), chunk_size, wanted: 1 }, index, first: 0, urge: Urge::Any }
     }
 }
 

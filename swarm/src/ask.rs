@@ -220,7 +220,9 @@ impl Flight {
             Source::Object(object) => {
                 let (object, chunk_size) = (object.clone(), self.content.geometry().chunk_size());
                 let wanted = self.want.until.saturating_sub(self.chunk).max(1);
-                (ChunkOf::Object { object, chunk_size, wanted }, self.swarm.owner_patience(), OBJECT_DEADLINE)
+                let identity =
+                    self.swarm.origin(&object.origin).map_or_else(|_| String::new(), |origin| origin.identity().to_owned());
+                (ChunkOf::Object { object, identity, chunk_size, wanted }, self.swarm.owner_patience(), OBJECT_DEADLINE)
             }
         };
         (ChunkRequest { of, index: self.chunk, first, urge: asked.urge() }, patience, deadline)

@@ -71,7 +71,10 @@ impl Swarm {
         let ChunkRequest { of, index: chunk, first, urge } = asked;
         let (content, wanted) = match of {
             ChunkOf::Blob(id) => (self.open_blob_now(id).ok_or(ServeError::NotHere)?, 1),
-            ChunkOf::Object { object, chunk_size, wanted } => (self.asked_object(object, chunk_size, chunk)?, wanted),
+            ChunkOf::Object { object, identity, chunk_size, wanted } => {
+                self.expect_same_origin(&object.origin, &identity)?;
+                (self.asked_object(object, chunk_size, chunk)?, wanted)
+            }
         };
         if chunk >= content.geometry().chunk_count() {
             return Err(ServeError::NotHere);
@@ -219,6 +222,12 @@ impl Swarm {
             Err(failed) => stream::iter(vec![failed]),
         };
         stream::once(read).flat_map(frames)
+    }
+
+    /// Where the two mean different origins by one name, even a version of the same name is something else: web servers name versions by time and size.
+    fn expect_same_origin(&self, name: &str, identity: &str) -> Result<(), ServeError> {
+        let is_other = self.0.origins.get(name).is_some_and(|origin| !identity.is_empty() && origin.identity() != identity);
+        if is_other { Err(ServeError::NotHere) } else { Ok(()) }
     }
 
     fn asked_object(&self, object: ObjectRef, chunk_size: u32, chunk: u32) -> Result<Content, ServeError> {

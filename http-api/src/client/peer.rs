@@ -276,9 +276,10 @@ impl Call {
 
 fn chunk_path(request: &ChunkRequest) -> String {
     let mut query = Serializer::new(String::new());
-    if let ChunkOf::Object { object, chunk_size, wanted } = &request.of {
+    if let ChunkOf::Object { object, identity, chunk_size, wanted } = &request.of {
         query
             .append_pair("origin", &object.origin)
+            .append_pair("identity", identity)
             .append_pair("key", &object.key)
             .append_pair("version", &object.version)
             .append_pair("size", &object.size.to_string())

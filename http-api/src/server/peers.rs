@@ -106,6 +106,8 @@ async fn delete_local(State(peers): Peers, Path(id): Path<BlobId>, headers: Head
 #[derive(Debug, Deserialize)]
 struct ObjectQuery {
     origin: String,
+    #[serde(default)]
+    identity: String,
     key: String,
     version: String,
     size: u64,
@@ -125,12 +127,13 @@ fn one() -> u32 {
 async fn object_chunk(
     State(peers): Peers,
     Path(index): Path<u32>,
-    Query(ObjectQuery { origin, key, version, size, chunk_size, first, wanted, urge }): Query<ObjectQuery>,
+    Query(ObjectQuery { origin, identity, key, version, size, chunk_size, first, wanted, urge }): Query<ObjectQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_chunk_size(chunk_size)?;
     let object = ObjectRef { origin, key, version, size };
-    give(&peers, ChunkRequest { of: ChunkOf::Object { object, chunk_size, wanted }, index, first, urge }, &headers).await
+    give(&peers, ChunkRequest { of: ChunkOf::Object { object, identity, chunk_size, wanted }, index, first, urge }, &headers)
+        .await
 }
 
 async fn give(peers: &Arc<dyn PeerBackend>, asked: ChunkRequest, headers: &HeaderMap) -> Result<Response, ApiError> {

@@ -96,9 +96,14 @@ async fn peers() {
     let absent = client.chunk(peer, &ChunkRequest::blob(id, 2), Pieces::new(10, MIB), PATIENT, &ask).await;
     assert_eq!(absent.unwrap_err(), PeerError::NotFound);
     let object = ObjectRef { origin: "hub".into(), key: "a b/ä&c".into(), version: "\"v+1\"".into(), size: 9 };
-    let said = format!("{object:?} 3 Held 4 2");
+    let said = format!("{object:?} s3://b?x&y 3 Held 4 2");
     let size = u32::try_from(said.len()).unwrap();
-    let request = ChunkRequest { of: ChunkOf::Object { object, chunk_size: 4, wanted: 3 }, index: 2, first: 0, urge: Urge::Held };
+    let request = ChunkRequest {
+        of: ChunkOf::Object { object, identity: "s3://b?x&y".into(), chunk_size: 4, wanted: 3 },
+        index: 2,
+        first: 0,
+        urge: Urge::Held,
+    };
     let mut chunk = client.chunk(peer, &request, Pieces::new(size, 4), PATIENT, &ask).await.unwrap();
     assert_eq!(chunk.next().await, Ok(Some(held(0, said))));
     assert_eq!(chunk.next().await, Ok(None));

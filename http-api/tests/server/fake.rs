@@ -322,8 +322,8 @@ impl PeerBackend for Fake {
 
     async fn chunk(&self, asked: ChunkRequest, _: Asker) -> Result<GivenChunk, ApiError> {
         let ChunkRequest { of, index, urge, .. } = asked;
-        let (object, chunk_size, wanted) = match of {
-            ChunkOf::Object { object, chunk_size, wanted } => (object, chunk_size, wanted),
+        let (object, identity, chunk_size, wanted) = match of {
+            ChunkOf::Object { object, identity, chunk_size, wanted } => (object, identity, chunk_size, wanted),
             ChunkOf::Blob(id) => {
                 let bytes = self.find(id)?;
                 let chunk = bytes.chunks(CHUNK).nth(usize::try_from(index).unwrap()).ok_or_else(|| not_found("such chunk"))?;
@@ -333,9 +333,10 @@ impl PeerBackend for Fake {
         match object.origin.as_str() {
             "hangs" => std::future::pending().await,
             "slow" => Ok(GivenChunk::Arriving(arriving(object.size, chunk_size, index, &object.key))),
-            _ => {
-                Ok(GivenChunk::Whole(Chunk::of(format!("{object:?} {wanted} {urge:?} {chunk_size} {index}").into(), chunk_size)))
-            }
+            _ => Ok(GivenChunk::Whole(Chunk::of(
+                format!("{object:?} {identity} {wanted} {urge:?} {chunk_size} {index}").into(),
+                chunk_size,
+            ))),
         }
     }
 

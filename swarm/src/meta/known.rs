@@ -125,6 +125,8 @@ pub(crate) struct Meta {
     pub written: AtomicU64,
     /// Origins whose holds are passed on.
     pub followed: Mutex<HashSet<String>>,
+    /// Peers that turned out to mean other origins by the same names.
+    strangers: Mutex<HashSet<(String, String)>>,
     /// Origins whose commit this node found out while none of the others answered.
     solitary: Mutex<HashSet<String>>,
     pub turns: Semaphore,
@@ -155,6 +157,7 @@ impl Meta {
             commits: Mutex::default(),
             written: AtomicU64::default(),
             followed: Mutex::default(),
+            strangers: Mutex::default(),
             solitary: Mutex::default(),
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
@@ -188,6 +191,14 @@ impl Meta {
 
     pub fn solitary(&self) -> MutexGuard<'_, HashSet<String>> {
         self.solitary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Said once of each: it costs the origin more, and every reader a question.
+    pub fn note_stranger(&self, peer: &str, origin: &str) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.insert((peer.to_owned(), origin.to_owned())) {
+            tracing::warn!(peer, origin, "a peer has another origin by this name, or none: give all nodes the same --origin");
+        }
     }
 
     pub fn doubt(&self, question: MetaQuestion) {

@@ -157,6 +157,9 @@ impl Swarm {
     }
 
     async fn weigh(&self, origin: &Origin, question: &MetaQuestion, whom: &Whom, useless: &Useless) -> Then {
+        if let (Useless::Stranger, Whom::Owner(owner)) = (useless, whom) {
+            self.0.meta.note_stranger(owner.id.as_str(), origin.name());
+        }
         match useless {
             // Others may have credentials that this one lacks.
             Useless::Away(_) | Useless::Silent(_) | Useless::Stranger | Useless::Refused(Refusal::Denied(_)) => Then::AskTheNext,

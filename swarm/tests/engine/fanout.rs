@@ -140,7 +140,7 @@ async fn for_who_is_pointed_elsewhere_the_origin_is_not_asked() {
     let content = owner.swarm.open_object("pointed", "o").await.unwrap();
     let Source::Object(object) = content.source() else { panic!("{content} is no object") };
     let ask = |asker: usize, index| {
-        let of = ChunkOf::Object { object: object.clone(), chunk_size: CHUNK, wanted: 1 };
+        let of = ChunkOf::Object { object: object.clone(), identity: String::new(), chunk_size: CHUNK, wanted: 1 };
         let asker = Asker { from: net.nodes[asker].info.id.to_string(), background: false };
         owner.swarm.give(ChunkRequest { of, index, first: 0, urge: Urge::Any }, asker)
     };

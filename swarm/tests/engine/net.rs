@@ -227,6 +227,13 @@ impl Net {
     }
 }
 
+impl Net {
+    /// What nodes that are added from now on have instead, by the same names or others.
+    pub fn set_origins(&mut self, specs: &[String]) {
+        self.setup.origins = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+    }
+}
+
 /// What an earlier run left to a thread for blocking work, whom nobody waits for, holds its store a moment longer than its tasks.
 async fn open(config: StoreConfig) -> Store {
     let store = OnceLock::new();

@@ -195,6 +195,26 @@ async fn what_an_origin_refuses_to_one_owner_another_gets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_origins_of_one_name_are_not_taken_for_one() {
+    let keys = ["a", "b", "c", "d"];
+    let (one, other) = (Bucket::open(&keys).await, Bucket::open(&keys).await);
+    let mut net = Setup::new(2, 2).origin_url(&one.spec("o", 3600)).start().await;
+    net.set_origins(&[other.spec("o", 3600)]);
+    net.add().await;
+    net.publish(&net.members());
+    for (node, mine) in [(0, &one), (2, &other), (1, &one)] {
+        let was = mine.asked().len();
+        for key in keys {
+            // Both call it v1.
+            let content = net.nodes[node].swarm.open_object("o", key).await.unwrap();
+            net.nodes[node].drain(&content).await.unwrap();
+        }
+        let gets = mine.asked()[was..].iter().filter(|asked| asked.starts_with("GET")).count();
+        assert_eq!(gets, if node == 1 { 0 } else { keys.len() }, "node {node}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_origin_gives_to_nobody_is_refused() {
     let bucket = Bucket::open(&["a"]).await;
     let net = Setup::new(3, 3).origin_url(&bucket.spec("o", 3600)).start().await;
