@@ -99,7 +99,13 @@ impl ApiClient {
     }
 
     pub async fn blob_info(&self, id: BlobId) -> Result<BlobInfo, ClientError> {
-        let answer = self.control(Method::HEAD, self.blob_url(id)?).await?;
+        let answer = match self.control(Method::HEAD, self.blob_url(id)?).await {
+            // An answer to HEAD has no room for reasons.
+            Err(refused @ ClientError::Problem(_)) => {
+                return Err(self.get(id, Some(ByteRange::at(0, 1))).await.err().unwrap_or(refused));
+            }
+            answer => answer?,
+        };
         let size = answer.length().ok_or_else(|| self.garbage("it did not say how long the blob is"))?;
         Ok(BlobInfo { id, size })
     }
