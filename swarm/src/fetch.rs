@@ -158,8 +158,8 @@ impl Swarm {
     }
 
     /// Whether a chunk is on its way here, for other nodes or for readers.
-    pub(crate) fn is_brought(&self, content: &Content, chunk: u32) -> bool {
-        [Role::Owner, Role::Reader].iter().any(|role| self.0.chunks.has(&(content.version(), chunk, *role)))
+    pub(crate) fn is_brought(&self, version: Version, chunk: u32) -> bool {
+        [Role::Owner, Role::Reader].iter().any(|role| self.0.chunks.has(&(version, chunk, *role)))
     }
 
     /// A chunk that is on this node's disk. A disk that fails is as good as empty: others may have it.

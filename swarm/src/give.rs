@@ -39,6 +39,10 @@ impl Swarm {
     /// A chunk for a peer. From this node's disk, or as it arrives here; an object's, unless only what is held is asked for, from the origin.
     pub async fn give(&self, asked: ChunkRequest, asker: Asker) -> Result<GivenChunk, ServeError> {
         let question = self.question(asked, asker)?;
+        self.note_asked(&question.content);
+        if self.is_to_come(&question) {
+            self.expect_first(&question.content, question.chunk).await;
+        }
         let landing = self.landing_of(&question);
         if let (Some(landing), Some(asker), Urge::Named) = (&landing, &question.asker, question.urge)
             && landing.is_asked_of(&asker.node)

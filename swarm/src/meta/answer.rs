@@ -1,6 +1,7 @@
 //! What this node answers its peers about origins, and how it asks an origin on their behalf and its own. It never asks another owner
 //! on a peer's behalf.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,12 @@ use tokio::time::timeout;
 
 use super::ask::count;
 use super::json;
+use super::key_of;
 use super::known::{Known, Said, millis};
 use super::listed::first_page_of;
 use super::question::origin_of;
 use super::word::{Refusal, Told, Word, word_of};
-use crate::{ServeError, Swarm};
+use crate::{Content, ServeError, Source, Swarm};
 
 /// An owner shows life within this time, be it to say that it still waits. Much less than the 500 ms (`health/pace.rs`) after which an asker goes on at the earliest.
 pub(super) const LIFE: Duration = Duration::from_millis(200);
@@ -166,11 +168,29 @@ impl Swarm {
 
     /// Whether the first bytes of the version that was there last are here, or on their way: then most likely only the version is news.
     async fn has_first(&self, origin: &Origin, question: &MetaQuestion) -> bool {
-        match self.recall(origin, question).await.as_ref().map(|known| &known.word) {
-            Some(Word::Object(info)) => {
-                self.object_content(info).is_ok_and(|content| self.is_here(&content, 0) || self.is_brought(&content, 0))
-            }
-            _ => false,
+        let version = match self.recall(origin, question).await.as_ref().map(|known| &known.word) {
+            Some(Word::Object(info)) => self.object_content(info).ok().map(|content| content.version()),
+            _ => self.0.meta.asked_for.get(&hash_of(question)),
+        };
+        version
+            .is_some_and(|version| self.0.store.get(&version.0).is_some_and(|entry| entry.has(0)) || self.is_brought(version, 0))
+    }
+
+    /// A peer asks this node for an object's chunk.
+    pub(crate) fn note_asked(&self, content: &Content) {
+        if let Source::Object(object) = content.source() {
+            self.0.meta.asked_for.insert(hash_of(&key_of(&object.origin, &object.key)), content.version());
+        }
+    }
+
+    /// Where the origin is being asked what is at the key, and for the first bytes with it, those will do for who asks for a chunk as well. It is not kept
+    /// waiting for long.
+    pub(crate) async fn expect_first(&self, content: &Content, chunk: u32) {
+        let Source::Object(object) = content.source() else { return };
+        let (question, chunk_size) = (key_of(&object.origin, &object.key), content.geometry().chunk_size());
+        let is_first = u64::from(chunk) * u64::from(chunk_size) < Self::first_run(chunk_size.into());
+        if is_first && let Some(answer) = self.0.meta.questions.running(&question) {
+            let _ = timeout(LIFE, answer).await;
         }
     }
 
@@ -193,4 +213,10 @@ impl Swarm {
             Ok(Err(_)) | Err(_) => Err(busy()),
         }
     }
+}
+
+fn hash_of(question: &MetaQuestion) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    question.hash(&mut hasher);
+    hasher.finish()
 }

@@ -18,6 +18,7 @@ use super::pages::Pages;
 use super::question::{origin_of, weight};
 use super::word::{Refusal, Word};
 use crate::Content;
+use crate::fetch::Version;
 use crate::flight::{Answer, Flights};
 use crate::health::{Health, Outages};
 
@@ -27,6 +28,8 @@ pub(super) const MEMORY: u64 = 64 << 20;
 const OVERHEAD: usize = 200;
 /// Refusals and doubts that are remembered; each is of use for seconds.
 const FEW: usize = 10_000;
+/// Versions of objects that peers asked for, in some 15 MB.
+const MANY: usize = 200_000;
 /// That there is nothing is believed for this long at most: what is made there meanwhile shall be found.
 pub(super) const NOTHING: Duration = Duration::from_secs(2);
 /// How long an origin is taken for ill after it last failed to answer. One answer ends it earlier.
@@ -104,6 +107,9 @@ pub(super) fn lifetime(origin: &Origin, question: &MetaQuestion, word: &Word) ->
 /// All that a node keeps for questions about origins.
 pub(crate) struct Meta {
     pub answers: Cache<MetaQuestion, Arc<Known>, Weight>,
+    /// Which versions peers asked this node for, by a hash of origin and key: who knows one from a listing never asks its owner what is at the key. Of two
+    /// with one hash the last counts, which costs a HEAD.
+    pub asked_for: Cache<u64, Version>,
     /// Where in them the pages of listings are.
     pub pages: Pages,
     /// The last refusal of an origin to each question, and when it came.
@@ -147,6 +153,7 @@ impl Meta {
     pub fn new(tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         Self {
             answers: answers(),
+            asked_for: Cache::new(MANY),
             pages: Pages::default(),
             refusals: Cache::new(FEW),
             doubts: Cache::new(FEW),

@@ -171,3 +171,17 @@ async fn what_is_asked_for_key_by_key_is_listed_again() {
     assert_eq!(asked.iter().filter(|one| *one == "LIST ").count(), 2, "{asked:?}");
     assert!(!asked.iter().any(|one| one == "HEAD b" || one == "HEAD c"), "{asked:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_listed_and_read_costs_the_origin_no_byte_more() {
+    let bucket = Bucket::open(&SEVEN).await;
+    let net = start(5, &bucket, LONG).await;
+    list_all(&net.nodes[0].swarm).await;
+    for node in &net.nodes {
+        for key in SEVEN {
+            let content = node.swarm.open_to_read("o", key, u64::MAX).await.unwrap();
+            assert_eq!(node.drain(&content).await.unwrap(), b"v0001");
+        }
+    }
+    assert_eq!(bucket.asked().iter().filter(|asked| asked.starts_with("GET")).count(), SEVEN.len(), "{:?}", bucket.asked());
+}
