@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use herring_blob::{ByteRange, ObjectRef};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::backend::{Backend, Body};
 use crate::error::Fault;
@@ -18,6 +18,11 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// What was refused for being too much once more rests by itself, this long and doubling to that, while others go on: one key that is refused for ever would hold up all
+/// keys of its origin.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(8);
+
 /// A body of which nothing came for so long is broken: TCP repairs a lost packet within 3 s, and another connection is faster than waiting.
 pub(crate) const STALL: Duration = Duration::from_secs(10);
 
@@ -28,11 +33,13 @@ pub(crate) struct Tries {
     end: Instant,
     left: u32,
     pause: Duration,
+    /// Zero until it was throttled.
+    rest: Duration,
 }
 
 impl Tries {
     pub(crate) fn new(origin: Arc<str>, throttle: Arc<Throttle>, end: Instant) -> Self {
-        Self { origin, throttle, end, left: TRIES - 1, pause: FIRST_PAUSE }
+        Self { origin, throttle, end, left: TRIES - 1, pause: FIRST_PAUSE, rest: Duration::ZERO }
     }
 
     /// Asks until there is an answer, or a fault that asking again would not change.
@@ -58,7 +65,13 @@ impl Tries {
             Fault::Throttled(retry_after) => {
                 self.count(metrics::THROTTLED);
                 self.throttle.throttled(retry_after);
+                let rested = Instant::now() + self.rest.mul_f64(0.75 + fastrand::f64() / 2.0);
+                self.rest = (self.rest * 2).clamp(FIRST_REST, LONGEST_REST);
                 self.throttle.wait(self.end).await?;
+                if rested >= self.end {
+                    return Err(Fault::Throttled(Some(rested - Instant::now())));
+                }
+                sleep_until(rested).await;
             }
             Fault::Unavailable(_) if self.left > 0 => {
                 self.left -= 1;
@@ -136,5 +149,45 @@ async fn next_part(body: &mut Body, left: u64) -> Result<Option<Bytes>, Fault> {
         Some(part) if part.len() as u64 > left => Err(Fault::Unusable("it gave more bytes than were asked for".to_owned())),
         None if left > 0 => Err(Fault::Unavailable(format!("it ended {left} bytes too early"))),
         part => Ok(part),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readers of other keys, one question after the other, get nearly all that they would without it.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_always_refused_does_not_hold_up_the_others() {
+        let (throttle, began) = (Arc::new(Throttle::new()), Instant::now());
+        let end = began + Duration::from_secs(60);
+        let tries = || Tries::new("o".into(), Arc::clone(&throttle), end);
+        let refused = async {
+            let mut asked = 0;
+            let fault = tries()
+                .ask(|| {
+                    asked += 1;
+                    async { Err::<(), _>(Fault::Throttled(None)) }
+                })
+                .await;
+            assert!(matches!(fault, Err(Fault::Throttled(Some(_)))), "{fault:?}");
+            asked
+        };
+        let others = async {
+            let mut answered = 0;
+            while began.elapsed() < Duration::from_secs(50) {
+                let answer = async {
+                    sleep(Duration::from_millis(10)).await;
+                    Ok(())
+                };
+                let mut answer = Some(answer);
+                tries().ask(|| answer.take().expect("they are not refused")).await.unwrap();
+                answered += 1;
+            }
+            answered
+        };
+        let (asked, answered) = tokio::join!(refused, others);
+        assert!((6..=14).contains(&asked), "{asked} tries of what is refused");
+        assert!(answered > 4000, "{answered} of 5000 answers for the others");
     }
 }
