@@ -188,6 +188,6 @@ mod tests {
         };
         let (asked, answered) = tokio::join!(refused, others);
         assert!((6..=14).contains(&asked), "{asked} tries of what is refused");
-        assert!(answered > 4000, "{answered} of 5000 answers for the others");
+        assert!(answered > 3000, "{answered} of 5000 answers for the others");
     }
 }
