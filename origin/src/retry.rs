@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use herring_blob::{ByteRange, ObjectRef};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::backend::{Backend, Body};
 use crate::error::Fault;
@@ -18,7 +18,7 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What was refused for being too much once more rests by itself, this long and doubling to that, while others go on: one key that is refused for ever would hold up all
+/// What was refused for being too much once more rests by itself behind the hold, this long and doubling to that, while others go on: one key that is refused for ever would hold up all
 /// keys of its origin.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(8);
@@ -65,13 +65,13 @@ impl Tries {
             Fault::Throttled(retry_after) => {
                 self.count(metrics::THROTTLED);
                 self.throttle.throttled(retry_after);
-                let rested = Instant::now() + self.rest.mul_f64(0.75 + fastrand::f64() / 2.0);
-                self.rest = (self.rest * 2).clamp(FIRST_REST, LONGEST_REST);
                 self.throttle.wait(self.end).await?;
-                if rested >= self.end {
-                    return Err(Fault::Throttled(Some(rested - Instant::now())));
+                let rest = self.rest.mul_f64(0.75 + fastrand::f64() / 2.0);
+                self.rest = (self.rest * 2).clamp(FIRST_REST, LONGEST_REST);
+                if Instant::now() + rest >= self.end {
+                    return Err(Fault::Throttled(Some(rest)));
                 }
-                sleep_until(rested).await;
+                sleep(rest).await;
             }
             Fault::Unavailable(_) if self.left > 0 => {
                 self.left -= 1;
