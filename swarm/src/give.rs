@@ -41,7 +41,7 @@ impl Swarm {
         let question = self.question(asked, asker)?;
         self.note_asked(&question.content);
         if self.is_to_come(&question) {
-            self.expect_first(&question.content, question.chunk).await;
+            self.await_first(&question.content, question.chunk).await;
         }
         let landing = self.landing_of(&question);
         if let (Some(landing), Some(asker), Urge::Named) = (&landing, &question.asker, question.urge)

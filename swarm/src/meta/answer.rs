@@ -168,12 +168,14 @@ impl Swarm {
 
     /// Whether the first bytes of the version that was there last are here, or on their way: then most likely only the version is news.
     async fn has_first(&self, origin: &Origin, question: &MetaQuestion) -> bool {
-        let version = match self.recall(origin, question).await.as_ref().map(|known| &known.word) {
+        let known = match self.recall(origin, question).await.as_ref().map(|known| &known.word) {
             Some(Word::Object(info)) => self.object_content(info).ok().map(|content| content.version()),
-            _ => self.0.meta.asked_for.get(&hash_of(question)),
+            _ => None,
         };
-        version
-            .is_some_and(|version| self.0.store.get(&version.0).is_some_and(|entry| entry.has(0)) || self.is_brought(version, 0))
+        // A peer may know a newer one.
+        let asked_for = self.0.meta.asked_for.get(&hash_of(question));
+        let mut versions = known.into_iter().chain(asked_for);
+        versions.any(|version| self.0.store.get(&version.0).is_some_and(|entry| entry.has(0)) || self.is_brought(version, 0))
     }
 
     /// A peer asks this node for an object's chunk.
@@ -185,7 +187,7 @@ impl Swarm {
 
     /// Where the origin is being asked what is at the key, and for the first bytes with it, those will do for who asks for a chunk as well. It is not kept
     /// waiting for long.
-    pub(crate) async fn expect_first(&self, content: &Content, chunk: u32) {
+    pub(crate) async fn await_first(&self, content: &Content, chunk: u32) {
         let Source::Object(object) = content.source() else { return };
         let (question, chunk_size) = (key_of(&object.origin, &object.key), content.geometry().chunk_size());
         let is_first = u64::from(chunk) * u64::from(chunk_size) < Self::first_run(chunk_size.into());

@@ -26,9 +26,9 @@ use crate::health::{Health, Outages};
 pub(super) const MEMORY: u64 = 64 << 20;
 /// What a remembered answer takes besides its texts.
 const OVERHEAD: usize = 200;
-/// Refusals and doubts that are remembered; each is of use for seconds.
+/// Refusals and doubts that are remembered, each of use for seconds; and peers that differ.
 const FEW: usize = 10_000;
-/// Versions of objects that peers asked for, in some 15 MB.
+/// Versions of objects that peers asked for.
 const MANY: usize = 200_000;
 /// That there is nothing is believed for this long at most: what is made there meanwhile shall be found.
 pub(super) const NOTHING: Duration = Duration::from_secs(2);
@@ -132,7 +132,7 @@ pub(crate) struct Meta {
     /// Origins whose holds are passed on.
     pub followed: Mutex<HashSet<String>>,
     /// Peers that turned out to mean other origins by the same names.
-    strangers: Mutex<HashSet<(String, String)>>,
+    strangers: Cache<(String, String), ()>,
     /// Origins whose commit this node found out while none of the others answered.
     solitary: Mutex<HashSet<String>>,
     pub turns: Semaphore,
@@ -164,7 +164,7 @@ impl Meta {
             commits: Mutex::default(),
             written: AtomicU64::default(),
             followed: Mutex::default(),
-            strangers: Mutex::default(),
+            strangers: Cache::new(FEW),
             solitary: Mutex::default(),
             turns: Semaphore::new(TURNS),
             renewals: Arc::new(Semaphore::new(RENEWALS)),
@@ -202,8 +202,9 @@ impl Meta {
 
     /// Said once of each: it costs the origin more, and every reader a question.
     pub fn note_stranger(&self, peer: &str, origin: &str) {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if strangers.insert((peer.to_owned(), origin.to_owned())) {
+        let stranger = (peer.to_owned(), origin.to_owned());
+        if self.strangers.get(&stranger).is_none() {
+            self.strangers.insert(stranger, ());
             tracing::warn!(peer, origin, "a peer has another origin by this name, or none: give all nodes the same --origin");
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use herring_http_api::peer::MetaQuestion;
 use herring_origin::Page;
 
-/// So many are kept before it is looked for the first time which of them are of use: of ten million keys, in some 2 MB.
+/// So many are kept before it is looked for the first time which of them are of use: the pages of ten million keys.
 const FEW: usize = 10_000;
 /// Keys of a page that are asked for one by one before all of it is asked for again.
 const MISSES: u8 = 8;
