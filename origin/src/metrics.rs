@@ -2,6 +2,8 @@
 
 /// Bytes that [`read`](crate::Origin::read) returned.
 pub const BYTES: &str = "herring_origin_bytes_total";
+/// Bytes of bodies that nobody wanted any more, from where they were let go: at most so many may have been sent besides [`BYTES`].
+pub const LET_GO: &str = "herring_origin_let_go_bytes_total";
 /// Questions asked, by `op`: head, read, list, is_directory, document, resolve. Retries inside one question are not counted.
 pub const REQUESTS: &str = "herring_origin_requests_total";
 /// Questions that failed, by `kind`: the error's variant.

@@ -119,18 +119,23 @@ impl Reading {
     /// The next bytes; `None` behind the last one.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            let mut body = match self.body.take() {
+            let body = match &mut self.body {
                 Some(body) => body,
-                None => self.ask().await?,
+                None => {
+                    let body = self.ask().await?;
+                    self.body.insert(body)
+                }
             };
-            match next_part(&mut body, self.left.len()).await {
+            match next_part(body, self.left.len()).await {
                 Ok(part) => {
                     self.left.start += part.as_ref().map_or(0, |part| part.len() as u64);
-                    self.body = Some(body);
                     return Ok(part);
                 }
                 Err(Fault::Unavailable(_)) if self.left.is_empty() => return Ok(None),
-                Err(fault) => self.tries.pause_after(fault).await?,
+                Err(fault) => {
+                    self.body = None;
+                    self.tries.pause_after(fault).await?;
+                }
             }
         }
     }
@@ -139,6 +144,15 @@ impl Reading {
         let (backend, left) = (&*self.backend, self.left);
         let ObjectRef { key, version, size, .. } = &self.object;
         self.tries.ask(|| backend.read(key, version, *size, left)).await
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.body.is_some() && !self.left.is_empty() {
+            let origin = self.object.origin.clone();
+            ::metrics::counter!(metrics::LET_GO, "origin" => origin).increment(self.left.len());
+        }
     }
 }
 

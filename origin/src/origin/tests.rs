@@ -184,6 +184,30 @@ async fn more_bytes_than_were_asked_for_are_an_error() {
     }
 }
 
+/// Also of a body that is let go while it is waited for.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_and_not_taken_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _counting = ::metrics::set_default_local_recorder(&recorder);
+    let let_go = || {
+        recorder
+            .handle()
+            .render()
+            .lines()
+            .find_map(|line| line.strip_prefix("herring_origin_let_go_bytes_total{origin=\"quiet\"} ")?.parse().ok())
+    };
+    let (origin, _) = origin([Say::Parts(&[Some("her")]), Say::Parts(&[Some("h"), None]), Say::Parts(&[Some("her")])]);
+    assert_eq!(read(&origin).await, ("her".to_owned(), Ok(())));
+    assert_eq!(let_go(), None, "all of it was taken");
+    let mut parts = origin.read(&object(), ByteRange::new(0, 3)).await.unwrap();
+    assert_eq!(parts.try_next().await, Ok(Some("h".into())));
+    assert!(tokio::time::timeout(Duration::from_secs(1), parts.try_next()).await.is_err());
+    drop(parts);
+    assert_eq!(let_go(), Some(2));
+    drop(origin.read(&object(), ByteRange::new(0, 3)).await.unwrap());
+    assert_eq!(let_go(), Some(5));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_held_to_the_deadline_too() {
     let (origin, _) = origin([Say::Parts(&[Some("he"), None]), Say::Silence]);
