@@ -169,16 +169,24 @@ impl Swarm {
             bytes_capacity: usage.as_ref().map(|usage| usage.bytes_capacity),
             custody: usage.as_ref().and_then(|usage| usage.custody),
             replicas: usage.as_ref().and_then(|usage| usage.replicas),
-            origins: usage.and_then(|usage| usage.origins),
+            origins: usage.as_ref().and_then(|usage| usage.origins.clone()),
+            origin_hashes: usage.and_then(|usage| usage.origin_hashes),
         }
     }
 
     pub fn node_usage(&self) -> NodeUsage {
         let usage = self.usage();
-        let mut origins = self.origin_names();
-        origins.sort_unstable();
-        let (custody, replicas) = (Some(self.custody()), Some(self.replicas()));
-        NodeUsage { bytes_used: usage.bytes, bytes_capacity: usage.capacity, custody, replicas, origins: Some(origins) }
+        let origins = &self.0.origins;
+        let hash =
+            |name: &str| origins.get(name).map(|origin| BlobId::of(origin.identity().as_bytes()).to_string()[..16].to_owned());
+        NodeUsage {
+            bytes_used: usage.bytes,
+            bytes_capacity: usage.capacity,
+            custody: Some(self.custody()),
+            replicas: Some(self.replicas()),
+            origins: Some(self.origin_names()),
+            origin_hashes: Some(origins.names().filter_map(hash).collect()),
+        }
     }
 
     /// Whether this node is in the ring that it sees; else in one sentence what it waits for.

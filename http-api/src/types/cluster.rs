@@ -32,6 +32,9 @@ pub struct MemberInfo {
     /// Names of the origins that it has, sorted: the same on all nodes. Absent as `custody` is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub origins: Option<Vec<String>>,
+    /// For each of `origins` a hash of its URL, which differs where another origin has the same name. Absent as `custody` is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin_hashes: Option<Vec<String>>,
 }
 
 /// In which settings these nodes differ that must be the same on all, a sentence's part each; nothing where they do not, or do not say.
@@ -59,7 +62,34 @@ fn origins_differ(members: &[MemberInfo]) -> Vec<String> {
         let nodes: Vec<&str> = said.iter().filter(|(_, origins)| !origins.contains(origin)).map(|(id, _)| *id).collect();
         (!nodes.is_empty()).then(|| format!("no origin {origin} at {}; give all nodes the same --origin", some(&nodes)))
     };
-    all.into_iter().filter_map(without).collect()
+    let missing = all.into_iter().filter_map(without);
+    missing.chain(origins_confused(members)).collect()
+}
+
+/// Origins of one name at different places; who differs from most is named first.
+fn origins_confused(members: &[MemberInfo]) -> Vec<String> {
+    let mut places: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    for (id, origins, hashes) in
+        members.iter().filter_map(|one| Some((&*one.id, one.origins.as_ref()?, one.origin_hashes.as_ref()?)))
+    {
+        for (origin, hash) in origins.iter().zip(hashes) {
+            places.entry(origin).or_default().entry(hash).or_default().push(id);
+        }
+    }
+    let confused = |(origin, places): (&str, BTreeMap<&str, Vec<&str>>)| {
+        let mut places: Vec<_> = places.into_values().collect();
+        places.sort_by_key(|nodes| std::cmp::Reverse(nodes.len()));
+        let others = places.split_off(1).concat();
+        let told = || {
+            format!(
+                "origin {origin} has another URL at {} than at {}; give all nodes the same --origin",
+                some(&others),
+                some(&places[0])
+            )
+        };
+        (!others.is_empty()).then(told)
+    };
+    places.into_iter().filter_map(confused).collect()
 }
 
 /// The first of them by name.
@@ -147,6 +177,8 @@ pub struct NodeUsage {
     pub replicas: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub origins: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin_hashes: Option<Vec<String>>,
 }
 
 /// What a node keeps, and how far that is from what it should keep. Chunks and bytes of blobs; descriptions count as chunks without bytes.
@@ -254,6 +286,7 @@ mod tests {
             custody,
             replicas: None,
             origins: None,
+            origin_hashes: None,
         }
     }
 
@@ -265,7 +298,7 @@ mod tests {
         };
         let old = MemberInfo { id: "n0".into(), ..member(None) };
         let mut all = vec![old.clone(), told("n1", 3, &["a", "b"]), told("n2", 3, &["a", "b"])];
-        assert!(differences(&all).is_empty() && differences(&[old]).is_empty());
+        assert!(differences(&all).is_empty() && differences(&[old.clone()]).is_empty());
         all.push(told("n9", 2, &["b", "c"]));
         assert_eq!(
             differences(&all),
@@ -274,6 +307,12 @@ mod tests {
                 "no origin a at n9; give all nodes the same --origin",
                 "no origin c at n1 and n2; give all nodes the same --origin"
             ]
+        );
+        let at =
+            |id: &str, hash: &str| MemberInfo { origin_hashes: Some(vec![hash.into(), "h".into()]), ..told(id, 3, &["a", "b"]) };
+        assert_eq!(
+            differences(&[at("n1", "x"), at("n2", "y"), at("n3", "y"), old]),
+            ["origin a has another URL at n1 than at n2 and n3; give all nodes the same --origin"]
         );
         all.extend(["n3", "n4", "n5"].map(|id| told(id, 3, &["a", "b", "c"])));
         assert!(differences(&all)[0].contains("n1 and n2 and n3 and 2 more 3"));

@@ -101,6 +101,9 @@ fn replication(cluster: &Cluster) -> String {
     if lacking == 0 && moving == 0 {
         let owners = cluster.members.iter().filter(|one| matches!(one.state.as_str(), "ready" | "suspect")).count();
         return match cluster.settled {
+            true if owners < cluster.replicas => {
+                format!("everything in its place, with {owners} of {} replicas: no more nodes are in sight", cluster.replicas)
+            }
             true => "fully replicated".to_owned(),
             false if owners < cluster.replicas && !cluster.missing.is_empty() => {
                 format!("at most {owners} of {} replicas, as nodes are missing", cluster.replicas)
@@ -160,6 +163,7 @@ mod tests {
             custody,
             replicas: None,
             origins: None,
+            origin_hashes: None,
         }
     }
 
@@ -183,7 +187,10 @@ mod tests {
     fn one_line_says_how_it_is() {
         let custody = Custody { pull_rate: 3 << 20, ..Custody::default() };
         let well = cluster(vec![member("n1", Some(custody)), member("n2", Some(custody))]);
+        let well = Cluster { replicas: 2, ..well };
         assert_eq!(summary(&well), "fully replicated");
+        let few = Cluster { replicas: 3, ..well.clone() };
+        assert_eq!(summary(&few), "everything in its place, with 2 of 3 replicas: no more nodes are in sight");
         let unsure = Cluster { settled: false, ..well.clone() };
         assert_eq!(summary(&unsure), "looking whether everything is in its place");
         let moving = Cluster { under_replicated_chunks: 12, moving_bytes: 48 << 20, eta_ms: Some(7_001), ..well.clone() };

@@ -223,6 +223,7 @@ mod tests {
             custody: None,
             replicas: None,
             origins: None,
+            origin_hashes: None,
         };
         Cluster::of("n1".into(), epoch.into(), 3, states.iter().map(member).collect(), Vec::new())
     }
