@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use herring_blob::ByteRange;
+use herring_http_api::types::differences;
 use herring_ring::Point;
 use herring_swarm::{Content, OpenError, ReadError, Source};
 use tempfile::TempDir;
@@ -212,6 +213,8 @@ async fn two_origins_of_one_name_are_not_taken_for_one() {
         let gets = mine.asked()[was..].iter().filter(|asked| asked.starts_with("GET")).count();
         assert_eq!(gets, if node == 1 { 0 } else { keys.len() }, "node {node}");
     }
+    let told = differences(&net.nodes[1].swarm.cluster().await.members);
+    assert_eq!(told, ["origin o has another URL at n2 than at n0 and n1; give all nodes the same --origin"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
