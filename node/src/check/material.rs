@@ -33,6 +33,11 @@ impl Material {
         Ok(Self { path, id: digested.id, size: digested.size })
     }
 
+    /// Whether the file still has these bytes.
+    pub async fn is_unchanged(&self) -> bool {
+        Self::of(self.path.clone()).await.is_ok_and(|now| now.id == self.id)
+    }
+
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
@@ -94,6 +99,17 @@ mod tests {
         assert_eq!(noise(1, 13).len(), 13);
         assert_eq!(noise(1, 13), noise(1, 16)[..13]);
         assert_ne!(noise(1, 16), noise(2, 16));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_written_to_is_no_material_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let material = Material::of(generate(&dir.path().join("a")).unwrap()).await.unwrap();
+        assert!(material.is_unchanged().await);
+        std::fs::write(&material.path, "other").unwrap();
+        assert!(!material.is_unchanged().await);
+        std::fs::remove_file(&material.path).unwrap();
+        assert!(!material.is_unchanged().await);
     }
 
     #[tokio::test]

@@ -51,8 +51,8 @@ async fn check(local: &mut Local, materials: &[Material], origin: &OriginFile, r
     local.ready().await?;
     let nodes = nodes(local)?;
     let work = async {
-        probe::put(&nodes[0], materials, report).await?;
-        probe::read_back(&nodes, materials, report).await;
+        let stored = probe::put(&nodes[0], materials, report).await?;
+        probe::read_back(&nodes, &stored, report).await;
         origin.read_everywhere(&nodes, report).await
     };
     tokio::select! {

@@ -16,17 +16,21 @@ fn deadline(size: u64) -> Duration {
     Duration::from_secs(30 + size / (5 << 20))
 }
 
-/// Puts everything into one node.
-pub async fn put(node: &Node, materials: &[Material], report: &mut Report) -> Result<(), Failure> {
-    let start = Instant::now();
+/// Puts everything into one node: what that is. Files that were written to since they were looked at are left out.
+pub async fn put(node: &Node, materials: &[Material], report: &mut Report) -> Result<Vec<Material>, Failure> {
+    let (start, mut stored) = (Instant::now(), Vec::with_capacity(materials.len()));
     for material in materials {
         let id = put::one(&node.client, &material.path).await?.id;
-        if id != material.id {
+        if id == material.id {
+            stored.push(material.clone());
+        } else if material.is_unchanged().await {
             report.differs(format!("{} named {} {id}, but its bytes are {}", node.place.id, material.name(), material.id));
+        } else {
+            report.left_out(material);
         }
     }
-    report.put(materials, start.elapsed());
-    Ok(())
+    report.put(&stored, start.elapsed());
+    Ok(stored)
 }
 
 /// Reads everything from every node: through the mounts of those that it was not put into, and over HTTP.

@@ -29,6 +29,8 @@ pub struct Report {
     /// Of all files together.
     bytes: u64,
     put_ms: f64,
+    /// Files that changed while they were put, which says nothing of the nodes.
+    left_out: Vec<String>,
     reads: Vec<Reading>,
     pub origin: Option<OriginReport>,
     /// What is not as it must be. Nothing, if all is well.
@@ -82,14 +84,29 @@ impl Reading {
 impl Report {
     pub fn new(layout: &Layout, no_mount: Option<String>) -> Self {
         let (nodes, replicas) = (layout.nodes, layout.replicas);
-        let (reads, differences) = (Vec::new(), Vec::new());
-        Self { ok: true, nodes, replicas, no_mount, files: 0, bytes: 0, put_ms: 0.0, reads, origin: None, differences }
+        Self {
+            ok: true,
+            nodes,
+            replicas,
+            no_mount,
+            files: 0,
+            bytes: 0,
+            put_ms: 0.0,
+            left_out: Vec::new(),
+            reads: Vec::new(),
+            origin: None,
+            differences: Vec::new(),
+        }
     }
 
     pub fn put(&mut self, materials: &[Material], took: Duration) {
         self.files = materials.len();
         self.bytes = materials.iter().map(|material| material.size).sum();
         self.put_ms = ms(took);
+    }
+
+    pub fn left_out(&mut self, material: &Material) {
+        self.left_out.push(material.path.display().to_string());
     }
 
     /// Takes a read and its repetition in.
@@ -116,7 +133,8 @@ impl Report {
     pub fn render(&self) -> String {
         let put =
             format!("put {}, {}, into n1 in {}", count(self.files, "file"), size(self.bytes), pace(self.bytes, self.put_ms));
-        format!("{put}\n\n{}\n{}{}", self.table(), self.origin_line(), self.verdict())
+        let left_out: String = self.left_out.iter().map(|file| format!("left out, as it changes: {file}\n")).collect();
+        format!("{put}\n{left_out}\n{}\n{}{}", self.table(), self.origin_line(), self.verdict())
     }
 
     fn table(&self) -> String {
