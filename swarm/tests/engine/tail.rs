@@ -44,11 +44,16 @@ impl Ward {
         let door = Door::open(Manner::Slow { peer: net.nodes[ILL].info.http }).await;
         net.detour(ILL, door.addr);
         let ward = Self { net, door, before: 0 };
-        let known = ward.put(50).await;
-        ward.read(&known, 50).await;
-        let before = ward.asked(ILL);
-        assert!(before > FEW, "otherwise this proves nothing: {before}");
-        Self { before, ..ward }
+        // Where the machine is busy it may seem slower than the others at first.
+        for seed in 100..120 {
+            let known = ward.put(seed).await;
+            ward.read(&known, seed).await;
+            let before = ward.asked(ILL);
+            if before > FEW {
+                return Self { before, ..ward };
+            }
+        }
+        panic!("it is hardly asked though it is well");
     }
 
     async fn put(&self, seed: u64) -> Content {
@@ -105,7 +110,8 @@ fn bytes(seed: u64) -> bytes::Bytes {
 async fn the_slow_is_passed_by_and_asked_again_once_it_may_be_well() {
     let ward = Ward::open().await;
     let content = ward.put(51).await;
-    ward.door.delay(Duration::from_millis(400));
+    // Ten times as slow as the others also where the machine is busy.
+    ward.door.delay(Duration::from_secs(2));
     ward.assert_unharmed(&content, 51).await;
     ward.assert_budget(&content, 0);
 
