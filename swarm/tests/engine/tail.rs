@@ -116,16 +116,18 @@ async fn the_slow_is_passed_by_and_asked_again_once_it_may_be_well() {
     ward.assert_budget(&content, 0);
 
     ward.door.delay(Duration::ZERO);
-    let (content, bytes) = (ward.put(52).await, bytes(52));
-    for chunk in 0..CHUNKS {
-        ward.read_chunk(&content, chunk, &bytes).await;
-        if ward.asked(ILL) >= 5 {
-            return;
+    // Until its time is over: 3 s, or 6 more if it was tried while it was ill. Where the machine is busy the others may seem quicker for longer.
+    for seed in 200..208 {
+        let (content, bytes) = (ward.put(seed).await, bytes(seed));
+        for chunk in 0..CHUNKS {
+            ward.read_chunk(&content, chunk, &bytes).await;
+            if ward.asked(ILL) >= 5 {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        // Until its time is over: 3 s, or 6 more if it was tried while it was ill.
-        sleep(Duration::from_millis(50)).await;
     }
-    panic!("asked {} times in 15 s though it is well", ward.asked(ILL));
+    panic!("it is well, and hardly asked");
 }
 
 #[tokio::test]
