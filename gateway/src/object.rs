@@ -1,13 +1,14 @@
 //! An origin's object as both doors show it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use herring_blob::ByteRange;
 use herring_swarm::{Content, OpenError, ReadError, Source, Swarm};
+use http::{HeaderMap, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use s3s::dto::{ETag, ETagCondition};
+use s3s::dto::{ETag, ETagCondition, Range};
 
 /// The first second that HTTP's dates cannot write.
 const YEAR_10000: u64 = 253_402_300_800;
@@ -46,14 +47,31 @@ impl Object {
         sayable(self.content.modified())
     }
 
+    /// Whether `Range` counts: without `If-Range`, or where that names what is here now. A client that goes on elsewhere would have two versions in one.
+    pub fn is_range_heeded(&self, headers: &HeaderMap) -> bool {
+        let Some(value) = headers.get(header::IF_RANGE) else { return true };
+        let tagged = ETag::parse_http_header(value.as_bytes()).is_ok_and(|tag| self.is_strongly(&tag));
+        let date = || httpdate::parse_http_date(value.to_str().ok()?).ok();
+        tagged || date().is_some_and(|date| self.modified().map(whole_second) == Some(date))
+    }
+
+    fn is_strongly(&self, tag: &ETag) -> bool {
+        tag.strong_cmp(&self.etag) || self.is_listed_as(tag)
+    }
+
+    /// What a listing says where an origin's own has no versions; it is given back as a condition.
+    fn is_listed_as(&self, tag: &ETag) -> bool {
+        *tag == listed_tag(self.content.size(), self.content.modified())
+    }
+
     pub fn judge(&self, if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Verdict {
-        let is = |condition: &ETagCondition, same: fn(&ETag, &ETag) -> bool| match condition {
+        let is = |condition: &ETagCondition, same: &dyn Fn(&ETag) -> bool| match condition {
             ETagCondition::Any => true,
-            ETagCondition::ETag(etag) => same(etag, &self.etag),
+            ETagCondition::ETag(etag) => same(etag),
         };
         match (if_match, if_none_match) {
-            (Some(wanted), _) if !is(wanted, ETag::strong_cmp) => Verdict::Failed,
-            (_, Some(known)) if is(known, ETag::weak_cmp) => Verdict::NotModified,
+            (Some(wanted), _) if !is(wanted, &|tag| self.is_strongly(tag)) => Verdict::Failed,
+            (_, Some(known)) if is(known, &|tag| tag.weak_cmp(&self.etag) || self.is_listed_as(tag)) => Verdict::NotModified,
             _ => Verdict::Proceed,
         }
     }
@@ -67,9 +85,29 @@ impl Object {
     }
 }
 
+/// At least one byte; `None` where there is none. s3s takes the last bytes of nothing for something.
+pub(crate) fn bytes_of(asked: &Range, size: u64) -> Option<ByteRange> {
+    let range = asked.check(size).ok().filter(|range| !range.is_empty())?;
+    Some(ByteRange::new(range.start, range.end))
+}
+
 pub(crate) fn sayable(time: SystemTime) -> Option<SystemTime> {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     (since_epoch.as_secs() < YEAR_10000).then_some(time)
+}
+
+/// HTTP's dates know no less.
+pub(crate) fn whole_second(time: SystemTime) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds(time))
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The tag of what is only known by size and time: nginx makes its own of the same, and so gives this one.
+pub(crate) fn listed_tag(size: u64, modified: SystemTime) -> ETag {
+    ETag::Strong(format!("{:x}-{size:x}", seconds(modified)))
 }
 
 /// The tag of what an origin calls `version`: as it is where it is a tag already, else quoted.

@@ -13,6 +13,7 @@ use http::HeaderValue;
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use percent_encoding::percent_decode_str;
+use s3s::dto::Range;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 use s3s::{HttpError, HttpResponse, S3Error, S3ErrorCode};
@@ -99,7 +100,7 @@ impl<B> tower::Service<Request<B>> for S3Door {
         let (service, request) = (self.0.clone(), request.map(|_| s3s::Body::empty()));
         Box::pin(async move {
             Ok(answer(match *request.method() {
-                Method::GET | Method::HEAD => service.call(unsigned(request)).await,
+                Method::GET | Method::HEAD => service.call(plain(unsigned(request))).await,
                 _ => refused(request.method()),
             }))
         })
@@ -108,7 +109,8 @@ impl<B> tower::Service<Request<B>> for S3Door {
 
 fn refused(method: &Method) -> Result<HttpResponse, HttpError> {
     let why = format!("{method} would change something; this node only gives what is there");
-    let refusal = S3Error::with_message(S3ErrorCode::NotImplemented, why);
+    // What is not implemented some clients try again, for 45 s.
+    let refusal = S3Error::with_message(S3ErrorCode::MethodNotAllowed, why);
     refusal.to_http_response().map_err(|error| HttpError::new(Box::new(error)))
 }
 
@@ -120,6 +122,15 @@ fn answer(answer: Result<HttpResponse, HttpError>) -> Response<Body> {
         response
     });
     response.map(BodyExt::boxed_unsync)
+}
+
+/// Without a range that nobody understands, or several: S3 gives all then, and s3s refuses.
+fn plain(mut request: Request<s3s::Body>) -> Request<s3s::Body> {
+    let is_range = |value: &HeaderValue| value.to_str().is_ok_and(|range| Range::parse(range).is_ok());
+    if !request.headers().get_all(header::RANGE).iter().all(is_range) {
+        request.headers_mut().remove(header::RANGE);
+    }
+    request
 }
 
 /// The request without its signature: s3s refuses those that it cannot check.

@@ -18,6 +18,9 @@ pub enum LogFormat {
 /// The target of audits, who did what.
 const AUDIT: &str = "audit";
 
+/// What calls all that a client asks wrongly an error: it is heard only where it is named.
+const S3_DOOR: &str = "s3s";
+
 /// Starts logging to stderr. `RUST_LOG` decides what is logged; where it says nothing, `level` and above. With `audits` those are logged too, unless it
 /// names them: `audit=off`. Whoever wants to see more of something else, or less, does not mean to switch them off.
 pub fn start(format: LogFormat, level: &str, audits: bool) -> Result<(), Failure> {
@@ -36,16 +39,17 @@ pub fn start(format: LogFormat, level: &str, audits: bool) -> Result<(), Failure
 
 fn filter(chosen: &str, level: &str, audits: bool) -> Result<EnvFilter, Failure> {
     let chosen = if chosen.trim().is_empty() { level } else { chosen };
-    let more = if audits && !names_audits(chosen) { format!(",{AUDIT}=info") } else { String::new() };
-    EnvFilter::try_new(format!("{chosen}{more}")).map_err(|error| {
+    let more = if audits && !names(chosen, AUDIT) { format!(",{AUDIT}=info") } else { String::new() };
+    let less = if names(chosen, S3_DOOR) { String::new() } else { format!(",{S3_DOOR}=off") };
+    EnvFilter::try_new(format!("{chosen}{more}{less}")).map_err(|error| {
         Failure::usage(format_args!(
             "RUST_LOG={chosen:?} is no filter ({error}); try RUST_LOG=debug or RUST_LOG=info,herring_swarm=trace"
         ))
     })
 }
 
-fn names_audits(directives: &str) -> bool {
-    directives.split(',').any(|one| one.split(['=', '[']).next().is_some_and(|target| target.trim() == AUDIT))
+fn names(directives: &str, what: &str) -> bool {
+    directives.split(',').any(|one| one.split(['=', '[']).next().is_some_and(|target| target.trim() == what))
 }
 
 #[cfg(test)]
@@ -77,6 +81,12 @@ mod tests {
             };
             let events = tracing_subscriber::fmt().with_writer(std::io::sink).with_env_filter(filter).finish();
             let found = with_default(events, || tracing::enabled!(target: "audit", Level::INFO));
+            assert_eq!(found, logged, "{chosen:?}");
+        }
+        for (chosen, logged) in [("", false), ("debug", false), ("info,s3s=warn", true), ("s3s", true)] {
+            let events =
+                tracing_subscriber::fmt().with_writer(std::io::sink).with_env_filter(filter(chosen, "info", true).unwrap());
+            let found = with_default(events.finish(), || tracing::enabled!(target: "s3s::ops", Level::ERROR));
             assert_eq!(found, logged, "{chosen:?}");
         }
         let why = filter("a=b=c", "info", true).unwrap_err().to_string();

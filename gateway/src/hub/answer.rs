@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use s3s::dto::{ETagCondition, Range};
 
 use crate::Body;
-use crate::object::{Object, Pieces};
+use crate::object::{Object, Pieces, bytes_of};
 
 /// Which of an object's bytes a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,11 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// A range that cannot be understood, or several of them, are answered with the whole, as HTTP allows.
-    pub fn of(headers: &HeaderMap, size: u64) -> Self {
-        let asked = headers.get(header::RANGE).and_then(|range| Range::parse(range.to_str().ok()?).ok());
-        match asked.map(|range| range.check(size)) {
+    pub fn of(headers: &HeaderMap, object: &Object) -> Self {
+        let asked = headers.get(header::RANGE).filter(|_| object.is_range_heeded(headers));
+        match asked.and_then(|range| Range::parse(range.to_str().ok()?).ok()) {
             None => Self::Whole,
-            Some(Ok(range)) => Self::Part(ByteRange::new(range.start, range.end)),
-            Some(Err(_)) => Self::Unsatisfiable,
+            Some(range) => bytes_of(&range, object.content.size()).map_or(Self::Unsatisfiable, Self::Part),
         }
     }
 }

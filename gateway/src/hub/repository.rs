@@ -151,7 +151,7 @@ impl Hub {
             Verdict::NotModified => return Ok(about(object, commit, StatusCode::NOT_MODIFIED)),
             Verdict::Proceed => {}
         }
-        let (status, range) = match Wanted::of(headers, size) {
+        let (status, range) = match Wanted::of(headers, object) {
             Wanted::Whole => (StatusCode::OK, ByteRange::new(0, size)),
             Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
             Wanted::Unsatisfiable => {

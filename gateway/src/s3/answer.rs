@@ -12,7 +12,7 @@ use herring_swarm::{OpenError, ReadError};
 use s3s::dto::{Range, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
-use crate::object::Pieces;
+use crate::object::{Pieces, bytes_of};
 
 /// A body. s3s wants it [`Sync`]; a mutex makes it so, and is never locked.
 pub(super) fn blob(pieces: Pieces) -> StreamingBlob {
@@ -31,9 +31,9 @@ pub(super) fn blob(pieces: Pieces) -> StreamingBlob {
 /// The bytes that are asked for, and `Content-Range` where they are not all.
 pub(super) fn part(asked: Option<&Range>, size: u64) -> S3Result<(ByteRange, Option<String>)> {
     let Some(asked) = asked else { return Ok((ByteRange::new(0, size), None)) };
-    let range = asked.check(size)?;
-    let said = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
-    Ok((ByteRange::new(range.start, range.end), Some(said)))
+    let range = bytes_of(asked, size).ok_or_else(|| refuse(S3ErrorCode::InvalidRange, format!("it has {size} bytes")))?;
+    let said = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+    Ok((range, Some(said)))
 }
 
 /// S3's lengths are signed; nothing that a swarm can cut into chunks is longer.

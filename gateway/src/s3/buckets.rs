@@ -1,20 +1,25 @@
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use herring_swarm::Swarm;
+use futures_util::{StreamExt, stream};
+use herring_swarm::{OpenError, Swarm};
+use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
     Bucket, CommonPrefix, ETagCondition, EncodingType, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
     GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
-    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object as Listing, Timestamp,
+    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object as Listing, ObjectStorageClass,
+    Timestamp,
 };
 use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use crate::object::{Object, Verdict, sayable, tag};
+use crate::object::{Object, Verdict, listed_tag, sayable, tag, whole_second};
 use crate::s3::answer::{blob, length, open_error, part, read_error, refuse};
-use crate::s3::walk::{Item, Part, Position, Wanted, walk};
+use crate::s3::walk::{Item, NO_BYTES, Part, Position, Wanted, walk};
 
 const TYPE: &str = "application/octet-stream";
+/// Of a key that stands for an empty directory.
+const DIRECTORY: &str = "application/x-directory";
 
 /// S3's most, and what is given where no number is asked for.
 const MOST_KEYS: i32 = 1000;
@@ -32,6 +37,7 @@ struct Asked<'a> {
     bucket: &'a str,
     key: &'a str,
     version: Option<&'a str>,
+    part: Option<i32>,
     if_match: Option<&'a ETagCondition>,
     if_none_match: Option<&'a ETagCondition>,
     if_modified_since: Option<&'a Timestamp>,
@@ -44,6 +50,7 @@ macro_rules! asked {
             bucket: &$input.bucket,
             key: &$input.key,
             version: $input.version_id.as_deref(),
+            part: $input.part_number,
             if_match: $input.if_match.as_ref(),
             if_none_match: $input.if_none_match.as_ref(),
             if_modified_since: $input.if_modified_since.as_ref(),
@@ -82,12 +89,24 @@ impl Buckets {
         Err(refuse(S3ErrorCode::NoSuchBucket, format!("no origin is named {bucket:?} here; there is: {}", known.join(", "))))
     }
 
-    async fn read(&self, input: &GetObjectInput) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn read(&self, request: &S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = &request.input;
         let asked = asked!(input);
+        if self.is_marker(&asked).await? {
+            return Ok(S3Response::new(GetObjectOutput {
+                body: Some(blob(stream::empty().boxed())),
+                content_length: Some(0),
+                content_type: Some(DIRECTORY.to_owned()),
+                last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+                e_tag: Some(tag(NO_BYTES)),
+                ..GetObjectOutput::default()
+            }));
+        }
         // What is conditional may end with a word.
         let all = input.range.is_none() && !asked.is_conditional();
         let object = self.open(asked, if all { u64::MAX } else { 0 }).await?;
-        let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
+        let heeded = input.range.as_ref().filter(|_| object.is_range_heeded(&request.headers));
+        let (range, content_range) = part(heeded, object.content.size())?;
         let pieces = object.read(&self.swarm, range).await.map_err(read_error)?;
         Ok(S3Response::new(GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
@@ -101,9 +120,25 @@ impl Buckets {
         }))
     }
 
+    /// Whether the key stands for an empty directory, as listings have it.
+    async fn is_marker(&self, asked: &Asked<'_>) -> S3Result<bool> {
+        let Some(directory) = asked.key.strip_suffix('/') else { return Ok(false) };
+        match self.swarm.list_page(asked.bucket, directory, None).await {
+            Ok(page) => Ok(page.entries.is_empty() && page.next.is_none()),
+            Err(OpenError::NotFound { .. } | OpenError::InvalidKey { .. } | OpenError::Unlisted { .. }) => Ok(false),
+            Err(error) => Err(open_error(error)),
+        }
+    }
+
     async fn open(&self, asked: Asked<'_>, reading: u64) -> S3Result<Object> {
         if asked.version.is_some_and(|version| version != "null") {
             return Err(refuse(S3ErrorCode::NoSuchVersion, "only the present version of an object can be asked for"));
+        }
+        if asked.part.is_some_and(|part| part != 1) {
+            let mut refusal =
+                refuse(S3ErrorCode::Custom("InvalidPartNumber".into()), "an object has one part here, which is all of it");
+            refusal.set_status_code(StatusCode::RANGE_NOT_SATISFIABLE);
+            return Err(refusal);
         }
         let object = Object::open(&self.swarm, asked.bucket, asked.key, reading).await.map_err(open_error)?;
         match asked.judge(&object) {
@@ -117,17 +152,28 @@ impl Buckets {
 #[async_trait]
 impl S3 for Buckets {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        match self.read(&request.input).await {
+        match self.read(&request).await {
             // What is believed of it was old, and is not believed any more.
-            Err(error) if *error.code() == S3ErrorCode::OperationAborted => self.read(&request.input).await,
+            Err(error) if *error.code() == S3ErrorCode::OperationAborted => self.read(&request).await,
             other => other,
         }
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let input = request.input;
-        let object = self.open(asked!(input), 0).await?;
-        let (range, content_range) = part(input.range.as_ref(), object.content.size())?;
+        let (input, headers) = (request.input, request.headers);
+        let asked = asked!(input);
+        if self.is_marker(&asked).await? {
+            return Ok(S3Response::new(HeadObjectOutput {
+                content_length: Some(0),
+                content_type: Some(DIRECTORY.to_owned()),
+                last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+                e_tag: Some(tag(NO_BYTES)),
+                ..HeadObjectOutput::default()
+            }));
+        }
+        let object = self.open(asked, 0).await?;
+        let heeded = input.range.as_ref().filter(|_| object.is_range_heeded(&headers));
+        let (range, content_range) = part(heeded, object.content.size())?;
         Ok(S3Response::new(HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(length(range.len())),
@@ -222,7 +268,8 @@ fn listed(input: ListObjectsV2Input, part: Part) -> ListObjectsV2Output {
                 key: Some(spell(key)),
                 size: Some(length(size)),
                 last_modified: sayable(modified).map(Into::into),
-                e_tag: version.as_deref().map(tag),
+                e_tag: Some(version.as_deref().map_or_else(|| listed_tag(size, modified), tag)),
+                storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
                 ..Listing::default()
             }),
         }
@@ -248,10 +295,4 @@ fn listed(input: ListObjectsV2Input, part: Part) -> ListObjectsV2Output {
 fn spelling(encoding: Option<&EncodingType>) -> impl Fn(String) -> String + Copy + use<> {
     let as_url = encoding.is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
     move |text| if as_url { utf8_percent_encode(&text, URL).to_string() } else { text }
-}
-
-/// HTTP's dates know no less.
-fn whole_second(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }

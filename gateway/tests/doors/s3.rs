@@ -29,6 +29,7 @@ fn plant(root: &Path) {
     for name in ["with space", "100%", "a+b&c=d?e", "part#1", "<x>&\"'", "ünïcode"] {
         write(root, &format!("odd/{name}"), name.as_bytes());
     }
+    write(root, "odd/nothing", b"");
     fs::create_dir_all(root.join("zz/nothing/below")).unwrap();
     let large: Vec<u8> = (0u32..5_000_000).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     write(root, "large.bin", &large);
@@ -58,7 +59,7 @@ async fn whatever_is_asked_is_answered() {
         ("GET", "/none?list-type=2", StatusCode::NOT_FOUND),
         ("GET", "/none/key?versionId=1", StatusCode::NOT_FOUND),
         ("GET", "/%FF/key", StatusCode::BAD_REQUEST),
-        ("PATCH", "/none/key", StatusCode::NOT_IMPLEMENTED),
+        ("PATCH", "/none/key", StatusCode::METHOD_NOT_ALLOWED),
     ] {
         let request = Request::builder().method(method).uri(path).body(()).unwrap();
         let Ok(answer) = node.s3.clone().oneshot(request).await;
@@ -81,6 +82,48 @@ async fn what_was_replaced_is_read_as_it_is_now() {
     assert_eq!(ask("HEAD").await.0, StatusCode::OK);
     fs::rename(root.path().join("beside"), root.path().join("k")).unwrap();
     assert_eq!(ask("GET").await, (StatusCode::OK, "the new one".into()));
+}
+
+/// Who goes on with what it has would have two versions in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_given_of_the_version_that_is_named() {
+    let root = TempDir::new().unwrap();
+    write(root.path(), "k", b"0123456789");
+    let node = Node::start(&[format!("data=file://{}?ttl=3600", root.path().display())]).await;
+    let ask = async |if_range: &str| {
+        let request = Request::builder().uri("/data/k").header("range", "bytes=0-2").header("if-range", if_range);
+        let Ok(answer) = node.s3.clone().oneshot(request.body(()).unwrap()).await;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), if status == 206 { 3 } else { 10 });
+        (status, headers)
+    };
+    let (other, headers) = ask("\"other\"").await;
+    assert_eq!(other, StatusCode::OK);
+    for same in ["etag", "last-modified"] {
+        assert_eq!(ask(headers[same].to_str().unwrap()).await.0, StatusCode::PARTIAL_CONTENT, "{same}");
+    }
+    assert_eq!(ask("Thu, 01 Jan 1970 00:00:00 GMT").await.0, StatusCode::OK);
+}
+
+/// What the listing says of a key is true of the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_a_tag_where_its_origin_lists_none() {
+    let page = "<ListBucketResult><Contents><Key>k</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>LEN</Size></Contents></ListBucketResult>";
+    // The listing is also what is at the key.
+    let page = page.replace("LEN", &page.len().to_string());
+    let said = "200 OK\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nETag: \"own\"";
+    let node = Node::start(&[bucket(answer(said, &page)).await]).await;
+    let Ok(listing) = node.s3.clone().oneshot(Request::builder().uri("/data?list-type=2").body(()).unwrap()).await;
+    let text = String::from_utf8(listing.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let tag = text.split("<ETag>").nth(1).unwrap().split("</ETag>").next().unwrap().replace("&quot;", "\"");
+    assert_eq!(tag, format!("\"6955b900-{:x}\"", page.len()));
+    for known in [tag.as_str(), "\"own\""] {
+        for (name, status) in [("if-match", 200), ("if-none-match", 304)] {
+            let request = Request::builder().method("HEAD").uri("/data/k").header(name, known).body(()).unwrap();
+            let Ok(answer) = node.s3.clone().oneshot(request).await;
+            assert_eq!(answer.status(), status, "{name} {known}");
+        }
+    }
 }
 
 /// A part of a listing: its keys, and where it goes on.
@@ -116,7 +159,8 @@ async fn directories_that_are_gone_through_again_are_counted() {
             break;
         }
     }
-    assert_eq!(keys, [format!("{deep}/last")]);
+    let empty = (0..100).map(|n| format!("{deep}/{n:03}/"));
+    assert_eq!(keys, empty.chain([format!("{deep}/last")]).collect::<Vec<_>>());
     assert_eq!(answers, 3, "61 directories to go through, and 39 of the hundred at a time");
 }
 

@@ -22,6 +22,8 @@ for at, _, names in os.walk(ROOT):
         path = os.path.join(at, name)
         with open(path, "rb") as file:
             FILES[os.path.relpath(path, ROOT)] = file.read()
+    if at != ROOT and not os.listdir(at):
+        FILES[os.path.relpath(at, ROOT) + "/"] = b""
 
 
 def refused(code, call, **arguments):
@@ -133,6 +135,14 @@ def objects():
         for holds in ({"IfNoneMatch": '"other"', "IfModifiedSince": made}, {"IfMatch": etag, "IfUnmodifiedSince": before}):
             assert call(Bucket="data", Key="large.bin", **holds)["ContentLength"] == len(large)
     refused(["InvalidRange"], S3.get_object, Bucket="data", Key="large.bin", Range=f"bytes={len(large)}-")
+    refused(["InvalidRange"], S3.get_object, Bucket="data", Key="odd/nothing", Range="bytes=-5")
+    for given in ("abc", "bytes=9-3", "bytes=0-0,5-9", "bytes=99999999999999999999-"):
+        answer = S3.get_object(Bucket="data", Key="large.bin", Range=given)
+        assert answer["ContentLength"] == len(large) and "ContentRange" not in answer, given
+    assert S3.get_object(Bucket="data", Key="large.bin", PartNumber=1)["ContentLength"] == len(large)
+    refused(["InvalidPartNumber"], S3.get_object, Bucket="data", Key="large.bin", PartNumber=2)
+    refused(["416"], S3.head_object, Bucket="data", Key="large.bin", PartNumber=2)
+    assert S3.get_object(Bucket="data", Key="zz/nothing/below/")["ContentType"] == "application/x-directory"
     for key in ("none", "a", "a/", "a//b", "../secret", "a/b/c/d/e"):
         refused(["NoSuchKey"], S3.get_object, Bucket="data", Key=key)
         refused(["404"], S3.head_object, Bucket="data", Key=key)
@@ -153,7 +163,7 @@ def buckets():
 
 
 def writes():
-    no = ["NotImplemented"]
+    no = ["MethodNotAllowed"]
     refused(no, S3.put_object, Bucket="data", Key="new", Body=b"x")
     refused(no, S3.delete_object, Bucket="data", Key="large.bin")
     refused(no, S3.create_bucket, Bucket="new")
