@@ -23,7 +23,10 @@ impl Tried {
     }
 
     pub fn note(&mut self, whom: impl fmt::Display, outcome: impl fmt::Display) {
-        self.0.push(Attempt { whom: whom.to_string(), outcome: outcome.to_string() });
+        let (whom, outcome) = (whom.to_string(), outcome.to_string());
+        // Some say themselves who they are.
+        let outcome = outcome.strip_prefix(&format!("{whom} ")).unwrap_or(&outcome).to_owned();
+        self.0.push(Attempt { whom, outcome });
     }
 }
 
@@ -125,4 +128,16 @@ pub enum RemoveError {
     Minority { id: BlobId, why: String },
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_its_name_is_not_named_twice() {
+        let mut tried = Tried::of("origin a", "origin a could not give \"k\"");
+        tried.note("origin a", "origin ab is silent");
+        assert_eq!(tried.to_string(), "origin a could not give \"k\"; origin a origin ab is silent");
+    }
 }
