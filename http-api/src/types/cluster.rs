@@ -298,7 +298,7 @@ mod tests {
         };
         let old = MemberInfo { id: "n0".into(), ..member(None) };
         let mut all = vec![old.clone(), told("n1", 3, &["a", "b"]), told("n2", 3, &["a", "b"])];
-        assert!(differences(&all).is_empty() && differences(&[old.clone()]).is_empty());
+        assert!(differences(&all).is_empty() && differences(std::slice::from_ref(&old)).is_empty());
         all.push(told("n9", 2, &["b", "c"]));
         assert_eq!(
             differences(&all),
