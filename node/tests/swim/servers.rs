@@ -89,9 +89,21 @@ impl Server {
         let _ = self.program.wait();
     }
 
+    /// What nginx noted of all that it has answered. It notes an answer behind its last byte, and does one thing after the other: with this question,
+    /// all before it are noted.
+    fn access(&self) -> String {
+        const NOTED: &str = "HEAD 404 0 /noted";
+        let read = || fs::read_to_string(self.dir.path().join("access")).unwrap();
+        let count = |log: &str| log.lines().filter(|line| line.starts_with(NOTED)).count();
+        let before = count(&read());
+        request(self.address, "HEAD /noted HTTP/1.1", b"");
+        wait_until("nginx to note what it answered", || count(&read()) > before);
+        read()
+    }
+
     /// How many questions by this method nginx noted, for paths that begin so.
     pub fn asked(&self, method: &str, path: &str) -> usize {
-        let log = fs::read_to_string(self.dir.path().join("access")).unwrap();
+        let log = self.access();
         let is = |line: &&str| {
             let words: Vec<_> = line.split(' ').collect();
             words[0] == method && words.get(3).is_some_and(|uri| uri.starts_with(path))
@@ -101,7 +113,7 @@ impl Server {
 
     /// Bytes that nginx noted as sent in answers to GETs of this path, and how many those were.
     pub fn sent(&self, path: &str) -> (u64, usize) {
-        let log = fs::read_to_string(self.dir.path().join("access")).unwrap();
+        let log = self.access();
         let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let gets: Vec<Vec<String>> = log.lines().map(fields).filter(|line| line[0] == "GET" && line[3] == path).collect();
         (gets.iter().map(|line| line[2].parse::<u64>().unwrap()).sum(), gets.len())
