@@ -28,7 +28,7 @@ pub async fn run(client: &ApiClient, output: Output, args: &DrainArgs) -> Result
     let goes_on =
         "not waited for; the node goes on giving away what it keeps: ask again to wait for it, or take it back with --cancel";
     tokio::select! {
-        drained = drain(client) => output.show(&drained?, || "drained: the others have all that this node kept, and it can be stopped\n".to_owned()),
+        drained = drain(client) => output.show(&drained?, || "drained: the others have all that this node kept, and it can be stopped; what it has cached, of origins too, goes with it\n".to_owned()),
         () = stop.asked() => Err(Failure::failed(goes_on)),
     }
 }
