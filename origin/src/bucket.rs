@@ -108,7 +108,7 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
         let below = self.below(prefix);
         let PaginatedListResult { result, page_token: next } = self.page(&below, true, PAGE, token).await?;
         // An object named `prefix/` marks an empty directory; it has no name of its own.
-        if !has_any(&result) && next.is_none() && token.is_none() && !prefix.is_empty() {
+        if !has_any(&result, &below) && next.is_none() && token.is_none() && !prefix.is_empty() {
             return Err(Fault::NotFound);
         }
         if let Some(LeftOut { keys, such_as }) = result.extensions.get() {
@@ -125,14 +125,16 @@ impl<S: ObjectStore + PaginatedListStore> Backend for Bucket<S> {
     }
 
     async fn is_directory(&self, key: &str) -> Result<bool, Fault> {
-        let PaginatedListResult { result, page_token } = self.page(&self.below(key), false, 1, None).await?;
-        Ok(has_any(&result) || page_token.is_some())
+        let below = self.below(key);
+        let PaginatedListResult { result, page_token } = self.page(&below, false, 1, None).await?;
+        Ok(has_any(&result, &below) || page_token.is_some())
     }
 }
 
-/// What cannot be shown is there all the same.
-fn has_any(page: &ListResult) -> bool {
-    !page.objects.is_empty() || !page.common_prefixes.is_empty() || page.extensions.get::<LeftOut>().is_some()
+/// What cannot be shown is there all the same. An object named `below` that has bytes marks no empty directory: nobody could be given them.
+fn has_any(page: &ListResult, below: &str) -> bool {
+    let marks_or_lies_below = |meta: &ObjectMeta| meta.size == 0 || Some(meta.location.as_ref()) != below.strip_suffix('/');
+    page.objects.iter().any(marks_or_lies_below) || !page.common_prefixes.is_empty() || page.extensions.get::<LeftOut>().is_some()
 }
 
 /// With the slash without which `a` would also find `ab/c`.

@@ -122,7 +122,7 @@ impl Buckets {
 
     /// Whether the key stands for an empty directory, as listings have it.
     async fn is_marker(&self, asked: &Asked<'_>) -> S3Result<bool> {
-        let Some(directory) = asked.key.strip_suffix('/') else { return Ok(false) };
+        let Some(directory) = asked.key.strip_suffix('/').filter(|directory| !directory.is_empty()) else { return Ok(false) };
         match self.swarm.list_page(asked.bucket, directory, None).await {
             Ok(page) => Ok(page.entries.is_empty() && page.next.is_none()),
             Err(OpenError::NotFound { .. } | OpenError::InvalidKey { .. } | OpenError::Unlisted { .. }) => Ok(false),

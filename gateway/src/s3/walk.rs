@@ -126,9 +126,9 @@ pub(super) async fn walk(swarm: &Swarm, origin: &str, wanted: Wanted) -> Result<
     if wanted.most == 0 {
         return Ok(Part { items: Vec::new(), next: None });
     }
-    let begins = wanted.from.levels.is_empty();
+    let is_first = wanted.from.levels.is_empty();
     walk.resume(base.to_owned(), wanted.from.levels).await?;
-    let marker = walk.marker().filter(|_| begins);
+    let marker = walk.marker().filter(|_| is_first);
     walk.take(marker, wanted.most).await
 }
 

@@ -213,6 +213,24 @@ async fn a_listing_that_fails_is_no_empty_one() {
     }
 }
 
+/// Of one that has bytes they cannot be given, and none are made up.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_key_without_bytes_marks_an_empty_directory() {
+    for (size, status) in [(0, StatusCode::OK), (5, StatusCode::NOT_FOUND)] {
+        let page = format!(
+            "<ListBucketResult><Contents><Key>d/</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>{size}</Size></Contents></ListBucketResult>"
+        );
+        let node = Node::start(&[bucket(answer("200 OK", &page)).await]).await;
+        for method in ["HEAD", "GET"] {
+            let Ok(answer) = node.s3.clone().oneshot(Request::builder().method(method).uri("/data/d/").body(()).unwrap()).await;
+            assert_eq!(answer.status(), status, "{method} {size}");
+        }
+        let Ok(listing) = node.s3.clone().oneshot(Request::builder().uri("/data?list-type=2&prefix=d/").body(()).unwrap()).await;
+        let text = String::from_utf8(listing.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        assert_eq!(text.contains("<Key>d/</Key>"), size == 0, "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_no_path_can_spell_hide_no_others() {
     let entry = |key: &str| {
