@@ -75,14 +75,24 @@ fn what_is_kept_is_what_was_said_and_short() {
     }
 }
 
-#[tokio::test]
-async fn long_documents_are_written_and_read_off_the_runtimes_threads() {
+#[test]
+fn long_documents_are_written_and_read_off_the_runtimes_threads() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     let word = Word::Document(Bytes::from(vec![b'x'; 2 << 20]));
     let told = || Told { origin: String::new(), said: Ok(word.clone()) };
-    assert!(json::write(told(), word.weight()).now_or_never().is_none());
-    let text = json::write(told(), word.weight()).await.unwrap();
-    assert!(json::read::<Told>(text.clone()).now_or_never().is_none());
-    assert!(json::read::<Told>(text).await.unwrap().said == Ok(word));
+    // With the only other thread held, nothing is done off this one: what is not done now would have been done there.
+    let held = |work: &mut dyn FnMut() -> bool| {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let holds = runtime.spawn_blocking(move || wait.recv());
+        let _inside = runtime.enter();
+        assert!(work(), "done on the runtime's own thread");
+        drop(release);
+        assert!(runtime.block_on(holds).unwrap().is_err());
+    };
+    held(&mut || json::write(told(), word.weight()).now_or_never().is_none());
+    let text = runtime.block_on(json::write(told(), word.weight())).unwrap();
+    held(&mut || json::read::<Told>(text.clone()).now_or_never().is_none());
+    assert!(runtime.block_on(json::read::<Told>(text)).unwrap().said == Ok(word));
 }
 
 #[test]
