@@ -126,7 +126,7 @@ pub(crate) const COMMIT_DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) const MEMORY_DEADLINE: Duration = Duration::from_secs(30);
 /// All the asking for one chunk. Longer than one patient question to an origin's owner, shorter than a client waits for an answer.
 pub(crate) const FETCH_DEADLINE: Duration = Duration::from_secs(90);
-/// Pauses before all givers of a chunk are asked once more, where some only failed for the moment (a restart, a full queue).
+/// Pauses before all givers of a chunk or a manifest are asked once more, where some only failed for the moment (a restart, a full queue).
 pub(crate) const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 /// The same where it was the origin that failed, and may be back soon: three owners and the reader ask it up to four times each time.
 pub(crate) const OUTAGE_PAUSE: Duration = Duration::from_millis(1500);

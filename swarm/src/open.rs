@@ -9,10 +9,11 @@ use herring_gossip::View;
 use herring_http_api::client::PeerError;
 use herring_ring::Point;
 use herring_store::{Description, Entry, WriteError};
+use tokio::time::sleep;
 
 use crate::ballot::{Ballot, Given};
 use crate::candidates::Candidate;
-use crate::config::SMALL_DEADLINE;
+use crate::config::{AGAIN, SMALL_DEADLINE};
 use crate::proof::By;
 use crate::{Content, OpenError, Source, Swarm, Tried};
 
@@ -58,26 +59,45 @@ impl Swarm {
         if self.0.fates.is_deleted(&id) {
             return Err(OpenError::NotFound { what: format!("blob {id}"), tried: Tried::of("nobody, as it", "was deleted") });
         }
-        let view = self.view();
-        let (owners, others) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
-        // Until this node has met its swarm, nobody else having it says nothing.
-        let (mut tried, mut silent) = (Tried::default(), !view.settled());
-        for round in [owners, others] {
-            let given = self.ask_manifest(&view, id, round, &mut tried, &mut silent).await;
-            if let Some(manifest) = self.pick_manifest(here.as_ref(), given, &mut tried).await {
-                return Ok(self.keep_manifest(manifest).await);
-            }
-            if let Some(content) = here {
+        // One silent second must not fail a reader.
+        let mut pauses = AGAIN.into_iter();
+        loop {
+            let (mut tried, mut silent) = (Tried::default(), false);
+            if let Some(content) = self.seek_manifest(id, here.as_ref(), &mut tried, &mut silent).await {
                 return Ok(content);
             }
+            match pauses.next().filter(|_| silent) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(self.without_manifest(id, silent, tried)),
+            }
         }
-        // Who had it may be gone, and come back: then it is not lost.
-        for gone in self.missing_owners(&view, Point::of_blob(&id)) {
-            silent = true;
-            tried.note(gone, MISSING);
+    }
+
+    /// Asks the owners, then the others. `silent` as in [`Self::ask_manifest`].
+    async fn seek_manifest(&self, id: BlobId, here: Option<&Content>, tried: &mut Tried, silent: &mut bool) -> Option<Content> {
+        let view = self.view();
+        // Until this node has met its swarm, nobody else having it says nothing.
+        *silent = !view.settled();
+        let (owners, others) = self.candidates(&view, Point::of_blob(&id)).peers(view.me());
+        for round in [owners, others] {
+            let given = self.ask_manifest(&view, id, round, tried, silent).await;
+            if let Some(manifest) = self.pick_manifest(here, given, tried).await {
+                return Some(self.keep_manifest(manifest).await);
+            }
+            if let Some(content) = here {
+                return Some(content.clone());
+            }
         }
+        None
+    }
+
+    /// Who had it may be gone, and come back: then it is not lost.
+    fn without_manifest(&self, id: BlobId, silent: bool, mut tried: Tried) -> OpenError {
+        let gone = self.missing_owners(&self.view(), Point::of_blob(&id));
+        let may_be_there = silent || !gone.is_empty();
+        gone.into_iter().for_each(|node| tried.note(node, MISSING));
         let what = format!("blob {id}");
-        Err(if silent { OpenError::Unavailable { what, tried } } else { OpenError::NotFound { what, tried } })
+        if may_be_there { OpenError::Unavailable { what, tried } } else { OpenError::NotFound { what, tried } }
     }
 
     /// The one that is believed, of those that were given and what is here. Where they differ it is found out now which is right: a reader cannot change to

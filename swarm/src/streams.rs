@@ -2,8 +2,6 @@ use herring_blob::ByteRange;
 
 /// Readers of one content that are told apart: as many threads as read one map at different offsets.
 const MOST: usize = 64;
-/// How far is sent for ahead, for each byte that was read in one run: after 32 MiB a full window.
-const FACTOR: u64 = 8;
 
 /// The readers of one content, each recognised by where it reads. A mount does not tell which open file a read came through, and
 /// one file may be read in several places at once, so it is the offsets that tell readers apart.
@@ -21,8 +19,8 @@ struct Stream<A> {
     next: u64,
     /// Bytes read one behind the other up to there.
     run: u64,
-    /// Reads that went on where another had ended.
-    steps: u32,
+    /// Whether a read went on where another had ended, or began where all begins.
+    goes_on: bool,
     /// When it was seen last, in reads of this content.
     seen: u64,
     kept: A,
@@ -31,8 +29,10 @@ struct Stream<A> {
 /// A reader that goes forward.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Forward<'a, A> {
-    /// What it will want soon: from where it is to as far as to send for.
-    pub ahead: ByteRange,
+    /// Where it is: the end of what it read.
+    pub next: u64,
+    /// Bytes that it read one behind the other up to there.
+    pub run: u64,
     pub kept: &'a mut A,
 }
 
@@ -43,9 +43,9 @@ impl<A> Default for Streams<A> {
 }
 
 impl<A: Default> Streams<A> {
-    /// Notes a read. The reader, if it goes forward and has read `after` bytes in one run, since less may be chance; then at most
-    /// `window` bytes are to be sent for ahead of it. The same read noted twice counts once.
-    pub fn note(&mut self, range: ByteRange, after: u64, window: u64) -> Option<Forward<'_, A>> {
+    /// Notes a read. The reader, if it goes forward and has read `after` bytes in one run, since less may be chance. The same read
+    /// noted twice counts once.
+    pub fn note(&mut self, range: ByteRange, after: u64) -> Option<Forward<'_, A>> {
         self.clock += 1;
         let at = self.find(range).unwrap_or_else(|| self.begin(range));
         let stream = &mut self.streams[at];
@@ -53,13 +53,10 @@ impl<A: Default> Streams<A> {
         if range.end > stream.next {
             stream.run += range.end - stream.next;
             stream.next = range.end;
-            stream.steps += 1;
+            stream.goes_on = true;
         }
-        if stream.steps == 0 || stream.run < after {
-            return None;
-        }
-        let ahead = ByteRange::at(stream.next, stream.run.saturating_mul(FACTOR).min(window));
-        Some(Forward { ahead, kept: &mut stream.kept })
+        let forward = stream.goes_on && stream.run >= after;
+        forward.then_some(Forward { next: stream.next, run: stream.run, kept: &mut stream.kept })
     }
 
     /// The reader that would read here next. The kernel's requests may overtake each other, so a little too far or too near is
@@ -72,7 +69,8 @@ impl<A: Default> Streams<A> {
     }
 
     fn begin(&mut self, range: ByteRange) -> usize {
-        let stream = Stream { next: range.end, run: range.len(), steps: 0, seen: self.clock, kept: A::default() };
+        let goes_on = range.start == 0;
+        let stream = Stream { next: range.end, run: range.len(), goes_on, seen: self.clock, kept: A::default() };
         if self.streams.len() < MOST {
             self.streams.push(stream);
             return self.streams.len() - 1;
@@ -90,32 +88,30 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const WINDOW: u64 = 256 * MIB;
     const AFTER: u64 = MIB / 8;
 
     fn streams() -> Streams<()> {
         Streams::default()
     }
 
-    fn ahead(streams: &mut Streams<()>, start: u64, len: u64) -> Option<ByteRange> {
-        streams.note(ByteRange::at(start, len), AFTER, WINDOW).map(|forward| forward.ahead)
+    /// Where the reader is and how much it read in one run, if it goes forward.
+    fn forward(streams: &mut Streams<()>, start: u64, len: u64) -> Option<(u64, u64)> {
+        streams.note(ByteRange::at(start, len), AFTER).map(|forward| (forward.next, forward.run))
     }
 
     #[test]
-    fn the_window_grows_with_the_run_up_to_its_limit() {
+    fn who_begins_at_the_beginning_goes_forward_at_once_and_others_with_their_second_read() {
         let mut streams = streams();
-        assert_eq!(ahead(&mut streams, 0, MIB), None);
-        assert_eq!(ahead(&mut streams, MIB, MIB), Some(ByteRange::at(2 * MIB, 16 * MIB)));
-        for n in 2..100 {
-            ahead(&mut streams, n * MIB, MIB);
-        }
-        assert_eq!(ahead(&mut streams, 100 * MIB, MIB), Some(ByteRange::at(101 * MIB, WINDOW)));
+        assert_eq!(forward(&mut streams, 0, MIB), Some((MIB, MIB)));
+        assert_eq!(forward(&mut streams, 100 * MIB, MIB), None);
+        assert_eq!(forward(&mut streams, 101 * MIB, MIB), Some((102 * MIB, 2 * MIB)));
+        assert_eq!(forward(&mut streams, MIB, MIB), Some((2 * MIB, 2 * MIB)));
     }
 
     #[test]
     fn small_steps_count_once_they_are_many() {
         let mut streams = streams();
-        let first = (0..64).find(|n| ahead(&mut streams, n * 4096, 4096).is_some());
+        let first = (0..64).find(|n| forward(&mut streams, n * 4096, 4096).is_some());
         assert_eq!(first, Some(31));
     }
 
@@ -124,8 +120,8 @@ mod tests {
         let mut streams = streams();
         for n in 0..10 {
             for reader in 0..MOST as u64 {
-                let forward = ahead(&mut streams, (reader << 32) + n * MIB, MIB);
-                assert_eq!(forward.is_some(), n > 0, "reader {reader}, step {n}");
+                let goes_on = forward(&mut streams, ((reader + 1) << 32) + n * MIB, MIB);
+                assert_eq!(goes_on.is_some(), n > 0, "reader {reader}, step {n}");
             }
         }
     }
@@ -134,18 +130,18 @@ mod tests {
     fn requests_that_overtake_each_other_are_one_reader() {
         let mut streams = streams();
         for n in (0..20).step_by(2) {
-            ahead(&mut streams, (n + 1) * MIB, MIB);
-            ahead(&mut streams, n * MIB, MIB);
+            forward(&mut streams, (n + 1) * MIB, MIB);
+            forward(&mut streams, n * MIB, MIB);
         }
-        assert_eq!(ahead(&mut streams, 20 * MIB, MIB), Some(ByteRange::at(21 * MIB, 160 * MIB)));
+        assert_eq!(forward(&mut streams, 20 * MIB, MIB), Some((21 * MIB, 20 * MIB)));
         assert_eq!(streams.streams.len(), 1);
     }
 
     #[test]
     fn the_same_read_twice_is_no_step() {
         let mut streams = streams();
-        assert_eq!(ahead(&mut streams, 0, MIB), None);
-        assert_eq!(ahead(&mut streams, 0, MIB), None);
+        assert_eq!(forward(&mut streams, MIB, MIB), None);
+        assert_eq!(forward(&mut streams, MIB, MIB), None);
     }
 
     proptest! {
@@ -154,7 +150,7 @@ mod tests {
             let mut streams = streams();
             for page in offsets {
                 // 4 KiB somewhere in a GiB, never less than 16 KiB from the last.
-                prop_assert_eq!(ahead(&mut streams, page * 5 * 4096, 4096), None);
+                prop_assert_eq!(forward(&mut streams, page * 5 * 4096, 4096), None);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::error::LabError;
 use super::hosts::inside;
 use crate::node::inside as command_inside;
 
-const READY_DEADLINE: Duration = Duration::from_secs(10);
+const READY_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// A line of the access log is written when the answer has ended on the server's side.
 const LINE: &str = "$request_method $status $body_bytes_sent";

@@ -15,7 +15,7 @@ use crate::output::count;
 use crate::signals::Stop;
 
 /// Nodes of one machine find each other within a second or two; a loaded machine may take longer.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 /// A node drains its requests and unmounts within this, or never.
 const STOP_DEADLINE: Duration = Duration::from_secs(27);
 /// Between two looks at a starting node.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use herring_blob::BlobId;
 use tempfile::TempDir;
@@ -26,13 +27,18 @@ fn must(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-pub fn have_namespaces() -> bool {
+/// Tried once: tests run side by side.
+static NAMESPACES: LazyLock<bool> = LazyLock::new(|| {
     let name = format!("hp{}", std::process::id());
     let there = Command::new("ip").args(["netns", "add", &name]).output().is_ok_and(|output| output.status.success());
     if there {
         ip(&["netns", "del", &name]);
     }
-    have("netns", there)
+    there
+});
+
+pub fn have_namespaces() -> bool {
+    have("netns", *NAMESPACES)
 }
 
 impl Hosts {

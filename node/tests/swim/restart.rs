@@ -20,17 +20,14 @@ fn all_nodes_killed_and_started_again_have_everything_that_was_acknowledged() {
 #[test]
 fn a_restarted_node_is_one_node_and_the_epoch_is_as_before() {
     let mut swarm = Swarm::start(Plan::default());
-    let before = swarm.members(1).unwrap();
+    let before = swarm.wait_for_members(3);
     swarm.nodes[0].kill();
     swarm.launch(0);
-    swarm.wait_for_members(3);
-    assert_eq!(swarm.members(1).unwrap(), before);
+    assert_eq!(swarm.wait_for_members(3), before);
     swarm.nodes[0].kill();
-    swarm.wait_for_members(2);
-    assert_ne!(swarm.members(1).unwrap(), before);
+    assert_ne!(swarm.wait_for_members(2), before);
     swarm.launch(0);
-    swarm.wait_for_members(3);
-    assert_eq!(swarm.members(1).unwrap(), before);
+    assert_eq!(swarm.wait_for_members(3), before);
 }
 
 #[test]

@@ -77,6 +77,24 @@ async fn more_is_sent_for_ahead_of_each_of_several_readers() {
 }
 
 #[tokio::test]
+async fn all_of_something_small_is_sent_for_once_somebody_begins_to_read_it() {
+    let net = Setup::new(2, 1).tune(|config| config.read_ahead = 256 << 20).start().await;
+    net.publish(&net.without(&[1]));
+    let mut ids = Vec::new();
+    for (seed, chunks) in [(1, 4), (2, 5), (3, 4)] {
+        ids.push(net.nodes[0].put(&noise(seed, chunks * CHUNK_LEN)).await.unwrap().stored.id);
+    }
+    net.publish(&net.members());
+    // Who looks at the head of it, or begins to read something larger, has not said that all of it is wanted.
+    for (id, read) in ids.iter().zip([CHUNK_LEN / 32, CHUNK_LEN / 8, CHUNK_LEN / 16]) {
+        let content = net.nodes[1].swarm.open_blob(*id).await.unwrap();
+        net.nodes[1].swarm.read(&content, ByteRange::new(0, read as u64)).await.unwrap();
+    }
+    eventually("all of what was begun", || content_chunks(&net, ids[2]) == 4).await;
+    assert_eq!(net.nodes[0].peer.asked().chunks.len(), 6, "of the others only what was read");
+}
+
+#[tokio::test]
 async fn small_reads_of_a_chunk_that_finds_no_room_fetch_it_once() {
     let mut setup = Setup::new(2, 1);
     // Room for directories and a manifest, not for a chunk.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::net::PATIENCE;
 use crate::site::{Site, response};
 
 /// How the bucket answers.
@@ -86,7 +86,7 @@ impl Bucket {
     /// Waits until it was asked so often.
     pub async fn until_asked(&self, times: usize) {
         let mut asked = self.state.asked.subscribe();
-        let met = timeout(Duration::from_secs(20), asked.wait_for(|asked| asked.len() >= times)).await;
+        let met = timeout(PATIENCE, asked.wait_for(|asked| asked.len() >= times)).await;
         met.expect("the questions that a test waits for must come").expect("the sender lives as long as the bucket");
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::net::{CHUNK, CHUNK_LEN, Net, Node, Setup, eventually, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Node, PATIENCE, Setup, eventually, noise};
 use crate::peer::Fault;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ fn paths(origin: &str, paths: &[&str]) -> Prefetch {
 /// The job's last state.
 pub async fn ended(swarm: &Swarm, job: Uuid) -> Job {
     let mut states = swarm.follow_job(job).unwrap();
-    let last = timeout(Duration::from_secs(30), states.wait_for(|job| job.state.is_final())).await;
+    let last = timeout(PATIENCE, states.wait_for(|job| job.state.is_final())).await;
     last.expect("in time").unwrap().clone()
 }
 

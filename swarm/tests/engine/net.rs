@@ -29,6 +29,8 @@ use crate::count;
 use crate::peer::Peer;
 use crate::stub::NoPublicApi;
 
+/// What must come about has come about by then, however busy the machine is. Only a test that fails waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Small, so that blobs of a few hundred KiB have many.
 pub const CHUNK: u32 = 64 << 10;
 pub const CHUNK_LEN: usize = CHUNK as usize;
@@ -364,5 +366,5 @@ pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(Duration::from_secs(20), met).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+    timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("in vain: {what}"));
 }

@@ -166,17 +166,16 @@ async fn an_object_that_was_deleted_has_changed_for_who_has_it_open() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_origin_that_fails_for_a_moment_is_waited_for() {
-    // Of what nobody remembers and nobody has, so more than all nodes ask for at once.
-    const FAILURES: usize = 20;
-    for (outage, waits) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
+    // Of what nobody remembers and nobody has: more than all nodes ask for at once, or for ever.
+    for (outage, failures, waits) in [(Duration::ZERO, usize::MAX, false), (Duration::from_secs(3600), 20, true)] {
         let bucket = Bucket::open(&["a", "b"]).await;
         let net = Setup::new(3, 2).tune(|config| config.outage = outage).origin_url(&bucket.spec("o", 3600)).start().await;
         let node = &net.nodes[0];
-        bucket.set(Manner::Fail(FAILURES));
+        bucket.set(Manner::Fail(failures));
         assert_eq!(node.swarm.open_object("o", "a").await.is_ok(), waits, "outage {outage:?}");
         bucket.set(Manner::Well);
         let content = node.swarm.open_object("o", "b").await.unwrap();
-        bucket.set(Manner::Fail(FAILURES));
+        bucket.set(Manner::Fail(failures));
         let read = node.drain(&content).await;
         assert_eq!(read.is_ok(), waits, "{read:?}");
     }

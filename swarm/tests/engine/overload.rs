@@ -13,9 +13,9 @@ use herring_http_api::types::{JobState, Prefetch};
 use herring_ring::Point;
 use herring_swarm::{Content, PutError, PutOptions, ReadError, Swarm};
 use tokio::sync::Semaphore;
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
-use crate::net::{CHUNK, CHUNK_LEN, Net, Setup, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, PATIENCE, Setup, noise};
 use crate::peer::Fault;
 
 /// Two chunks fit the memory, and four may wait for it.
@@ -55,7 +55,7 @@ fn read(swarm: &Swarm, content: &Content, chunk: usize) -> BoxStream<'static, Re
 }
 
 async fn in_time<T>(waited: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), waited).await.expect("in time")
+    timeout(PATIENCE, waited).await.expect("in time")
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! What a node answers its peers: the engine's answer, counted, and spoilt where a test says so.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::net::CHUNK;
+use crate::net::{CHUNK, PATIENCE};
 
 /// Questions that came to a peer.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -94,7 +93,7 @@ impl Peer {
     /// Waits until it was asked so.
     pub async fn until(&self, condition: impl Fn(&Asked) -> bool) {
         let mut asked = self.asked.subscribe();
-        let met = timeout(Duration::from_secs(20), asked.wait_for(|asked| condition(asked))).await;
+        let met = timeout(PATIENCE, asked.wait_for(|asked| condition(asked))).await;
         met.expect("the questions that a test waits for must come").expect("the sender lives as long as the peer");
     }
 
@@ -180,7 +179,11 @@ fn in_turn(chunk: Chunk, gate: Arc<Semaphore>) -> impl Stream<Item = Arriving> {
 #[async_trait]
 impl PeerBackend for Peer {
     async fn local_manifest(&self, id: BlobId) -> Result<(Arc<Manifest>, bool), ApiError> {
+        let refuses = matches!(self.fault(), Fault::Refuse);
         self.asked.send_modify(|asked| asked.manifests += 1);
+        if refuses {
+            return Err(ApiError::new(ErrorKind::Unavailable, "not now"));
+        }
         self.swarm.local_manifest(id).map_err(answer)
     }
 

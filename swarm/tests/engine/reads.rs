@@ -6,6 +6,7 @@ use herring_swarm::OpenError;
 
 use crate::door::nobody;
 use crate::net::{CHUNK, CHUNK_LEN, Net, Numbers, Setup, eventually, manifest_of, noise};
+use crate::peer::Fault;
 
 const SIZES: [usize; 6] = [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 9 * CHUNK_LEN + 17];
 
@@ -87,6 +88,22 @@ async fn a_blob_that_nobody_has_is_not_found_and_all_were_asked() {
     let mut asked: Vec<_> = tried.0.iter().map(|attempt| attempt.whom.as_str()).collect();
     asked.sort_unstable();
     assert_eq!(asked, ["n1", "n2", "n3"]);
+}
+
+#[tokio::test]
+async fn who_did_not_answer_for_a_moment_is_asked_for_a_blob_again() {
+    let net = Net::start(2, 1).await;
+    net.publish(&net.without(&[1]));
+    let id = net.nodes[0].put(b"something").await.unwrap().stored.id;
+    net.publish(&net.members());
+    let owner = &net.nodes[0].peer;
+    owner.set(Fault::Refuse);
+    let better = async {
+        owner.until(|asked| asked.manifests > 0).await;
+        owner.set(Fault::None);
+    };
+    let (opened, ()) = tokio::join!(net.nodes[1].swarm.open_blob(id), better);
+    assert!(opened.is_ok(), "{opened:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{KEYS, LONG, no_owner, start, version, version_of};
 use crate::bucket::{Bucket, Manner};
-use crate::net::{CHUNK_LEN, Setup, noise};
+use crate::net::{CHUNK_LEN, PATIENCE, Setup, noise};
 
 /// Asks for the key until it is at that version, but not for ever.
 async fn until_version(swarm: &Swarm, key: &str, wanted: &str) {
@@ -19,7 +19,7 @@ async fn until_version(swarm: &Swarm, key: &str, wanted: &str) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(20), met).await.unwrap_or_else(|_| panic!("{key} never came to be {wanted}"));
+    timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("{key} never came to be {wanted}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
