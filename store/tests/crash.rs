@@ -7,18 +7,26 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ContentId, Manifest};
-use herring_store::{Description, Entry, ReadError, Store, StoreConfig, WriteError};
+use herring_store::{Description, Entry, OpenError, ReadError, Store, StoreConfig, WriteError};
 
 const CHUNK: usize = 16 << 10;
 /// Tells this program that it is the child, and where to work.
 const CHILD: &str = "HERRING_STORE_TEST_CHILD";
 const SEED: &str = "HERRING_STORE_TEST_SEED";
 
+/// A child that another test starts meanwhile holds the lock of a store that was dropped until it runs its own program.
 fn open(dir: &Path) -> Store {
-    Store::open(StoreConfig { dir: dir.into(), capacity: 1 << 30 }).unwrap()
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        match Store::open(StoreConfig { dir: dir.into(), capacity: 1 << 30 }) {
+            Err(OpenError::Locked { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// The bytes of the blob that is called `seed`: 0 to 6 chunks and a bit.

@@ -49,7 +49,8 @@ impl Swarm {
     /// for what its feed gets.
     fn claim(&self, content: &Content, chunks: Range<u32>, role: Role) -> Vec<mpsc::Sender<Fed>> {
         let geometry = content.geometry();
-        let comes = |chunk| self.is_here(content, chunk) || self.brought_as_owner(content, chunk).is_some();
+        // In this order: a flight that ends between the two looks has put its chunk there before.
+        let comes = |chunk| self.brought_as_owner(content, chunk).is_some() || self.is_here(content, chunk);
         let claim = |chunk| {
             let share = self.memory_of(role).take_now(geometry.chunk_range(chunk).len()).filter(|_| !comes(chunk))?;
             let (feed, fed) = mpsc::channel(WAITING);

@@ -58,7 +58,7 @@ impl Node {
         let whole = specs.iter().find(|spec| spec.is_whole_hub()).map(|spec| spec.name().to_owned());
         // Chunks of which a test's files have several.
         let config = SwarmConfig { replicas: 1, chunk_size: 1 << 20, ..SwarmConfig::default() };
-        let peers = PeerClient::new(PeerConfig::default());
+        let peers = PeerClient::new(PeerConfig::patient());
         let swarm = Swarm::new(config, store.await.unwrap(), peers, view.subscribe(), Origins::new(specs).unwrap());
         let (hub, s3) = (HubDoor::new(swarm.clone(), whole), S3Door::new(swarm));
         let asked = Arc::default();

@@ -317,6 +317,7 @@ async fn only_who_has_the_key_is_a_member() {
     until(&a, "what a member says", |view| view.get(&id("b")).is_some_and(|b| b.state == NodeState::Draining)).await;
     b.set_state(NodeState::Ready).await;
     until(&a, "what a member says", |view| view.epoch() == epoch).await;
+    members(&b, &["a", "b"]).await;
     assert_eq!([&a, &b, &foreign, &clear].map(heard), [2, 2, 1, 1]);
 }
 

@@ -41,6 +41,8 @@ impl Events {
     pub fn record() -> (Self, Recording) {
         static RECORDER: Once = Once::new();
         RECORDER.call_once(|| set_global_default(Recorder).unwrap());
+        // A thread that met an event first while it was set has it down as one that nobody wants.
+        tracing::callsite::rebuild_interest_cache();
         let events = Self::default();
         HERE.set(Some(events.clone()));
         (events, Recording)

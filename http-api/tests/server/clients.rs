@@ -91,8 +91,8 @@ async fn peers() {
     let bytes = Bytes::from(vec![5; CHUNK + 10]);
     let (fake, id) = Fake::with(bytes.clone());
     let server = Running::of(&fake).await;
-    let (client, peer) = (PeerClient::new(PeerConfig::default()), server.addr);
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10), asker: Asker::default() };
+    let (client, peer) = (PeerClient::new(PeerConfig::patient()), server.addr);
+    let ask = Ask { epoch: "e".into(), deadline: PATIENT, asker: Asker::default() };
     let absent = client.chunk(peer, &ChunkRequest::blob(id, 2), Pieces::new(10, MIB), PATIENT, &ask).await;
     assert_eq!(absent.unwrap_err(), PeerError::NotFound);
     let object = ObjectRef { origin: "hub".into(), key: "a b/ä&c".into(), version: "\"v+1\"".into(), size: 9 };
@@ -114,12 +114,12 @@ async fn peers() {
     assert_eq!(client.manifest(peer, id, &ask).await.unwrap_err(), PeerError::NotFound);
 }
 
-/// The server waits 3 s before each piece, longer than the 1 s after which a body that pauses is given up.
+/// The server waits 3 s before each piece, longer than the 2.7 s after which a body that pauses is given up here.
 #[tokio::test]
 async fn a_chunk_that_arrives_is_passed_on_piece_by_piece() {
     let server = Running::of(&Fake::default()).await;
-    let client = PeerClient::new(PeerConfig::default());
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(20), asker: Asker::default() };
+    let client = PeerClient::new(PeerConfig { stall: Duration::from_millis(2700), ..PeerConfig::patient() });
+    let ask = Ask { epoch: "e".into(), deadline: PATIENT, asker: Asker::default() };
     let size = u64::from(3 * MIB / 16 - 5);
     let expected = Chunk::of(noise(size), MIB);
     let pieces = expected.digests().pieces();
@@ -149,8 +149,8 @@ async fn a_chunk_that_arrives_is_passed_on_piece_by_piece() {
 /// Of all lengths: a chunk of 16 pieces, of several and a short one, and of one.
 #[tokio::test]
 async fn chunks_begin_with_any_piece() {
-    let client = PeerClient::new(PeerConfig::default());
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10), asker: Asker::default() };
+    let client = PeerClient::new(PeerConfig::patient());
+    let ask = Ask { epoch: "e".into(), deadline: PATIENT, asker: Asker::default() };
     for len in [CHUNK, CHUNK / 3, 5] {
         let bytes: Bytes = (0..len).map(|at| (at / 1000).to_le_bytes()[0]).collect();
         let (fake, id) = Fake::with(bytes.clone());
@@ -177,8 +177,8 @@ async fn chunks_begin_with_any_piece() {
 async fn uploads() {
     let fake = Fake::default();
     let server = Running::of(&fake).await;
-    let (client, peer, upload) = (PeerClient::new(PeerConfig::default()), server.addr, Uuid::from_u128(7));
-    let ask = Ask { epoch: "e".into(), deadline: Duration::from_secs(10), asker: Asker::default() };
+    let (client, peer, upload) = (PeerClient::new(PeerConfig::patient()), server.addr, Uuid::from_u128(7));
+    let ask = Ask { epoch: "e".into(), deadline: PATIENT, asker: Asker::default() };
     let of_four = Chunk::of("four".into(), 4);
     let segments = |segments: [&'static str; 3]| Chunk::known(of_four.digests().clone(), segments.map(Bytes::from).to_vec());
     client.upload_chunk(peer, upload, 4, 3, &segments(["fo", "", "ur"]), &ask).await.unwrap();

@@ -43,7 +43,7 @@ async fn mutual(fake: &Fake, authority: &Authority) -> Running {
 
 fn peers(ca: &Path, own: Option<&Pair>) -> PeerClient {
     let tls = ClientTls::load(ca, own.map(|pair| (pair.cert.as_path(), pair.key.as_path()))).unwrap();
-    PeerClient::new(PeerConfig { tls: Some(tls), ..PeerConfig::default() })
+    PeerClient::new(PeerConfig { tls: Some(tls), ..PeerConfig::patient() })
 }
 
 fn people(server: &Running, ca: &Path) -> ApiClient {
@@ -224,7 +224,7 @@ async fn node(fake: &Fake, identity: &Identity) -> Running {
 
 /// A peer with tickets of its own, so that handshakes are full.
 async fn usage(identity: &Identity, server: &Running, whom: &str) -> Result<NodeUsage, PeerError> {
-    let client = PeerClient::new(PeerConfig { tls: Some(identity.client().clone()), ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { tls: Some(identity.client().clone()), ..PeerConfig::patient() });
     client.members([(server.addr, whom.to_owned())].into());
     client.usage(server.addr, &ask()).await
 }
@@ -297,7 +297,7 @@ async fn authorities_are_replaced() {
 }
 
 fn keeping(identity: &Identity, server: &Running) -> PeerClient {
-    let client = PeerClient::new(PeerConfig { tls: Some(identity.client().clone()), ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { tls: Some(identity.client().clone()), ..PeerConfig::patient() });
     client.members([(server.addr, "n1".to_owned())].into());
     client
 }
@@ -425,7 +425,7 @@ async fn who_speaks_in_clear_is_told_so() {
     let client = ApiClient::new(&format!("http://{}", server.addr)).unwrap();
     let told = client.cluster().await.unwrap_err();
     assert!(matches!(&told, ClientError::Problem(problem) if problem.detail.contains("--ca FILE")), "{told}");
-    let peer = PeerClient::new(PeerConfig::default()).usage(server.addr, &ask()).await.unwrap_err();
+    let peer = PeerClient::new(PeerConfig::patient()).usage(server.addr, &ask()).await.unwrap_err();
     assert!(matches!(peer, PeerError::Refused { status: 400, .. }), "{peer}");
 }
 
@@ -447,7 +447,7 @@ async fn who_comes_again_is_resumed_and_known() {
     let own = authority.issue("n2");
     let tls = ClientTls::load(&authority.ca(), Some((&own.cert, &own.key))).unwrap();
     for _ in 0..3 {
-        let client = PeerClient::new(PeerConfig { tls: Some(tls.clone()), ..PeerConfig::default() });
+        let client = PeerClient::new(PeerConfig { tls: Some(tls.clone()), ..PeerConfig::patient() });
         client.usage(server.addr, &ask()).await.unwrap();
     }
     refusal(peers(&Authority::new().ca(), None), &server).await;
@@ -512,7 +512,7 @@ async fn congestion_control_is_what_the_kernel_gives() {
     assert_eq!(bind(Some("reno")).await, "reno");
     let (fake, id) = Fake::with("bytes");
     let server = Running::of(&fake).await;
-    let config = PeerConfig { congestion: Some("no such control".into()), ..PeerConfig::default() };
+    let config = PeerConfig { congestion: Some("no such control".into()), ..PeerConfig::patient() };
     let client = ApiClient::with_config(&format!("http://{}", server.addr), &config).unwrap();
     assert_eq!(within(client.blob_info(id)).await.unwrap().id, BlobId::of(b"bytes"));
 }

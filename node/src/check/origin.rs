@@ -57,10 +57,7 @@ impl OriginFile {
         }
         let served = served(nodes).await?;
         if served != self.size && !(self.size..2 * self.size).contains(&served) {
-            report.differs(format!(
-                "the origin has {} bytes and served {served}: it should have served each once",
-                self.size
-            ));
+            report.differs(format!("the origin has {} bytes and served {served}: it should have served each once", self.size));
         }
         report.origin =
             Some(OriginReport { size: self.size, served, readers: nodes.len(), slowest_ms: slowest.as_secs_f64() * 1e3 });

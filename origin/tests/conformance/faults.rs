@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use herring_blob::{ByteRange, ObjectRef};
 use herring_origin::{Origin, OriginError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::{bucket, cloud_bucket, container, site};
 
@@ -192,7 +192,7 @@ async fn a_server_that_throttles_is_left_alone_for_as_long_as_it_says() {
         };
         let ((shown, end), left) = tokio::join!(read(&origin), hold);
         assert_eq!((shown, end), (SIZE, Ok(())));
-        assert!((1..=1000).contains(&left), "{left}");
+        assert!(left <= 1000, "{left}");
         assert_eq!(server.asked("range").len(), 3);
     };
     join_all(KINDS.map(left_alone)).await;
@@ -327,9 +327,10 @@ async fn an_empty_object_of_which_a_range_is_given_is_asked_about() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else is there, and never listening.
+    let gone = TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}", gone.local_addr().unwrap());
-    drop(gone);
     for kind in KINDS {
         let origin = kind(&url);
         let error = origin.head("file").await.unwrap_err();

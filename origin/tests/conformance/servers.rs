@@ -1,8 +1,9 @@
-use std::fs;
 use std::net::TcpListener as Port;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
+use std::{fs, iter};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -120,9 +121,12 @@ impl Server {
 const EMULATORS_SIGNATURE: &str =
     "se=2099-01-01T00%3A00%3A00Z&sp=rwdlc&sv=2026-10-06&ss=b&srt=sco&sig=7sVbVSR1WZEUo/FmnT%2BzAHfrmvtZlJBuW21kYQW45VU%3D";
 
-/// Nobody else takes it within the moment that the server needs to.
+/// A port that nobody has just now, below those that the kernel hands out by itself to whoever asks until the server has it.
 fn free_port() -> u16 {
-    Port::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 200 * 10).unwrap();
+    let ports = || 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 2000;
+    iter::repeat_with(ports).find(|port| Port::bind(("127.0.0.1", *port)).is_ok()).expect("it goes on for ever")
 }
 
 /// Whether this machine has what a test needs. Where `HERRING_REQUIRE` names it, it must.

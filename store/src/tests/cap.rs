@@ -57,12 +57,13 @@ async fn eight_writers_never_pass_the_cap() {
     assert!(most <= room.capacity + 8 * BLOCK, "{most} of {}", room.capacity);
     // How much of that is chunks depends on which entries are left: each has a meta.
     assert!(store.usage().bytes + 8 * BLOCK > room.capacity, "{:?}", store.usage());
-    room.assert_weighed(&store, 0);
+    // A file with many holes has a block for its extents once the kernel has written it.
+    room.assert_weighed_but(&store, 8, 0);
     let before = store.usage();
     drop(store);
     let store = room.open();
     assert_eq!(store.usage(), before);
-    room.assert_weighed(&store, 0);
+    room.assert_weighed_but(&store, 8, 0);
 }
 
 #[tokio::test]

@@ -77,10 +77,11 @@ fn fill_from_16(room: &Room, things: impl Fn(u64) -> Vec<Thing> + Sync) {
     let (done, gate, most) = (AtomicBool::new(false), RwLock::new(()), room.capacity + room.capacity / 50);
     let write = |thread| things(thread).iter().for_each(|thing| fill(&store, thing, &gate));
     let write = &write;
-    let samples = std::thread::scope(|threads| {
+    std::thread::scope(|threads| {
         let looker = threads.spawn(|| {
-            let mut samples = 0;
-            while !done.load(Relaxed) {
+            // Once at the least, after all that.
+            loop {
+                let last = done.load(Relaxed);
                 (0..100).for_each(|_| assert!(store.usage().bytes <= most, "{:?}", store.usage()));
                 let _closed = gate.write().unwrap();
                 let (du, counted) = (room.du(), store.usage().bytes);
@@ -88,17 +89,17 @@ fn fill_from_16(room: &Room, things: impl Fn(u64) -> Vec<Thing> + Sync) {
                     du <= most && du.abs_diff(counted) <= room.capacity / 50,
                     "{du} bytes on the disk, {counted} are counted"
                 );
-                samples += 1;
+                if last {
+                    return;
+                }
             }
-            samples
         });
         let writers: Vec<_> = (0..16).map(|thread| threads.spawn(move || write(thread))).collect();
         let ended: Vec<_> = writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Relaxed);
         ended.into_iter().for_each(|ended| ended.unwrap());
-        looker.join().unwrap()
+        looker.join().unwrap();
     });
-    assert!(samples > 0);
     let (used, du) = (store.usage().bytes, room.du());
     assert!(used.abs_diff(du) <= room.capacity / 50, "{used} counted, {du} on the disk");
     assert!(du > room.capacity / 100 * 90, "{du} of {} are used", room.capacity);
@@ -341,21 +342,20 @@ fn readers_that_race_with_eviction_read_right_bytes_or_none() {
     runtime.block_on(entry.keep(vec![], None)).unwrap();
     let done = AtomicBool::new(false);
     let (done, entry, thing, runtime) = (&done, &entry, &thing, &runtime);
-    let read = std::thread::scope(|threads| {
+    std::thread::scope(|threads| {
         let reader = |read: fn(&Entry, &Thing, ByteRange, &tokio::runtime::Runtime) -> Option<Bytes>| {
             threads.spawn(move || {
-                let mut right = 0;
                 for at in (0..3 * MIB as u64).step_by(71_111).cycle() {
-                    if done.load(Relaxed) {
-                        return right;
-                    }
+                    // Once at the least, after all that.
+                    let last = done.load(Relaxed);
                     let range = ByteRange::at(at, 100_000);
-                    if let Some(bytes) = read(entry, thing, range, runtime) {
-                        right += 1;
-                        assert!(bytes == thing.slice(range), "wrong bytes in {range}");
+                    let bytes = read(entry, thing, range, runtime);
+                    assert!(bytes.as_ref().is_none_or(|bytes| *bytes == thing.slice(range)), "wrong bytes in {range}");
+                    if last {
+                        return bytes.is_some();
                     }
                 }
-                right
+                false
             })
         };
         let readers = [
@@ -378,11 +378,12 @@ fn readers_that_race_with_eviction_read_right_bytes_or_none() {
             runtime.block_on(thing.write(entry, n)).unwrap();
         }
         done.store(true, Relaxed);
-        readers.map(|reader| reader.join().unwrap())
+        let [_, waiting, into, _, _] = readers.map(|reader| reader.join().unwrap());
+        assert!(waiting && into, "all of it is there then");
     });
-    assert!(read[1] > 0 && read[2] > 0, "{read:?} reads of each kind");
     assert!(entry.is_complete());
-    room.assert_weighed(&store, 0);
+    // Its extents may need a block of their own once the kernel has written it.
+    room.assert_weighed_but(&store, 1, 0);
 }
 
 /// Checks the chunks, held while others come and go, and gives what was asked for.

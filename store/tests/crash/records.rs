@@ -1,6 +1,6 @@
 //! The same for records: what was acknowledged is there after SIGKILL, and a full disk takes records again once it has room.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -15,8 +15,8 @@ async fn count_until_killed(dir: &Path) -> ! {
         loop {
             records.note(Table::Metadata, format!("note-{writer}"), vec![0; 3000]);
             let reached = add_one(&records, format!("count-{writer}")).await.unwrap();
-            // Panics once the parent is gone.
-            eprintln!("ack {writer} {reached}");
+            // In one piece, since the kill may come between two. Panics once the parent is gone.
+            std::io::stderr().write_all(format!("ack {writer} {reached}\n").as_bytes()).unwrap();
         }
     };
     for writer in 1..16 {

@@ -102,7 +102,7 @@ async fn a_node_that_takes_nothing_fails_a_put() {
         std::future::pending().await
     })
     .await;
-    let config = PeerConfig { answer_timeout: Duration::from_millis(100), ..PeerConfig::default() };
+    let config = PeerConfig { answer_timeout: Duration::from_millis(100), ..PeerConfig::patient() };
     let client = ApiClient::with_config(&format!("http://{}", server.address), &config).unwrap();
     let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20]))).boxed();
     let error = client.put(None, None, endless).await.unwrap_err();
@@ -155,9 +155,10 @@ async fn a_name_is_resolved_and_a_wrong_url_says_what_is_wrong() {
 
 #[tokio::test]
 async fn a_node_that_is_not_there_is_told_with_what_to_do() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that nobody else is there, and never listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
     let error = ApiClient::new(&url).unwrap().cluster().await.unwrap_err();
     assert!(matches!(error, ClientError::Connect { .. }), "{error:?}");
     assert!(error.to_string().contains("Is a node running there?"), "{error}");

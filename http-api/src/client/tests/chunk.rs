@@ -75,7 +75,7 @@ async fn drain(mut stream: ChunkStream) -> (Vec<u32>, Result<(), PeerError>) {
 }
 
 fn client() -> PeerClient {
-    PeerClient::new(PeerConfig::default())
+    PeerClient::new(PeerConfig::patient())
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn a_body_that_pauses_or_breaks_off_is_broken_behind_its_first_pieces() {
         }
     })
     .await;
-    let client = PeerClient::new(PeerConfig { stall: Duration::from_millis(50), ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { stall: Duration::from_millis(50), ..PeerConfig::patient() });
     let (came, end) = drain(ask(&client, &server, "pause").await.unwrap()).await;
     assert_eq!(came, [0]);
     assert!(matches!(end, Err(PeerError::Broken(_))), "{end:?}");
@@ -173,7 +173,7 @@ async fn a_body_that_pauses_or_breaks_off_is_broken_behind_its_first_pieces() {
 async fn the_deadline_covers_the_body() {
     let server = Server::start(|_| async { body(piece(0), stream::pending()) }).await;
     let hour = Duration::from_secs(3600);
-    let client = PeerClient::new(PeerConfig { stall: hour, ping_interval: hour, ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { stall: hour, ping_interval: hour, ..PeerConfig::patient() });
     let mut stream = ask(&client, &server, "").await.unwrap();
     assert_eq!(stream.next().await, Ok(Some(held(0, piece(0)))));
     tokio::time::pause();
@@ -247,7 +247,7 @@ async fn a_stream_that_is_dropped_is_cancelled() {
         })
     })
     .await;
-    let client = PeerClient::new(PeerConfig { bulk_connections: 1, bulk_streams: 1, ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { bulk_connections: 1, bulk_streams: 1, ..PeerConfig::patient() });
     let mut stream = ask(&client, &server, "endless").await.unwrap();
     assert_eq!(stream.next().await, Ok(Some(held(0, piece(0)))));
     assert!(!cancelled.is_cancelled());

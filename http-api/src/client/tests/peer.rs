@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use herring_blob::{BlobHasher, BlobId, CHUNK_SIZE, Chunk, ChunkDigest, Manifest, ObjectRef, Pieces};
 use http_body_util::BodyExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ use crate::types::Presence;
 const MS: Duration = Duration::from_millis(1);
 
 fn client() -> PeerClient {
-    PeerClient::new(PeerConfig::default())
+    PeerClient::new(PeerConfig::patient())
 }
 
 /// With a deadline that no test reaches, unless it says so.
@@ -195,7 +195,7 @@ async fn what_is_not_http_is_an_error() {
 #[tokio::test]
 async fn a_peer_whose_process_stops_fails_what_is_under_way() {
     let server = Raw::start(Script { hello: settings(), ..Script::default() }).await;
-    let client = PeerClient::new(PeerConfig { ping_interval: 20 * MS, ping_timeout: 300 * MS, ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { ping_interval: 20 * MS, ping_timeout: 3000 * MS, ..PeerConfig::patient() });
     let error = fetch(&client, server.address, 7).await.unwrap_err();
     assert!(matches!(&error, PeerError::Broken(_)), "{error:?}");
 }
@@ -203,7 +203,7 @@ async fn a_peer_whose_process_stops_fails_what_is_under_way() {
 #[tokio::test]
 async fn a_dead_peer_costs_one_dial() {
     let server = Raw::start(Script { hang_up: true, ..Script::default() }).await;
-    let client = PeerClient::new(PeerConfig { redial_after: Duration::from_secs(600), ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { redial_after: Duration::from_secs(600), ..PeerConfig::patient() });
     let asks = join_all((0..8).map(|_| fetch(&client, server.address, 7))).await;
     assert!(asks.iter().all(|asked| matches!(asked, Err(PeerError::Connect(_)))), "{asks:?}");
     let small = client.presence(server.address, id(), &ask()).await;
@@ -213,10 +213,11 @@ async fn a_dead_peer_costs_one_dial() {
 
 #[tokio::test]
 async fn a_peer_that_comes_back_is_dialled_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = listener.local_addr().unwrap();
-    drop(listener);
-    let client = PeerClient::new(PeerConfig { redial_after: Duration::ZERO, ..PeerConfig::default() });
+    // Bound, so that nobody else is there, and never listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let gone = socket.local_addr().unwrap();
+    let client = PeerClient::new(PeerConfig { redial_after: Duration::ZERO, ..PeerConfig::patient() });
     for _ in 0..2 {
         let error = fetch(&client, gone, 7).await.unwrap_err();
         assert!(matches!(&error, PeerError::Connect(detail) if !detail.starts_with("failed ")), "{error:?}");
@@ -228,7 +229,7 @@ async fn a_black_hole_costs_the_deadline_and_one_dial() {
     // Nobody accepts: the kernel does, as for a stopped process.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = listener.local_addr().unwrap();
-    let config = PeerConfig { ping_timeout: 500 * MS, redial_after: Duration::from_secs(600), ..PeerConfig::default() };
+    let config = PeerConfig { ping_timeout: 500 * MS, redial_after: Duration::from_secs(600), ..PeerConfig::patient() };
     let client = PeerClient::new(config);
     let hurried = Ask { deadline: 10 * MS, ..ask() };
     assert_eq!(client.presence(peer, id(), &hurried).await, Err(PeerError::TimedOut(10)));
@@ -259,7 +260,7 @@ async fn chunks_share_few_connections_and_wait_for_their_turn() {
         }
     })
     .await;
-    let client = PeerClient::new(PeerConfig { bulk_connections: 2, bulk_streams: 2, ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { bulk_connections: 2, bulk_streams: 2, ..PeerConfig::patient() });
     let fetches = join_all((0..12).map(|_| fetch(&client, server.address, 7)));
     let watcher = async {
         arrivals.wait_for(|&count| count == 4).await.unwrap();
@@ -346,7 +347,7 @@ async fn a_request_that_comes_too_late_goes_to_a_fresh_connection() {
         }
     })
     .await;
-    let client = PeerClient::new(PeerConfig { bulk_connections: 1, ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { bulk_connections: 1, ..PeerConfig::patient() });
     let (slow, chunk) = (Ask { epoch: "slow".to_owned(), ..ask() }, first_chunk());
     let others = async {
         arrivals.wait_for(|&count| count == 1).await.unwrap();
@@ -367,7 +368,7 @@ async fn a_connection_stuck_in_writing_ends_with_the_client() {
     let window = frame(8, 0, 0, &[0x7f, 0xff, 0, 0]);
     let settings = frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     let server = Raw::start(Script { hello: [settings, window].concat(), ..Script::default() }).await;
-    let client = PeerClient::new(PeerConfig { ping_interval: Duration::from_secs(600), ..PeerConfig::default() });
+    let client = PeerClient::new(PeerConfig { ping_interval: Duration::from_secs(600), ..PeerConfig::patient() });
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let chunk = Chunk::known(herring().digests().clone(), vec![Bytes::from(vec![0; 64 << 20])]);
     let hurried = Ask { deadline: 100 * MS, ..ask() };
@@ -408,7 +409,7 @@ async fn connections_end_with_the_last_client_and_with_the_peer() {
 async fn frames_are_of_a_mebibyte() {
     let body = Bytes::from(vec![1; 4 << 20]);
     let server = Server::start(move |_| std::future::ready(chunk_reply(body.clone()))).await;
-    let route = crate::client::route::Route::new(server.address.to_string(), None, &PeerConfig::default());
+    let route = crate::client::route::Route::new(server.address.to_string(), None, &PeerConfig::patient());
     let request = http::Request::get(format!("http://{}/", server.address));
     let request = request.body(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()).unwrap();
     let answer = route.seat(crate::client::route::Turn::Bulk).await.send(request, PATIENT).await.unwrap();
