@@ -13,14 +13,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::metrics as m;
 use crate::proof::{By, VOUCHERS};
 
-/// How long others are waited for once one gave a manifest: in one building it takes 1 ms.
-const OPINIONS: Duration = Duration::from_millis(50);
-/// The same of a large blob, which is shown by what they say alone.
-const OPINIONS_OF_LARGE: Duration = Duration::from_millis(500);
+/// How many times as long others are waited for where it is of a large blob, which is shown by what they say alone.
+const FOR_LARGE: u32 = 10;
 
 pub(crate) struct Ballot {
     /// Blobs above this size are not hashed before they are shown: there it is enough that two gave it.
     prove_first: u64,
+    /// How long others are waited for once one gave a manifest.
+    opinions: Duration,
     votes: Vec<Vote>,
     first: Option<Instant>,
     /// Those who say that they have none.
@@ -53,8 +53,8 @@ impl Vote {
 }
 
 impl Ballot {
-    pub fn new(prove_first: u64) -> Self {
-        Self { prove_first, votes: Vec::new(), first: None, without: 0 }
+    pub fn new(prove_first: u64, opinions: Duration) -> Self {
+        Self { prove_first, opinions, votes: Vec::new(), first: None, without: 0 }
     }
 
     /// The next answer, unless what came is enough.
@@ -67,7 +67,7 @@ impl Ballot {
     }
 
     fn patience(&self) -> Duration {
-        if self.votes.iter().any(|vote| self.is_large(vote)) { OPINIONS_OF_LARGE } else { OPINIONS }
+        if self.votes.iter().any(|vote| self.is_large(vote)) { self.opinions * FOR_LARGE } else { self.opinions }
     }
 
     fn is_large(&self, vote: &Vote) -> bool {

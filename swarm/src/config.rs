@@ -40,9 +40,23 @@ pub struct SwarmConfig {
     /// nearly always lately, for one question of twenty. A 4 MiB chunk takes 2 ms at 2 GB/s and 34 ms at 1 Gbit/s; half a second is a peer in trouble.
     pub hedge: Duration,
     /// How long nothing may come from an owner that is asked for an object's chunk, or about an object, before it begins to answer, which it
-    /// does at once, whatever the origin does: longer, and it hangs, and the next is asked. Less where peers were quick lately, but never under 500 ms:
-    /// with 300 ms, eight nodes that shared two busy cores took each other for dead, and the origin sent 2.4 times its bytes; on links of 25 Mbit/s that were full, it took 600.
+    /// does at once, whatever the origin does: longer, and it hangs, and the next is asked. Less where peers were quick lately.
     pub owner_patience: Duration,
+    /// But never less than this, 500 ms: with 300 ms, eight nodes that shared two busy cores took each other for dead, and the origin sent 2.4 times its
+    /// bytes; on links of 25 Mbit/s that were full, it took 600.
+    pub owner_patience_least: Duration,
+    /// How long nothing may come from one who may hold a chunk, or owned it lately, and answers from its disk.
+    pub holder_patience: Duration,
+    /// How long nothing may come from an origin before those are asked who may hold the chunk: an origin that is gone must not keep back
+    /// what the swarm has.
+    pub origin_patience: Duration,
+    /// How long others are waited for once one gave a blob's manifest, 50 ms: in one building it takes 1 ms. Ten times as long for a large blob, which is
+    /// shown by what they say alone.
+    pub opinions: Duration,
+    /// What a member has to say of itself for a table, and what it is told by the way: late is as good as never.
+    pub status_deadline: Duration,
+    /// How long a change of a name waits for its turn and for the owners, all its tries together, 8 s: longer than a silent node takes to be suspected.
+    pub name_deadline: Duration,
     /// How long a node that is missing stays an owner of its names. Others take its place then, which is safe once those who are cut off know that they are,
     /// and change nothing: a silent node is suspected within 2 s, and a change takes 8 s at most. A minute also spares a restart the moving.
     pub name_owners_stay: Duration,
@@ -76,6 +90,12 @@ impl Default for SwarmConfig {
             profile_idle: Duration::from_secs(5),
             hedge: Duration::from_millis(500),
             owner_patience: Duration::from_secs(2),
+            owner_patience_least: Duration::from_millis(500),
+            holder_patience: Duration::from_millis(300),
+            origin_patience: Duration::from_secs(1),
+            opinions: Duration::from_millis(50),
+            status_deadline: Duration::from_millis(500),
+            name_deadline: Duration::from_secs(8),
             name_owners_stay: Duration::from_secs(60),
             slow_origin: Duration::from_secs(5),
             outage: Duration::from_secs(6),
@@ -92,12 +112,7 @@ pub(crate) const ACKNOWLEDGE: usize = 2;
 /// chosen for its zone may have lain deeper: there it is likely, not certain, unless the swarm is no larger than owners and successors.
 pub(crate) const SUCCESSORS: usize = 16;
 
-/// How long nothing may come from an origin before those are asked who may hold the chunk: an origin that is gone must not keep back
-/// what the swarm has.
-pub(crate) const ORIGIN_PATIENCE: Duration = Duration::from_secs(1);
-/// The same for one of those, who answers from its disk.
-pub(crate) const HOLDER_PATIENCE: Duration = Duration::from_millis(300);
-/// The same for one who gets it now itself, from another who may get it now too.
+/// How long nothing may come from one who gets a chunk now itself, from another who may get it now too.
 pub(crate) const NAMED_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long after a change of members the former owners of a chunk are asked before the origin.
 pub(crate) const LATELY: Duration = Duration::from_secs(600);
@@ -111,8 +126,6 @@ pub(crate) const SMALL_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) const REPAIR_DEADLINE: Duration = Duration::from_secs(30);
 /// How long waits for this node to meet its swarm what would be answered wrongly before: who sees nobody else yet takes itself for the owner of all.
 pub(crate) const MEETING: Duration = Duration::from_secs(60);
-/// What a member has to say of itself for a table: late is as good as never.
-pub(crate) const STATUS_DEADLINE: Duration = Duration::from_millis(500);
 /// Bytes of chunks that are on their way to owners at once: 12 chunks of 4 MiB, which at 25 Mbit/s take 16 s, less than each of them may. All 64 of a put
 /// together, with three owners each, would at 100 Mbit/s all be late.
 pub(crate) const UPLOADS: usize = 48 << 20;

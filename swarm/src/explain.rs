@@ -9,7 +9,6 @@ use herring_http_api::client::PeerError;
 use herring_http_api::types::{Cluster, Departure, Explain, ExplainChunk, MemberInfo, NodeUsage, Owners, Presence};
 use herring_ring::{NodeId, Point, Ring};
 
-use crate::config::STATUS_DEADLINE;
 use crate::{Content, OpenError, Source, Swarm};
 
 /// What the members said of a blob.
@@ -117,7 +116,7 @@ impl Swarm {
     }
 
     async fn holdings(&self, view: &View, id: BlobId) -> Holdings {
-        let ask = self.ask(view, STATUS_DEADLINE);
+        let ask = self.ask(view, self.0.config.status_deadline);
         let answers = join_all(view.members().iter().map(|node| async {
             let answer = if node.id == *view.me() {
                 self.presence(id).map_err(|_| PeerError::NotFound)
@@ -155,7 +154,7 @@ impl Swarm {
         let usage = if node.id == *view.me() {
             Some(self.node_usage())
         } else {
-            self.0.peers.usage(node.http, &self.ask(view, STATUS_DEADLINE)).await.ok()
+            self.0.peers.usage(node.http, &self.ask(view, self.0.config.status_deadline)).await.ok()
         };
         let state = if view.suspect(&node.id) { "suspect".to_owned() } else { node.state.to_string() };
         MemberInfo {

@@ -116,9 +116,9 @@ impl Health {
         self.pace.note(took);
     }
 
-    /// How long a peer may be silent before it begins to answer, at most `most`: where peers are quick, less.
-    pub fn patience(&self, most: Duration) -> Duration {
-        self.pace.patience(most)
+    /// How long a peer may be silent before it begins to answer: `most`, or less where peers are quick.
+    pub fn patience(&self, least: Duration, most: Duration) -> Duration {
+        self.pace.patience(least, most)
     }
 
     pub fn origin_failed_lately(&self, origin: &str) -> bool {

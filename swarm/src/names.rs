@@ -11,7 +11,7 @@ mod seen;
 mod serve;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use herring_blob::BlobId;
 pub use herring_http_api::name::NameFault;
@@ -33,8 +33,6 @@ use crate::config::AGAIN;
 use crate::flight::{Answer, Flights};
 use crate::{Swarm, Tried};
 
-/// How long a change waits for its turn and for the owners, all its tries together: longer than a silent node takes to be suspected.
-const CHANGE_DEADLINE: Duration = Duration::from_secs(8);
 /// Changes of one name take turns on one node, so that it does not outbid itself. Names that share a turn wait for each other.
 const TURNS: usize = 64;
 
@@ -131,7 +129,7 @@ impl Swarm {
         let mut state = NameState { version: 0, target: change.target, modified_ms: change.now_ms, changes: Vec::new() };
         let turn = &self.0.names.turns[usize::try_from(Point::of_name(name).as_u64() % TURNS as u64).unwrap_or(0)];
         let busy = || NameError::Unavailable { what: format!("too many change {name:?} on this node"), tried: Tried::default() };
-        let turn = timeout(CHANGE_DEADLINE, turn.lock()).await.map_err(|_| busy())?;
+        let turn = timeout(self.0.config.name_deadline, turn.lock()).await.map_err(|_| busy())?;
         // In a task of its own: a client that goes away does not stop it between its two rounds.
         let (swarm, asked) = (self.clone(), name.to_owned());
         let work = self.0.tasks.spawn(async move { swarm.make(&asked, change).await });

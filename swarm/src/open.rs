@@ -173,7 +173,7 @@ impl Swarm {
         // Who gossips under several names has one voice.
         let mut addresses = HashSet::new();
         let round: Vec<_> = round.into_iter().filter(|peer| addresses.insert(peer.http)).collect();
-        let mut ballot = Ballot::new(self.0.config.prove_first);
+        let mut ballot = Ballot::new(self.0.config.prove_first, self.0.config.opinions);
         let mut answers: FuturesUnordered<_> = round.into_iter().map(question).collect();
         while let Some((peer, answer)) = ballot.next(&mut answers).await {
             match answer {

@@ -16,7 +16,7 @@ use metrics::counter;
 use tokio::time::sleep;
 
 use crate::candidates::Candidate;
-use crate::config::{HOLDER_PATIENCE, LATELY_OWNERS, NAMED_PATIENCE, ORIGIN_PATIENCE};
+use crate::config::{LATELY_OWNERS, NAMED_PATIENCE};
 use crate::fetch::{Flight, Role};
 use crate::givers::{Giver, Givers};
 use crate::memory::Share;
@@ -242,11 +242,11 @@ impl Flight {
         let swarm = &self.swarm.0;
         let usual = |one: &Candidate, most| (swarm.health.hedge_after(&one.id, most), most);
         match (self.content.source(), giver) {
-            (_, Giver::Holder(one)) => usual(one, HOLDER_PATIENCE),
+            (_, Giver::Holder(one)) => usual(one, swarm.config.holder_patience),
             (_, Giver::Named(one)) => usual(one, NAMED_PATIENCE),
-            (_, Giver::Former(_)) => (HOLDER_PATIENCE, HOLDER_PATIENCE),
+            (_, Giver::Former(_)) => (swarm.config.holder_patience, swarm.config.holder_patience),
             // Behind the origin come only those who may hold the chunk, and asking them costs the origin nothing.
-            (_, Giver::Origin(_)) => (ORIGIN_PATIENCE, ORIGIN_PATIENCE),
+            (_, Giver::Origin(_)) => (swarm.config.origin_patience, swarm.config.origin_patience),
             (Source::Object(_), _) => (swarm.config.origin_hedge, swarm.config.origin_hedge),
             (Source::Blob(_), Giver::Peer(one) | Giver::Again(one) | Giver::Insist(one)) => usual(one, swarm.config.hedge),
             (Source::Blob(_), Giver::Run(_)) => (swarm.config.hedge, swarm.config.hedge),

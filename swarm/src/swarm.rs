@@ -217,7 +217,7 @@ impl Swarm {
 
     /// How long an owner may be silent before it begins to answer.
     pub(crate) fn owner_patience(&self) -> std::time::Duration {
-        self.0.health.patience(self.0.config.owner_patience)
+        self.0.health.patience(self.0.config.owner_patience_least, self.0.config.owner_patience)
     }
 
     /// Whether owners may not have yet what former owners have.

@@ -8,7 +8,7 @@ use super::recent::micros;
 #[derive(Debug)]
 pub(super) struct Pace(AtomicU64);
 
-/// The least that a silent peer is waited for: a hundred times what an answer takes in a data centre.
+/// What is taken for the slowest at first, and what no question that ends sooner says anything about: a hundred times what an answer takes in a data centre.
 pub(super) const SHORTEST: Duration = Duration::from_millis(500);
 /// How many times as long as the slowest took lately.
 const TIMES: u32 = 4;
@@ -26,8 +26,8 @@ impl Pace {
         let _ = self.0.fetch_update(Relaxed, Relaxed, slower);
     }
 
-    pub fn patience(&self, most: Duration) -> Duration {
+    pub fn patience(&self, least: Duration, most: Duration) -> Duration {
         let slowest = Duration::from_micros(self.0.load(Relaxed));
-        (slowest * TIMES).max(SHORTEST).min(most)
+        (slowest * TIMES).max(least).min(most)
     }
 }

@@ -64,14 +64,14 @@ fn what_was_asked_before_a_failure_redeems_nobody() {
 #[test]
 fn where_peers_are_quick_silence_is_noticed_soon() {
     let (health, most) = (Health::default(), Duration::from_secs(1));
-    assert_eq!(health.patience(most), most, "nothing is known yet");
+    assert_eq!(health.patience(SHORTEST, most), most, "nothing is known yet");
     for _ in 0..20 {
         health.began(ms(1));
     }
-    assert_eq!(health.patience(most), SHORTEST);
+    assert_eq!(health.patience(SHORTEST, most), SHORTEST);
     health.began(ms(200));
-    assert_eq!(health.patience(most), ms(800));
-    assert_eq!(health.patience(ms(30)), ms(30));
+    assert_eq!(health.patience(SHORTEST, most), ms(800));
+    assert_eq!(health.patience(SHORTEST, ms(30)), ms(30));
 }
 
 #[test]

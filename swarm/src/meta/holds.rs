@@ -10,7 +10,6 @@ use herring_http_api::peer::MetaCall;
 use herring_origin::Origin;
 
 use super::known::millis;
-use crate::config::STATUS_DEADLINE;
 use crate::{OpenError, Swarm};
 
 /// Members that are told at a time.
@@ -66,10 +65,11 @@ impl Swarm {
     /// Once to each: who does not hear it will be told by the origin.
     async fn tell_hold(&self, origin: &str, left: Duration) {
         let view = self.view();
-        let (call, ask) = (&MetaCall::Hold { origin: origin.to_owned(), ms: millis(left) }, &self.ask(&view, STATUS_DEADLINE));
+        let (call, ask) =
+            (&MetaCall::Hold { origin: origin.to_owned(), ms: millis(left) }, &self.ask(&view, self.0.config.status_deadline));
         let others = view.members().iter().filter(|node| node.id != *view.me());
         let tell = async |http| {
-            if let Err(error) = self.0.peers.meta(http, call, STATUS_DEADLINE, ask).await {
+            if let Err(error) = self.0.peers.meta(http, call, self.0.config.status_deadline, ask).await {
                 tracing::debug!(%http, origin, %error, "a peer was not told to leave an origin alone");
             }
         };

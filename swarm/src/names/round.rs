@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::register::{Outcome, Proposer, can_be, is_record, rank};
-use super::{CHANGE_DEADLINE, NameError, now_ms};
+use super::{NameError, now_ms};
 use crate::candidates::{Candidate, Candidates};
 use crate::config::SMALL_DEADLINE;
 use crate::{Swarm, Tried, metrics as m};
@@ -194,7 +194,7 @@ impl Swarm {
 
     /// Brings a change or a look to its end, try after try.
     pub(super) async fn settle(&self, name: &str, mut proposer: Proposer) -> Result<Outcome, NameError> {
-        let until = Instant::now() + CHANGE_DEADLINE;
+        let until = Instant::now() + self.0.config.name_deadline;
         let mut ballot = Ballot {
             counter: self.register(name).map_or(0, |register| register.promised.counter),
             // No two tries have the same, whatever node restarted or forgot what.

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use herring_blob::{BlobId, Tree, TreeEntry, TreeKind};
 use herring_gossip::View;
-use herring_http_api::client::{PeerClient, PeerConfig};
+use herring_http_api::client::PeerClient;
 use herring_http_api::types::{Job, JobState, Prefetch, PrefetchPath};
 use herring_origin::Origins;
 use herring_store::{Change, Store, StoreConfig, Table};
@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::net::{CHUNK, CHUNK_LEN, Net, Node, PATIENCE, Setup, eventually, noise};
+use crate::net::{CHUNK, CHUNK_LEN, Net, Node, PATIENCE, Setup, eventually, noise, open, patient};
 use crate::peer::Fault;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -241,11 +241,11 @@ impl Lone {
 
     async fn start(&self) -> (Swarm, Store) {
         let dir: &Path = self.home.path();
-        let store = Store::open(StoreConfig { dir: dir.into(), capacity: 1 << 30 }).unwrap();
+        let store = open(StoreConfig { dir: dir.into(), capacity: 1 << 30 }).await;
         let net = Setup::new(0, 1).origin("dir", &self.dir);
         let view = watch::Sender::new(Arc::new(View::fixed("lone".parse().unwrap(), Vec::new())));
         let origins = Origins::new(net.origins.iter().cloned()).unwrap();
-        let swarm = Swarm::new(net.config, store.clone(), PeerClient::new(PeerConfig::default()), view.subscribe(), origins);
+        let swarm = Swarm::new(net.config, store.clone(), PeerClient::new(patient()), view.subscribe(), origins);
         (swarm, store)
     }
 }

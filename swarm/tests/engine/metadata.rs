@@ -139,7 +139,8 @@ async fn what_is_not_there_is_asked_for_once_and_found_soon_after_it_is_made() {
     let net = start(4, &bucket, LONG).await;
     let missing = join_all(net.nodes.iter().map(|node| node.swarm.look_up("o", "new"))).await;
     assert!(missing.iter().all(|found| matches!(found, Err(OpenError::NotFound { .. }))));
-    assert_eq!(bucket.asked(), ["HEAD new", "LIST new/"]);
+    // Who hears the answer only when it is 2 s old asks again.
+    assert!(bucket.asked().starts_with(&["HEAD new".into(), "LIST new/".into()]));
     bucket.put("new", 1);
     for node in &net.nodes {
         while node.swarm.open_object("o", "new").await.is_err() {
@@ -168,12 +169,17 @@ async fn an_answer_is_believed_for_its_time_and_not_when_something_changed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_is_renewed_before_its_time_is_over() {
     let bucket = Bucket::open(&KEYS).await;
-    let net = start(3, &bucket, 4).await;
+    // A quarter of that is between the renewal and its end.
+    let net = start(3, &bucket, 16).await;
     let swarm = &net.nodes[0].swarm;
     assert_eq!(version_of(swarm, "a").await, "\"v1\"");
     bucket.put("a", 2);
-    while bucket.asked().len() < 2 {
+    loop {
         let opened = swarm.open_object("o", "a").now_or_never().expect("nobody waits while the old answer is believed");
+        // In this order: what was opened before the origin was asked is old.
+        if bucket.asked().len() > 1 {
+            break;
+        }
         assert_eq!(version(&opened.unwrap()), "\"v1\"");
         sleep(Duration::from_millis(1)).await;
     }
@@ -274,7 +280,10 @@ async fn an_old_answer_is_given_where_the_origin_hangs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_whose_way_to_the_origin_is_broken_keeps_nobody_waiting() {
     let bucket = Bucket::open(&KEYS).await;
-    let net = patient(6, &bucket, LONG).tune(|config| config.slow_origin = Duration::from_millis(50)).start().await;
+    let soon = |config: &mut SwarmConfig| {
+        (config.slow_origin, config.owner_patience) = (Duration::from_millis(50), Duration::from_secs(2));
+    };
+    let net = patient(6, &bucket, LONG).tune(soon).start().await;
     bucket.set(Manner::HoldFirst);
     for listed in join_all(net.nodes.iter().map(|node| list(&node.swarm))).await {
         assert_eq!(listed, ["a", "dir", "z"]);
@@ -428,21 +437,20 @@ async fn of_all_who_are_asked_one_fetches_the_bytes() {
         let bucket = Bucket::open(&KEYS).await;
         let soon = |config: &mut SwarmConfig| {
             config.slow_origin = Duration::from_millis(50);
-            if silent {
-                config.owner_patience = Duration::from_millis(100);
-            }
+            config.owner_patience = Duration::from_millis(if silent { 100 } else { 2000 });
         };
         let net = patient(6, &bucket, LONG).tune(soon).start().await;
         let (gate, held) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-        bucket.set(Manner::Hold(Arc::clone(&gate)));
         let reader = &net.nodes[no_owner(&net, "a")];
         let owners = net.owners(Point::of_key("o", "a"));
         if silent {
             owners.iter().for_each(|owner| net.nodes[*owner].peer.set(Fault::HoldAnswer(Arc::clone(&held))));
+        } else {
+            bucket.set(Manner::Hold(Arc::clone(&gate)));
         }
         let release = async {
             // Three owners and the reader itself.
-            bucket.until_asked(4).await;
+            bucket.until_asked(if silent { 0 } else { 4 }).await;
             gate.add_permits(100);
         };
         let (content, ()) = tokio::join!(reader.swarm.open_to_read("o", "a", SIZE), release);
@@ -467,7 +475,8 @@ async fn where_the_first_try_fails_one_fetches_the_bytes_too() {
         });
         assert!(join_all(read).await.iter().all(|read| read == b"v0001"));
         let fetched = bucket.asked().iter().filter(|asked| *asked == "GET a").count();
-        assert_eq!(fetched, 2, "once in vain: {:?}", bucket.asked());
+        // Once in vain; and once more for who heard of that only when it was a second old.
+        assert!((2..=3).contains(&fetched), "{:?}", bucket.asked());
     }
 }
 

@@ -75,6 +75,12 @@ impl Setup {
             read_ahead_after: 128 << 10,
             hedge: never,
             owner_patience: never,
+            owner_patience_least: never,
+            holder_patience: never,
+            origin_patience: never,
+            opinions: PATIENCE,
+            status_deadline: PATIENCE,
+            name_deadline: PATIENCE,
             origin_hedge: never,
             slow_origin: never,
             outage: Duration::ZERO,
@@ -237,7 +243,8 @@ impl Net {
 }
 
 /// What an earlier run left to a thread for blocking work, whom nobody waits for, holds its store a moment longer than its tasks.
-async fn open(config: StoreConfig) -> Store {
+/// Waits until whoever had it open before has let it go.
+pub async fn open(config: StoreConfig) -> Store {
     let store = OnceLock::new();
     let free = || match Store::open(config.clone()) {
         Err(OpenError::Locked { .. }) => false,
@@ -245,6 +252,12 @@ async fn open(config: StoreConfig) -> Store {
     };
     eventually("the store is free", free).await;
     store.into_inner().unwrap()
+}
+
+/// Peers that have no processor for 2 s are not dead.
+pub fn patient() -> PeerConfig {
+    let long = Duration::from_secs(3);
+    PeerConfig { connect_timeout: long, stall: long, ping_timeout: long, ..PeerConfig::default() }
 }
 
 impl Node {
@@ -262,7 +275,7 @@ impl Node {
             version: String::new(),
         };
         let view = watch::Sender::new(Arc::new(View::fixed(info.id.clone(), Vec::new())));
-        let client = PeerClient::new(PeerConfig::default());
+        let client = PeerClient::new(patient());
         let swarm = Swarm::new(config, store.clone(), client, view.subscribe(), origins);
         let (peer, stop) = (Arc::new(Peer::new(swarm.clone())), CancellationToken::new());
         let public = Arc::new(NoPublicApi);

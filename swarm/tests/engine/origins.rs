@@ -125,7 +125,7 @@ async fn an_object_is_read_with_its_owners_gone_or_at_fault() {
 #[tokio::test]
 async fn a_hanging_owner_is_passed_by() {
     let dir = TempDir::new().unwrap();
-    let hedged = Setup::new(3, 2).tune(|config| config.owner_patience = Duration::from_millis(30));
+    let hedged = Setup::new(3, 2).tune(|config| config.owner_patience = Duration::from_millis(300));
     let net = hedged.origin("hanging", &dir).start().await;
     let bytes = noise(67, 9 * CHUNK_LEN);
     std::fs::write(dir.path().join("o"), &bytes).unwrap();

@@ -167,7 +167,7 @@ async fn who_breaks_off_time_and_again_is_passed_by() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_that_it_waits_is_not_asked_past_the_budget() {
     const FEW: u32 = 16;
-    let hedge = Duration::from_secs(1);
+    let hedge = Duration::from_secs(2);
     let tune = |config: &mut herring_swarm::SwarmConfig| (config.chunk_size, config.hedge) = (SMALL, hedge);
     let net = Setup::new(3, 2).tune(tune).start().await;
     let mut members = net.members();
@@ -180,8 +180,8 @@ async fn who_says_that_it_waits_is_not_asked_past_the_budget() {
     net.nodes[..2].iter().for_each(|node| node.peer.set(Fault::Wait(gate.clone())));
     let reads = (0..FEW).map(|chunk| net.nodes[2].swarm.read(&content, ByteRange::at((chunk * SMALL).into(), SMALL.into())));
     let open = async {
-        // Who says nothing for so long is in trouble.
-        sleep(hedge * 2).await;
+        // Who says nothing for so long is in trouble; who says that it waits is waited for for 5 s.
+        sleep(hedge + Duration::from_secs(1)).await;
         gate.add_permits(Semaphore::MAX_PERMITS);
     };
     let (read, ()) = tokio::join!(join_all(reads), open);

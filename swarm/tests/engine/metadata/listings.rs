@@ -141,7 +141,7 @@ async fn a_key_that_is_in_no_listing_is_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_that_were_listed_are_renewed_by_their_listing() {
     let bucket = Bucket::open(&["a", "b", "c"]).await;
-    let net = start(3, &bucket, 4).await;
+    let net = start(3, &bucket, 16).await;
     let swarm = &net.nodes[0].swarm;
     list(swarm).await;
     while asked(&bucket)[0] < 2 {
