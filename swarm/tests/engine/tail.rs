@@ -132,15 +132,17 @@ async fn the_slow_is_passed_by_and_asked_again_once_it_may_be_well() {
 
     ward.door.delay(Duration::ZERO);
     // Until its time is over: 3 s, or 6 more if it was tried while it was ill. Where the machine is busy the others may seem quicker for longer.
+    let mut asked = 0;
     for seed in 200..208 {
         let (content, bytes) = (ward.put(seed).await, bytes(seed));
         for chunk in 0..CHUNKS {
             ward.read_chunk(&content, chunk, &bytes).await;
-            if ward.asked(ILL) >= 5 {
+            if asked + ward.asked(ILL) >= 5 {
                 return;
             }
             sleep(Duration::from_millis(50)).await;
         }
+        asked += ward.asked(ILL);
     }
     panic!("it is well, and hardly asked");
 }
