@@ -31,7 +31,7 @@ pub struct SwarmConfig {
     /// run. They wait on the disk. 0: nothing is.
     pub read_ahead: u64,
     /// Bytes that a reader must have read in one run before anything is fetched ahead of it: 5 MiB, more than the 4 MiB that the kernel reads
-    /// around a page of a map that is touched anywhere.
+    /// around a page of a map that is touched anywhere. Of what has few chunks less will do (`ahead.rs`).
     pub read_ahead_after: u64,
     /// The order in which a tree or an origin's directory is read first is written down until nothing new was read for so long, 5 s: then what was
     /// starting has started. 0: none is, and none is followed.
@@ -45,15 +45,15 @@ pub struct SwarmConfig {
     /// But never less than this, 500 ms: with 300 ms, eight nodes that shared two busy cores took each other for dead, and the origin sent 2.4 times its
     /// bytes; on links of 25 Mbit/s that were full, it took 600.
     pub owner_patience_least: Duration,
-    /// How long nothing may come from one who may hold a chunk, or owned it lately, and answers from its disk.
+    /// How long nothing may come from one who may hold a chunk, or owned it lately, and answers from its disk: 300 ms.
     pub holder_patience: Duration,
-    /// How long nothing may come from an origin before those are asked who may hold the chunk: an origin that is gone must not keep back
+    /// How long nothing may come from an origin before those are asked who may hold the chunk, 1 s: an origin that is gone must not keep back
     /// what the swarm has.
     pub origin_patience: Duration,
     /// How long others are waited for once one gave a blob's manifest, 50 ms: in one building it takes 1 ms. Ten times as long for a large blob, which is
     /// shown by what they say alone.
     pub opinions: Duration,
-    /// What a member has to say of itself for a table, and what it is told by the way: late is as good as never.
+    /// What a member has to say of itself for a table, and what it is told by the way, takes 500 ms at most: late is as good as never.
     pub status_deadline: Duration,
     /// How long a change of a name waits for its turn and for the owners, all its tries together, 8 s: longer than a silent node takes to be suspected.
     pub name_deadline: Duration,

@@ -1,5 +1,6 @@
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,7 @@ const LINE: &str = "$request_method $status $body_bytes_sent";
 /// The best plain web server that there is, on a host of its own: sendfile, no TLS, and every answer's bytes counted.
 pub struct Nginx {
     program: Child,
+    host: String,
     address: SocketAddr,
     log: PathBuf,
 }
@@ -33,13 +35,14 @@ impl Nginx {
         if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
             return Err(LabError::NoNginx);
         }
-        let mut nginx = Self { program: command.spawn().map_err(LabError::io("nginx"))?, address, log };
-        nginx.ready(host, &errors).map(|()| nginx)
+        let program = command.spawn().map_err(LabError::io("nginx"))?;
+        let mut nginx = Self { program, host: host.to_owned(), address, log };
+        nginx.ready(&errors).map(|()| nginx)
     }
 
-    fn ready(&mut self, host: &str, errors: &Path) -> Result<(), LabError> {
+    fn ready(&mut self, errors: &Path) -> Result<(), LabError> {
         let deadline = Instant::now() + READY_DEADLINE;
-        while inside(host, || std::net::TcpStream::connect(self.address))?.is_err() {
+        while inside(&self.host, || TcpStream::connect(self.address))?.is_err() {
             if Instant::now() > deadline || self.program.try_wait().is_ok_and(|ended| ended.is_some()) {
                 let detail = fs::read_to_string(errors).unwrap_or_default();
                 return Err(LabError::Wires { what: "nginx did not start".into(), detail });
@@ -49,8 +52,16 @@ impl Nginx {
         Ok(())
     }
 
-    /// Bytes of bodies that were sent from the beginning, without what is being sent.
+    /// Bytes of bodies that were sent from the beginning, without what is being sent. An answer is noted behind its last byte, and one after the
+    /// other: once this question is answered, all before it are noted.
     pub fn sent(&self) -> Result<u64, LabError> {
+        let ask = || {
+            let mut socket = TcpStream::connect(self.address)?;
+            socket.set_read_timeout(Some(READY_DEADLINE))?;
+            socket.write_all(b"HEAD /noted HTTP/1.0\r\n\r\n")?;
+            socket.read_to_end(&mut Vec::new())
+        };
+        inside(&self.host, ask)?.map_err(LabError::io("nginx"))?;
         let log = fs::read_to_string(&self.log).map_err(LabError::io(self.log.display().to_string()))?;
         Ok(log.lines().filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
     }
