@@ -85,7 +85,7 @@ impl Room {
         self.assert_weighed_but(store, 0, shared);
     }
 
-    /// The same, but for so many blocks that chunks which are dropped leave behind, being smaller than a block.
+    /// The same, but for so many blocks that are on the disk beside: what is left of chunks smaller than one, or a file's extents.
     fn assert_weighed_but(&self, store: &Store, left: u64, shared: u64) {
         let (usage, du, block) = (store.usage(), self.du(), crate::weight::BLOCK);
         let may = du.saturating_sub(left * block)..=du + shared * block;

@@ -5,28 +5,33 @@ mod records;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use herring_blob::{BlobHasher, BlobId, ByteRange, Chunk, ContentId, Manifest};
-use herring_store::{Description, Entry, OpenError, ReadError, Store, StoreConfig, WriteError};
+use herring_store::{Description, Entry, ReadError, Store, StoreConfig, WriteError};
 
 const CHUNK: usize = 16 << 10;
 /// Tells this program that it is the child, and where to work.
 const CHILD: &str = "HERRING_STORE_TEST_CHILD";
 const SEED: &str = "HERRING_STORE_TEST_SEED";
 
-/// A child that another test starts meanwhile holds the lock of a store that was dropped until it runs its own program.
+/// Held while a child is started: until it runs its own program, it holds all that is open here, the locks of stores too.
+static STARTING: Mutex<()> = Mutex::new(());
+
 fn open(dir: &Path) -> Store {
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        match Store::open(StoreConfig { dir: dir.into(), capacity: 1 << 30 }) {
-            Err(OpenError::Locked { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
-            opened => return opened.unwrap(),
-        }
-    }
+    let _nobody_starts = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    Store::open(StoreConfig { dir: dir.into(), capacity: 1 << 30 }).unwrap()
+}
+
+/// This program again, for that test alone, which finds out by [`CHILD`] what it is to do.
+fn start_child(test: &str, dir: &Path, seed: u64) -> Child {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, dir).env(SEED, seed.to_string());
+    // Returns once the child runs its own program.
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// The bytes of the blob that is called `seed`: 0 to 6 chunks and a bit.
@@ -85,14 +90,7 @@ fn put_until_killed(dir: &Path) -> ! {
 
 /// What a child that began at `first` acknowledged before it was killed, `count` acknowledgements or more after its start.
 fn acknowledged_by_a_killed_child(dir: &Path, first: u64, count: usize) -> Vec<(u64, BlobId)> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "every_acknowledged_blob_survives_a_kill", "--nocapture"])
-        .env(CHILD, dir)
-        .env(SEED, first.to_string())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = start_child("every_acknowledged_blob_survives_a_kill", dir, first);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut acks: Vec<_> = lines.by_ref().filter_map(|line| ack(&line)).take(count).collect();
     child.kill().unwrap();

@@ -2,11 +2,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use herring_store::{Change, RecordError, Records, Table};
 
-use super::{CHILD, SEED, SmallDisk, open};
+use super::{CHILD, SmallDisk, open, start_child};
 
 /// Sixteen writers, each with a key of its own that counts up, beside notes that nobody waits for.
 async fn count_until_killed(dir: &Path) -> ! {
@@ -57,14 +56,7 @@ fn every_acknowledged_record_survives_a_kill() {
 
 /// Kills it after `acks` acknowledgements; `reached` is then what each writer was told last.
 fn count_in_a_killed_child(dir: &Path, acks: usize, reached: &mut [u64; 16]) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "records::every_acknowledged_record_survives_a_kill", "--nocapture"])
-        .env(CHILD, dir)
-        .env(SEED, "0")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = start_child("records::every_acknowledged_record_survives_a_kill", dir, 0);
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let mut seen = 0;
     for line in lines {
